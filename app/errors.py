@@ -1,0 +1,22 @@
+"""The errors of our own. Each docstring is the error's default message."""
+
+from __future__ import annotations
+
+
+class HeadraceError(Exception):
+    """Headrace could not do what was asked."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+class InvalidSettingError(HeadraceError):
+    """A setting has a value that is not allowed."""
+
+
+class DependencyAwayError(HeadraceError):
+    """A server that is needed does not answer; the same request may succeed later."""
+
+
+class StartError(HeadraceError):
+    """The worker cannot start."""

@@ -1,0 +1,96 @@
+"""What a projection is: a name, a key, and pure functions that fold events into the state of one row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+Data = TypeVar("Data")
+State = TypeVar("State")
+
+
+class Event(msgspec.Struct, Generic[Data], frozen=True, gc=False):
+    """An event as a handler sees it."""
+
+    position: int
+    """Its place in the event store: 1, 2, 3, …"""
+    id: str
+    source: str
+    type: str
+    subject: str | None
+    time: str
+    """RFC 3339 in UTC (ends in Z); the time of receipt where the sender gave none."""
+    data: Data
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A member of the state that queries may filter and sort by."""
+
+    kind: Literal["text", "number", "time"]
+
+
+Handler = Callable[[State | None, Event[Any]], State | None]
+"""`(state or None, event) -> state or None`; None means that the row does not exist (any more). Pure."""
+
+
+class Subscription(msgspec.Struct, Generic[State], frozen=True):
+    """What a projection does with one type of event."""
+
+    data: Any
+    """The type that the event's `data` is decoded to."""
+    handler: Callable[[State | None, Event[Any]], State | None]
+
+
+class Projection(Generic[State]):
+    """A named set of rows, each the fold of the events that share a key.
+
+    >>> counts = Projection("counts", state=Count, key=lambda event: event.subject, description="How many a subject")
+    >>> @counts.on("thing.happened", Thing)
+    ... def happened(count: Count | None, event: Event[Thing]) -> Count:
+    ...     return Count(1 if count is None else count.n + 1)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        state: type[State],
+        key: Callable[[Event[Any]], str],
+        description: str,
+        fields: Mapping[str, Field] | None = None,
+    ) -> None:
+        self.name = name
+        self.state = state
+        self.key = key
+        self.description = description
+        self.fields: Mapping[str, Field] = fields or {}
+        self.by_type: dict[str, Subscription[State]] = {}
+        self.otherwise: Subscription[State] | None = None
+
+    def on(
+        self, event_type: str, data: type[Data]
+    ) -> Callable[[Callable[[State | None, Event[Data]], State | None]], Callable[[State | None, Event[Data]], State | None]]:
+        """Register the decorated function as the handler of events of this type; `data` is decoded to that type."""
+
+        def register(
+            handler: Callable[[State | None, Event[Data]], State | None],
+        ) -> Callable[[State | None, Event[Data]], State | None]:
+            if event_type in self.by_type:
+                raise ValueError(f"projection {self.name}: two handlers for {event_type}")
+            self.by_type[event_type] = Subscription(data, handler)
+            return handler
+
+        return register
+
+    def on_every_other_event(
+        self, handler: Callable[[State | None, Event[msgspec.Raw]], State | None]
+    ) -> Callable[[State | None, Event[msgspec.Raw]], State | None]:
+        """Register the decorated function for every event that has no handler of its own; `data` is left undecoded."""
+        self.otherwise = Subscription(msgspec.Raw, handler)
+        return handler
+
+    def subscription(self, event_type: str) -> Subscription[State] | None:
+        """What to do with events of this type; None: nothing."""
+        return self.by_type.get(event_type, self.otherwise)

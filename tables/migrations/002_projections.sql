@@ -1,0 +1,27 @@
+-- What the event handlers compute, and how far they have come.
+
+CREATE TABLE projections (
+    projection text COLLATE "C" NOT NULL,
+    key        text COLLATE "C" NOT NULL,
+    state      jsonb NOT NULL,
+    position   bigint NOT NULL,
+    version    bigint NOT NULL CHECK (version > 0),
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (projection, key)
+);
+COMMENT ON TABLE projections IS 'The rows of every projection, each the fold of the events of its key.';
+COMMENT ON COLUMN projections.position IS 'The position of the last event that changed the row.';
+COMMENT ON COLUMN projections.version IS 'How many times the row was written: 1, 2, 3, …';
+-- Room for new versions of a row on its own page (HOT updates).
+ALTER TABLE projections SET (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.05);
+
+CREATE TABLE progress (
+    projection text COLLATE "C" NOT NULL,
+    partition  integer NOT NULL,
+    position   bigint NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (projection, partition)
+);
+COMMENT ON TABLE progress IS 'Written in the transaction that writes the rows: an event at or below it is already applied.';
+COMMENT ON COLUMN progress.position IS 'The position of the last event of the partition that the projection has applied.';
+ALTER TABLE progress SET (fillfactor = 50);

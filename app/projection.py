@@ -71,7 +71,9 @@ class Projection(Generic[State]):
 
     def on(
         self, event_type: str, data: type[Data]
-    ) -> Callable[[Callable[[State | None, Event[Data]], State | None]], Callable[[State | None, Event[Data]], State | None]]:
+    ) -> Callable[
+        [Callable[[State | None, Event[Data]], State | None]], Callable[[State | None, Event[Data]], State | None]
+    ]:
         """Register the decorated function as the handler of events of this type; `data` is decoded to that type."""
 
         def register(

@@ -63,7 +63,7 @@ ALTER TABLE event_store ENABLE ALWAYS TRIGGER event_store_is_append_only;
 REVOKE UPDATE, DELETE, TRUNCATE ON event_store FROM PUBLIC, CURRENT_USER;
 
 CREATE TABLE relay_state (
-    only          boolean PRIMARY KEY DEFAULT true CHECK (only),
+    is_one_row    boolean PRIMARY KEY DEFAULT true CHECK (is_one_row),
     last_position bigint NOT NULL
 );
 COMMENT ON TABLE relay_state IS 'One row: the last position given out. A row, not a sequence, so that a rollback leaves no gap.';

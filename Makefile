@@ -1,0 +1,52 @@
+# Headrace. `make help` lists what there is.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --quiet --progress-bar on
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-unit check lock clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/run.done ## install what a worker needs into .venv, and the embedded servers' files
+
+run: $(VENV)/run.done ## start a worker with everything embedded; Ctrl-C ends it
+	@exec $(BIN)/faust -A app worker
+
+test: $(VENV)/dev.done ## all tests, on servers that they start and end themselves
+	$(BIN)/python -m pytest $(ARGS)
+
+test-unit: $(VENV)/dev.done ## the tests that need no server
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+check: $(VENV)/dev.done ## format, lint, types, import directions, Dockerfile and compose file
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_container_files.py
+
+lock: $(VENV)/dev.done ## resolve requirements/*.txt anew from pyproject.toml
+	$(BIN)/python scripts/lock_requirements.py
+
+clean: ## remove .venv and the embedded servers' data
+	rm -rf $(VENV) .headrace
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	  || { echo "Headrace needs Python 3.11, 3.12 or 3.13; set PYTHON=/path/to/one." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.done: requirements/run.txt | $(VENV)/bin/python
+	@echo "Installing what a worker needs …" >&2
+	@$(PIP) -r requirements/run.txt
+	@$(BIN)/python -m app.embedded
+	@touch $@
+
+$(VENV)/dev.done: requirements/dev.txt $(VENV)/run.done
+	@echo "Installing the tools of the tests …" >&2
+	@$(PIP) -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Background work: one file a process, one file a projection."""

@@ -1,0 +1,93 @@
+"""The projection `devices`: what is known of each device. A row is fed by the events of one device, in order."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from agents.device_events import DeviceRegistered, DeviceRetired, ReadingRecorded, device_of
+from app.projection import Event, Field, Projection
+from app.rfc3339 import instant
+
+
+class LatestReading(msgspec.Struct, frozen=True):
+    """The reading of a metric with the greatest time; of equal times the last in order."""
+
+    value: Decimal
+    unit: str | None
+    time: str
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """A device. Times are those of events: RFC 3339 in UTC."""
+
+    status: Literal["unregistered", "active", "retired"] = "unregistered"
+    name: str | None = None
+    model: str | None = None
+    registered_at: str | None = None
+    retired_at: str | None = None
+    first_seen: str
+    last_seen: str
+    readings: int = 0
+    latest: dict[str, LatestReading] = msgspec.field(default_factory=dict)
+
+
+devices = Projection(
+    "devices",
+    state=Device,
+    key=device_of,
+    description="Each device: its registration, its status, and the latest reading of each metric.",
+    fields={
+        "status": Field("text"),
+        "name": Field("text"),
+        "model": Field("text"),
+        "registered_at": Field("time"),
+        "retired_at": Field("time"),
+        "first_seen": Field("time"),
+        "last_seen": Field("time"),
+        "readings": Field("number"),
+    },
+)
+
+
+@devices.on("device.registered", DeviceRegistered)
+def registered(device: Device | None, event: Event[DeviceRegistered]) -> Device:
+    """The last registration in order counts, and makes the device active."""
+    return replace(
+        _seen(device, event.time),
+        status="active",
+        name=event.data.name,
+        model=event.data.model,
+        registered_at=event.time,
+    )
+
+
+@devices.on("reading.recorded", ReadingRecorded)
+def recorded(device: Device | None, event: Event[ReadingRecorded]) -> Device:
+    """A reading never changes the status."""
+    seen = _seen(device, event.time)
+    metric = event.data.metric
+    latest = seen.latest
+    known = latest.get(metric)
+    if known is None or instant(event.time) >= instant(known.time):
+        latest = {**latest, metric: LatestReading(event.data.value, event.data.unit, event.time)}
+    return replace(seen, readings=seen.readings + 1, latest=latest)
+
+
+@devices.on("device.retired", DeviceRetired)
+def retired(device: Device | None, event: Event[DeviceRetired]) -> Device:
+    """The last retirement in order counts; a later registration makes the device active, and `retired_at` stays."""
+    return replace(_seen(device, event.time), status="retired", retired_at=event.time)
+
+
+def _seen(device: Device | None, time: str) -> Device:
+    if device is None:
+        return Device(first_seen=time, last_seen=time)
+    return replace(
+        device,
+        first_seen=min(device.first_seen, time, key=instant),
+        last_seen=max(device.last_seen, time, key=instant),
+    )

@@ -1,0 +1,67 @@
+"""LISTENs for new rows of the outbox and sets the relay's wake-up.
+
+Guarantee: while PostgreSQL answers, a notification reaches the relay, or the connection is found dead within
+seconds, made anew, and the relay looks. A connection in a black hole raises nothing, hence the heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from agents.background import Background
+from app.waiting import WakeUp
+from tables import database, outbox
+from tables.database import Database
+
+HEARTBEAT_SECONDS = 2.0
+TIMEOUT_SECONDS = 3.0
+
+
+class OutboxListener(Background):
+    """Keeps one LISTEN connection of its own, never in a transaction."""
+
+    def __init__(self, source: Database, wake_up: WakeUp) -> None:
+        super().__init__()
+        self._source = source
+        self._wake_up = wake_up
+        self._lost = asyncio.Event()
+
+    def wake(self) -> None:
+        self._lost.set()
+
+    async def live(self) -> None:
+        connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
+        self._lost.clear()
+        try:
+            connection.add_termination_listener(lambda _: self._lost.set())
+            await connection.add_listener(outbox.CHANNEL, lambda *_: self._wake_up.set())
+            # What came while nobody listened.
+            self._wake_up.set()
+            while not self.should_stop and not self._lost.is_set():
+                await connection.execute(database.HEARTBEAT, timeout=TIMEOUT_SECONDS)
+                try:
+                    async with asyncio.timeout(HEARTBEAT_SECONDS):
+                        await self._lost.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            database.drop(connection)
+
+
+class OutboxNotifier(Background):
+    """NOTIFYs the relay in another worker: one at a time, and whatever is committed meanwhile shares the next."""
+
+    def __init__(self, source: Database) -> None:
+        super().__init__()
+        self._source = source
+        self._wake_up = WakeUp()
+
+    def wake(self) -> None:
+        """Notify soon."""
+        self._wake_up.set()
+
+    async def live(self) -> None:
+        while not self.should_stop:
+            if await self._wake_up.wait(HEARTBEAT_SECONDS):
+                async with self._source.acquire() as connection:
+                    await outbox.wake_relay(connection)

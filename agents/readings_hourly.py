@@ -1,0 +1,97 @@
+"""The projection `readings_hourly`: the readings of each device and metric, by the hour (UTC) of the event's time."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+
+import msgspec
+
+from agents.device_events import ReadingRecorded, device_of
+from app.projection import Event, Field, Projection
+
+HOUR_CHARACTERS = len("YYYY-MM-DDTHH")
+
+
+class Hour(msgspec.Struct, frozen=True):
+    """The readings of one device and metric in one hour; `last` is the last in order, whatever its time."""
+
+    device: str
+    metric: str
+    hour: str
+    count: int
+    sum: Decimal
+    min: Decimal
+    max: Decimal
+    last: Decimal
+
+
+def _key(event: Event[ReadingRecorded]) -> str:
+    return f"{device_of(event)}/{event.data.metric}/{event.time[:HOUR_CHARACTERS]}"
+
+
+readings_hourly = Projection(
+    "readings_hourly",
+    state=Hour,
+    key=_key,
+    description="The readings of each device and metric in each hour (UTC): count, sum, least, greatest and last.",
+    fields={
+        "device": Field("text"),
+        "metric": Field("text"),
+        "hour": Field("text"),
+        "count": Field("number"),
+        "sum": Field("number"),
+        "min": Field("number"),
+        "max": Field("number"),
+        "last": Field("number"),
+    },
+)
+
+
+@readings_hourly.on("reading.recorded", ReadingRecorded)
+def recorded(hour: Hour | None, event: Event[ReadingRecorded]) -> Hour:
+    """Add a reading to its hour.
+
+    Raises OverflowError when the sum leaves the range of a double, and ValueError when ids with slashes
+    give two devices the same key: one row cannot hold both.
+    """
+    value = event.data.value
+    device, metric = device_of(event), event.data.metric
+    if hour is None:
+        return Hour(device, metric, event.time[:HOUR_CHARACTERS], 1, _plus(Decimal(0), value), value, value, value)
+    if (hour.device, hour.metric) != (device, metric):
+        raise ValueError(
+            f"the row {_key(event)} belongs to device {hour.device!r} and metric {hour.metric!r}, and cannot also hold "
+            f"device {device!r} and metric {metric!r}: rename one so that they differ in more than the place of a slash"
+        )
+    return Hour(
+        device,
+        metric,
+        hour.hour,
+        hour.count + 1,
+        _plus(hour.sum, value),
+        min(hour.min, value),
+        max(hour.max, value),
+        value,
+    )
+
+
+def _plus(total: Decimal, value: Decimal) -> Decimal:
+    """What Python's `+` gives for the two as `json.loads` reads them: integers, or doubles where one has a fraction.
+
+    The result is written so that it is read as the same kind again: a double always with a point, because jsonb
+    would turn 1e16 into the integer 10000000000000000. Sums of Decimals would round to 28 digits.
+    """
+    if _is_integer(total) and _is_integer(value):
+        return Decimal(int(total) + int(value))
+    result = float(total) + float(value)
+    if not math.isfinite(result):
+        raise OverflowError(f"the sum of the hour, {total:.6g} plus {value:.6g}, is beyond what a double can hold")
+    exact = Decimal(repr(result))
+    return Decimal(f"{exact:f}.0") if _is_integer(exact) else exact
+
+
+def _is_integer(number: Decimal) -> bool:
+    """Whether jsonb writes the number without a fraction: 2 and 2E+5 are integers, 2.0 is not."""
+    text = str(number)  # several times faster than as_tuple().exponent
+    return "E+" in text or not ("." in text or "E" in text)

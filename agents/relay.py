@@ -1,0 +1,120 @@
+"""Outbox -> event store -> topic -> delete.
+
+Guarantee: an event of the outbox gets its position once, in the order of `seq`, in a commit before anything is
+published; it leaves the outbox only after it is stored and acknowledged by the broker. In a topic's partition no
+event appears for the first time before an earlier one. Exactly one relay of a database is active: it holds an
+advisory lock and writes on the connection that holds it, so one that lost the lock cannot write.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import asyncpg
+from aiokafka.errors import KafkaError
+
+from agents.background import Background
+from agents.publisher import Publisher
+from app.waiting import WakeUp, backoff_seconds
+from tables import database, outbox
+from tables.database import Database
+from tables.outbox import StoredEvent
+
+# Any number that no one else in the database uses: "headrace relay".
+LOCK_KEY = 4_852_736_002
+STANDBY_SECONDS = 1.0
+# A round waits for other writers' locks at the most; longer than any statement should take.
+TIMEOUT_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
+
+class Relay(Background):
+    """The relay of one worker: active, or standing by for the lock."""
+
+    def __init__(
+        self, source: Database, publisher: Publisher, wake_up: WakeUp, *, batch_events: int, watchdog_seconds: float
+    ) -> None:
+        super().__init__()
+        self.is_active = False
+        self._source = source
+        self._publisher = publisher
+        self._wake_up = wake_up
+        self._batch_events = batch_events
+        self._watchdog_seconds = watchdog_seconds
+
+    def wake(self) -> None:
+        self._wake_up.set()
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        await self._publisher.discard()
+
+    async def live(self) -> None:
+        """Stand by for the lock, then relay for as long as the connection that holds it lives."""
+        connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
+        try:
+            while not await outbox.try_lock(connection, LOCK_KEY):
+                await self.sleep(STANDBY_SECONDS)
+                if self.should_stop:
+                    return
+            self.is_active = True
+            log.info("This worker's relay is active.")
+            await self._finish_what_is_stored(connection)
+            await self._relay(connection)
+        except asyncpg.UniqueViolationError:
+            # The outbox holds an event that is already stored: the next life publishes and deletes it.
+            self.rarely.warning("The outbox holds an event that is already stored; it is published again.")
+        finally:
+            self.is_active = False
+            database.drop(connection)
+
+    async def _finish_what_is_stored(self, connection: database.Connection) -> None:
+        """Publish what an earlier relay stored, before anything new gets a position."""
+        while not self.should_stop:
+            events = await outbox.stored_before(connection, at_most=self._batch_events)
+            if not events or not await self._publish(events):
+                return
+            await outbox.delete(connection, [event.seq for event in events])
+
+    async def _relay(self, connection: database.Connection) -> None:
+        published: list[int] = []
+        while not self.should_stop:
+            partitions = await self._partitions()
+            if not partitions:
+                return
+            events = await outbox.store_next(connection, published, at_most=self._batch_events, partitions=partitions)
+            published = []
+            if not events:
+                await self._wake_up.wait(self._watchdog_seconds)
+            elif await self._publish(events):
+                published = [event.seq for event in events]
+        if published:
+            await outbox.delete(connection, published)
+
+    async def _partitions(self) -> int:
+        waits = backoff_seconds()
+        while not self.should_stop:
+            try:
+                return await self._publisher.connect()
+            except (KafkaError, OSError, TimeoutError) as error:
+                await self._kafka_is_away(error, next(waits))
+        return 0
+
+    async def _publish(self, events: Sequence[StoredEvent]) -> bool:
+        """Publish until the broker has it all; False when the worker stops first."""
+        waits = backoff_seconds()
+        while not self.should_stop:
+            try:
+                await self._publisher.publish(events)
+            except* (KafkaError, OSError, TimeoutError) as errors:
+                await self._kafka_is_away(errors.exceptions[0], next(waits))
+            else:
+                return True
+        return False
+
+    async def _kafka_is_away(self, error: BaseException, wait: float) -> None:
+        self.rarely.warning("The relay waits for Kafka; events are accepted and wait in the outbox: %r", error)
+        await self._publisher.discard()
+        await self.sleep(wait)

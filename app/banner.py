@@ -1,0 +1,48 @@
+"""What a worker says when it is up: what listens where, and a curl to try."""
+
+from __future__ import annotations
+
+import sys
+
+from mode import Service
+
+from app.settings import Settings
+
+CURL = """\
+  curl -s {ingestion}/api/v1/events -H 'content-type: application/json' -d '{{
+    "specversion": "1.0", "id": "1", "source": "/readme", "type": "reading.recorded", "subject": "dev-1",
+    "data": {{"metric": "temperature", "value": 21.5, "unit": "C"}}}}'
+"""
+
+
+class Banner(Service):
+    """Prints once, when the services before it have started."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    async def on_start(self) -> None:
+        sys.stdout.write(banner(self._settings))
+        sys.stdout.flush()
+
+
+def banner(settings: Settings) -> str:
+    """The text."""
+    ingestion = f"http://{settings.ingestion_host}:{settings.ingestion_port}"
+    query = f"http://{settings.query_host}:{settings.query_port}"
+    lines = ["", "Headrace is up. Ctrl-C ends it.", ""]
+    if "ingestion" in settings.runs:
+        lines.append(f"  ingestion      {ingestion}/api/v1/events")
+    if "event_handler" in settings.runs:
+        lines.append(f"  event handler  topic {settings.topic} at {settings.bootstrap_servers}")
+    if "query" in settings.runs:
+        lines.append(f"  query          {query}/api/v1/projections")
+    if settings.runs >= {"ingestion", "query"}:
+        lines += [
+            "",
+            "Try:",
+            "",
+            CURL.format(ingestion=ingestion) + f"  curl -s {query}/api/v1/projections/devices/dev-1",
+        ]
+    return "\n".join([*lines, "", ""])

@@ -1,0 +1,1 @@
+"""The embedded servers, for a machine that has none."""

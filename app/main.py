@@ -1,0 +1,144 @@
+"""The composition root: what runs in a worker, in start order. Imported by nobody but `app`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from dotenv import dotenv_values
+from faust.types import ServiceT
+from msgspec.structs import replace
+
+from agents.batches import AsIs
+from agents.broker_gate import BrokerGate
+from agents.devices import devices
+from agents.event_types import event_types
+from agents.idle_partitions import IdlePartitions
+from agents.outbox_listener import OutboxListener, OutboxNotifier
+from agents.projector import Projector, agent_of
+from agents.publisher import Publisher
+from agents.readings_hourly import readings_hourly
+from agents.relay import Relay
+from agents.storage import Storage
+from app.banner import Banner
+from app.commands.migrate import add_migrate
+from app.embedded.servers import EmbeddedServers
+from app.embedded.service import Embedded
+from app.envelope import Limits
+from app.errors import HeadraceError
+from app.event_types import EventTypes
+from app.projection import Projection
+from app.settings import Settings, data_folder, read_settings
+from app.waiting import WakeUp
+from app.worker import Headrace, refuse
+from tables.database import Database
+from tables.group_commit import GroupCommit
+from web.event_status import EventStories
+from web.health import Health
+from web.ingestion import Door
+from web.query import query_routes
+from web.server import HttpServer, make_application
+
+PROJECTIONS: tuple[Projection[Any], ...] = (
+    devices,
+    readings_hourly,
+    event_types,
+)
+
+
+def make_app(settings: Settings) -> Headrace:
+    """The Faust app of one worker, with the services that the settings choose."""
+    embedded_kafka = not settings.broker_url
+    if embedded_kafka:
+        settings = replace(settings, broker_url=f"kafka://127.0.0.1:{settings.embedded_kafka_port}")
+    handles_events = "event_handler" in settings.runs
+    app = Headrace(settings, handles_events=handles_events)
+    database = Database(pool_size=settings.database_pool_size, timeout_seconds=settings.database_timeout_seconds)
+    storage = Storage(database, settings.database_url)
+    ingestion, relaying = _ingestion(settings, database) if "ingestion" in settings.runs else ([], [])
+    query = _query(settings, database) if "query" in settings.runs else []
+    app.http_servers = [*ingestion, *query]
+    app.services = [
+        *app.http_servers,
+        *_embedded(settings, storage, with_kafka=embedded_kafka),
+        storage,
+        Banner(settings),
+        *relaying,
+        *(_event_handler(app, settings, database) if handles_events else []),
+    ]
+    add_migrate(app, settings)
+    return app
+
+
+def _ingestion(settings: Settings, database: Database) -> tuple[list[HttpServer], list[ServiceT]]:
+    wake_up = WakeUp()
+    publisher = Publisher(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions)
+    relay = Relay(
+        database,
+        publisher,
+        wake_up,
+        batch_events=settings.relay_batch_events,
+        watchdog_seconds=settings.relay_watchdog_seconds,
+    )
+    notifier = OutboxNotifier(database)
+
+    def committed() -> None:
+        if relay.is_active:
+            wake_up.set()
+        else:
+            notifier.wake()
+
+    group_commit = GroupCommit(database, max_queued_events=settings.max_queued_events, committed=committed)
+    known = EventTypes(PROJECTIONS, refuse_unknown=settings.unknown_types == "reject")
+    limits = Limits(
+        event_bytes=settings.max_event_bytes,
+        batch_events=settings.max_batch_events,
+        json_depth=settings.max_json_depth,
+    )
+    health = Health(needs={"postgresql": database.answers})
+    application = make_application(
+        [*Door(group_commit, known, limits).routes(), *health.routes()], settings.max_body_bytes
+    )
+    server = HttpServer(application, settings.ingestion_host, settings.ingestion_port, health, setting="INGESTION_PORT")
+    return [server], [relay, OutboxListener(database, wake_up), notifier]
+
+
+def _query(settings: Settings, database: Database) -> list[HttpServer]:
+    health = Health(needs={"postgresql": database.answers})
+    application = make_application([*query_routes(database, PROJECTIONS), *health.routes()], settings.max_body_bytes)
+    return [HttpServer(application, settings.query_host, settings.query_port, health, setting="QUERY_PORT")]
+
+
+def _event_handler(app: Headrace, settings: Settings, database: Database) -> list[ServiceT]:
+    topic = app.topic(settings.topic, schema=AsIs())
+    for projection in PROJECTIONS:
+        app.agent(topic, name=f"project_{projection.name}")(agent_of(Projector(projection, database)))
+    return [
+        IdlePartitions(database),
+        BrokerGate(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions),
+    ]
+
+
+def _embedded(settings: Settings, storage: Storage, *, with_kafka: bool) -> list[ServiceT]:
+    if settings.database_url and not with_kafka:
+        return []
+    servers = EmbeddedServers(data_folder(settings), kafka_port=settings.embedded_kafka_port)
+    return [
+        Embedded(
+            servers,
+            postgres_is_at=None if settings.database_url else storage.use,
+            with_kafka=with_kafka,
+        )
+    ]
+
+
+def read_environment() -> Settings:
+    """The settings of this process: the environment over `.env`."""
+    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return read_settings({**from_file, **os.environ})
+
+
+try:
+    app = make_app(read_environment())
+except HeadraceError as error:
+    refuse(error)

@@ -1,0 +1,66 @@
+"""Times as RFC 3339 text: any offset in, UTC out, and not one digit of the fraction lost."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, time, timedelta
+
+_SHAPE = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]"
+    r"((?:[01][0-9]|2[0-3]):[0-5][0-9]:)([0-5][0-9]|60)(\.[0-9]+)?"
+    r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
+)
+_ALLOWED = (
+    "must be an RFC 3339 time such as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00.5+01:00, "
+    "of the years 0001 to 9999 as written and in UTC"
+)
+_LAST_SECOND = time(23, 59, 59)
+_MICROSECOND_DIGITS = 6
+
+
+def to_utc(text: str) -> str:
+    """Turn an RFC 3339 time into UTC, `YYYY-MM-DDTHH:MM:SS[.fraction]Z`, its fraction as it was written.
+
+    A leap second (`:60`, only where UTC reads 23:59:60) becomes the second that follows it. Any other text, or a
+    time outside years 1 to 9999, raises ValueError with a message that says what is allowed and repeats nothing.
+    """
+    match = _SHAPE.fullmatch(text)
+    if match is None:
+        raise ValueError(_ALLOWED)
+    date, clock, second, fraction, sign, hours, minutes = match.groups()
+    is_leap = second == "60"
+    try:
+        moment = datetime.fromisoformat(f"{date}T{clock}{'59' if is_leap else second}")
+        if sign is not None:
+            offset = timedelta(hours=int(hours), minutes=int(minutes))
+            moment = moment - offset if sign == "+" else moment + offset
+        if is_leap:
+            moment = _after_leap_second(moment)
+    except (ValueError, OverflowError):
+        raise ValueError(_ALLOWED) from None
+    return f"{moment.isoformat()}{fraction or ''}Z"
+
+
+def _after_leap_second(second_before: datetime) -> datetime:
+    if second_before.time() != _LAST_SECOND:
+        raise ValueError(_ALLOWED)
+    return second_before + timedelta(seconds=1)
+
+
+def instant(utc: str) -> str:
+    """Return a key that sorts the results of `to_utc` by time, and is equal for equal times (`00.5Z`, `00.50Z`)."""
+    digits = utc[:-1]
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+def to_microseconds(utc: str) -> str:
+    """Cut a result of `to_utc` to six digits of fraction: PostgreSQL rounds any more than it keeps, even to year 10000."""
+    seconds, _, fraction = utc.partition(".")
+    if len(fraction) <= _MICROSECOND_DIGITS + len("Z"):
+        return utc
+    return f"{seconds}.{fraction[:_MICROSECOND_DIGITS]}Z"
+
+
+def now() -> str:
+    """Return the current time in UTC, with six digits of fraction."""
+    return f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"

@@ -1,0 +1,153 @@
+"""Every setting, typed, with its unit in the name, read once from a mapping (the environment over `.env`)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from app.errors import InvalidSettingError
+
+ServiceName = Literal["ingestion", "event_handler", "query"]
+SERVICE_NAMES: tuple[ServiceName, ...] = get_args(ServiceName)
+
+Port = Annotated[int, Meta(ge=1, le=65_535, description="a port, 1 to 65535")]
+Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000, description="a whole number, 1 or more")]
+Seconds = Annotated[float, Meta(ge=0.001, le=31_536_000, description="a number of seconds, more than 0")]
+Bytes = Annotated[int, Meta(ge=1_000, le=1_000_000_000, description="a number of bytes, 1000 or more")]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be set. The variable is the name in upper case; docs/settings.md is made from this class."""
+
+    database_url: Annotated[str, Meta(description="postgresql://…; empty: embedded PostgreSQL")] = ""
+    broker_url: Annotated[str, Meta(description="kafka://host:port[,host:port]; empty: embedded Apache Kafka")] = ""
+    mqtt_url: Annotated[Literal["off", ""], Meta(description="off; devices over MQTT are not in this version")] = ""
+    services: Annotated[str, Meta(description="some of ingestion, event_handler, query, with commas")] = ",".join(
+        SERVICE_NAMES
+    )
+    ingestion_host: Text = "127.0.0.1"
+    ingestion_port: Port = 8080
+    query_host: Text = "127.0.0.1"
+    query_port: Port = 8081
+    auth: Annotated[Literal["off", ""], Meta(description="off")] = ""
+    data_dir: Annotated[str, Meta(min_length=1, description="the folder of the embedded servers")] = ".headrace"
+    embedded_kafka_port: Port = 9092
+    topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="a topic: letters, digits, . _ -")] = (
+        "events"
+    )
+    topic_partitions: Annotated[int, Meta(ge=1, le=1_000, description="1 to 1000; counts when we create the topic")] = 8
+    consumer_group: Text = "headrace"
+    unknown_types: Annotated[Literal["store", "reject"], Meta(description="store or reject")] = "store"
+    max_event_bytes: Bytes = 1_000_000
+    max_body_bytes: Bytes = 8 * 1024 * 1024
+    max_batch_events: Count = 5_000
+    max_json_depth: Annotated[int, Meta(ge=2, le=500, description="2 to 500")] = 64
+    max_queued_events: Count = 20_000
+    relay_batch_events: Annotated[int, Meta(ge=1, le=10_000, description="1 to 10000")] = 1_000
+    relay_watchdog_seconds: Seconds = 2.0
+    database_pool_size: Annotated[int, Meta(ge=2, le=500, description="2 to 500")] = 8
+    database_timeout_seconds: Seconds = 5.0
+    shutdown_seconds: Seconds = 8.0
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="DEBUG, INFO, WARNING or ERROR")
+    ] = "INFO"
+
+    @property
+    def runs(self) -> frozenset[ServiceName]:
+        """The services that this worker runs."""
+        chosen = {name.strip() for name in self.services.split(",")}
+        return frozenset(name for name in SERVICE_NAMES if name in chosen)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The brokers as `host:port,host:port`."""
+        return self.broker_url.replace("kafka://", "")
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Read the settings from `environment`.
+
+    An empty variable counts as not set. Raises InvalidSettingError, which names the variable, its value and what is
+    allowed.
+    """
+    given = {
+        field: environment[field.upper()].strip()
+        for field in Settings.__struct_fields__
+        if environment.get(field.upper(), "").strip()
+    }
+    settings = Settings()
+    for field, value in given.items():
+        try:
+            settings = msgspec.convert({**msgspec.structs.asdict(settings), field: value}, Settings, strict=False)
+        except msgspec.ValidationError as error:
+            raise refused(field, value, _allowed(field)) from error
+    _check_together(settings)
+    return settings
+
+
+def refused(field: str, value: str, allowed: str) -> InvalidSettingError:
+    """The error for a value that is not allowed; passwords in URLs are masked."""
+    shown = value
+    if "@" in value and "://" in value:
+        scheme, rest = value.split("://", 1)
+        shown = f"{scheme}://…@{rest.rsplit('@', 1)[1]}"
+    return InvalidSettingError(f"{field.upper()}={shown}: not allowed; allowed: {allowed}")
+
+
+def _allowed(field: str) -> str:
+    hints = msgspec.inspect.type_info(Settings)
+    assert isinstance(hints, msgspec.inspect.StructType)
+    described = next(one.type for one in hints.fields if one.name == field)
+    assert isinstance(described, msgspec.inspect.Metadata)
+    return str((described.extra_json_schema or {})["description"])
+
+
+def _check_together(settings: Settings) -> None:
+    _check_services(settings)
+    _check_urls(settings)
+    if settings.ingestion_port == settings.query_port and settings.ingestion_host == settings.query_host:
+        raise refused("query_port", str(settings.query_port), "a port other than INGESTION_PORT")
+    for service, host in (("ingestion", settings.ingestion_host), ("query", settings.query_host)):
+        if service in settings.runs and settings.auth != "off" and not _is_loopback(host):
+            raise refused(
+                f"{service}_host", host, "a loopback address, or set AUTH=off to listen there without authentication"
+            )
+
+
+def _check_services(settings: Settings) -> None:
+    unknown = {name.strip() for name in settings.services.split(",")} - set(SERVICE_NAMES)
+    if unknown:
+        raise refused("services", settings.services, _allowed("services"))
+
+
+def _check_urls(settings: Settings) -> None:
+    if settings.database_url and urlsplit(settings.database_url).scheme not in {"postgresql", "postgres"}:
+        raise refused("database_url", settings.database_url, _allowed("database_url"))
+    if settings.broker_url:
+        scheme, _, hosts = settings.broker_url.partition("://")
+        addresses = hosts.split(",")
+        if scheme != "kafka" or not all(
+            host and port.isdecimal() for host, _, port in (address.rpartition(":") for address in addresses)
+        ):
+            raise refused("broker_url", settings.broker_url, _allowed("broker_url"))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def data_folder(settings: Settings) -> Path:
+    """The folder of the embedded servers, absolute."""
+    return Path(settings.data_dir).absolute()

@@ -1,0 +1,239 @@
+"""JSON as every layer reads it: what passes here means the same to Python, to PostgreSQL's jsonb and to whoever
+reads the topic. Nothing is re-encoded: the accepted text itself is what is kept.
+
+msgspec checks the grammar. What it lets through (measured: duplicate names, NUL escapes, bytes that are not UTF-8,
+numbers of any size, any depth up to Python's recursion limit) is looked for here: first by tests that cost next to
+nothing and may only err towards a closer look, then exactly.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import accumulate
+from typing import Literal
+
+import msgspec
+
+from app.errors import HeadraceError
+
+WHITE_SPACE = b" \t\r\n"
+
+Code = Literal[
+    "malformed_json",  # not the grammar of RFC 8259
+    "invalid_utf8",
+    "nul_character",  # as a byte or as an escape
+    "lone_surrogate",  # an escape that is half of a pair
+    "duplicate_name",  # in the outermost object; deeper ones are kept, and the last one counts, as in jsonb
+    "too_deep",
+    "number_out_of_range",  # jsonb cannot hold it
+    "not_an_object",
+    "not_an_array",
+    "batch_too_large",
+]
+
+
+class InvalidJson(HeadraceError):  # noqa: N818 - it says what the text is
+    """The text is not JSON as it is read here."""
+
+    def __init__(self, code: Code, detail: str, pointer: str = "") -> None:
+        super().__init__(detail)
+        self.code: Code = code
+        self.detail = detail
+        """What is wrong, without the subject of the sentence; repeats nothing of the text."""
+        self.pointer = pointer
+        """JSON pointer to the member of the outermost object that is wrong; "" for the whole text."""
+
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+
+# A JSON text up to the first escape that is NUL or half a surrogate pair.
+_SOUND_ESCAPES = re.compile(
+    rb"(?:[^\\]++|\\[^u]|\\u(?!0000|[dD][89a-fA-F])|\\u[dD][89abAB]..\\u[dD][c-fC-F])*+", re.DOTALL
+)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_NUMBER = re.compile(rb"([0-9]++)(?:\.([0-9]++))?+(?:[eE]([-+]?[0-9]++))?+")
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord(","): 0}
+_COMMA = ord(",")
+
+# jsonb's limits. Far from both is a number without a run of 100 digits whose exponent has at most four.
+_MOST_DIGITS_BEFORE_POINT = 131_072
+_MOST_DIGITS_AFTER_POINT = 16_383
+_MOST_EXPONENT_DIGITS = 7
+_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
+_LONG_EXPONENT = b"0e00000"
+_LONG_RUN = b"0" * 100
+
+_NUMBER_OUT_OF_RANGE = (
+    f"has a number of more than {_MOST_DIGITS_BEFORE_POINT} digits before or {_MOST_DIGITS_AFTER_POINT} after the "
+    "decimal point"
+)
+
+_COMMAS_IN_DOUBT = 40
+
+
+def members(body: bytes, max_depth: int) -> tuple[str, dict[str, msgspec.Raw]]:
+    """Return the text of an object, without white space around it, and its members by name, each as its own text.
+
+    The text is as it was sent; only names of members that were spelled with escapes are spelled out, so that who
+    looks for `"id"` in the text finds it. The members are views of one string about as large as the body.
+    Raises InvalidJson.
+    """
+    try:
+        text = body.decode()
+        found = _OBJECT.decode(text)
+    except UnicodeDecodeError as error:
+        raise InvalidJson("invalid_utf8", f"must be UTF-8, which byte {error.start} is not") from None
+    except msgspec.ValidationError:
+        raise InvalidJson("not_an_object", "must be a JSON object") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _unreadable(body, error) from None
+    if (problem := _problem(body, max_depth)) is not None:
+        raise InvalidJson(*problem, pointer=_where(found, max_depth))
+    if not _is_plain(body.strip(WHITE_SPACE), found):
+        _refuse_duplicates(text)
+        return text_of(found), found
+    return text.strip(), found
+
+
+def elements(body: bytes, most: int) -> list[msgspec.Raw]:
+    """Return the elements of an array, each as its own text: a view of the whole body, so copy what is to be kept.
+
+    Of the elements only the grammar is checked: give each to `members`. Raises InvalidJson, also when there are more
+    than `most` of them.
+    """
+    # Every element becomes an object many times its size, so a body of commas must not get that far.
+    if body.count(b",") >= _COMMAS_IN_DOUBT * most and _has_more_elements(body, most):
+        raise _too_many(most)
+    try:
+        found = _ARRAY.decode(body)
+    except msgspec.ValidationError:
+        raise InvalidJson("not_an_array", "must be a JSON array") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _unreadable(body, error) from None
+    if len(found) > most:
+        raise _too_many(most)
+    return found
+
+
+def text_of(found: dict[str, msgspec.Raw]) -> str:
+    """Return an object of these members as text, each value as it was sent."""
+    return "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{bytes(raw).decode()}" for name, raw in found.items()) + "}"
+
+
+def pointer_to(name: str) -> str:
+    """Return the JSON pointer to a member, its name cut to 40 characters and its special characters escaped."""
+    return "/" + shown(name).replace("~", "~0").replace("/", "~1")
+
+
+def shown(name: str) -> str:
+    """Return a client's name for something as it may stand in a message: 40 characters of ASCII without controls."""
+    return name[:40].encode("unicode_escape").decode("ascii")
+
+
+def _unreadable(body: bytes, error: Exception) -> InvalidJson:
+    if isinstance(error, RecursionError):
+        return InvalidJson("too_deep", "is nested too deep")
+    if b"\0" in body:
+        return InvalidJson("nul_character", "must not contain NUL (JSON is sent as UTF-8)")
+    if body.startswith(b"\xef\xbb\xbf"):
+        return InvalidJson("malformed_json", "starts with a byte order mark, which JSON must not")
+    problem = _escape_problem(body)
+    if problem is not None:
+        return InvalidJson(*problem)
+    return InvalidJson("malformed_json", f"is not JSON: {str(error).removeprefix('JSON is malformed: ')}")
+
+
+def _too_many(most: int) -> InvalidJson:
+    return InvalidJson("batch_too_large", f"has more than {most} events; send them in smaller batches")
+
+
+def _problem(body: bytes, max_depth: int) -> tuple[Code, str] | None:
+    # One backslash is found by memchr, two characters are not.
+    if b"\\" in body and b"\\u" in body and (escape := _escape_problem(body)) is not None:
+        return escape
+    if body.count(b"[") + body.count(b"{") > max_depth and _depth(body) > max_depth:
+        return "too_deep", f"is nested more than {max_depth} levels deep"
+    alike = body.translate(_ALIKE, b"+-")
+    if (_LONG_EXPONENT in alike or _LONG_RUN in alike) and _has_number_out_of_range(body):
+        return "number_out_of_range", _NUMBER_OUT_OF_RANGE
+    return None
+
+
+def _where(found: dict[str, msgspec.Raw], max_depth: int) -> str:
+    wrong = (name for name, raw in found.items() if _problem(bytes(raw), max_depth - 1) is not None)
+    return next(map(pointer_to, wrong), "")
+
+
+def _escape_problem(body: bytes) -> tuple[Code, str] | None:
+    match = _SOUND_ESCAPES.match(body)
+    rest = body[match.end() :] if match else b""
+    if rest.startswith(b"\\u0000"):
+        return "nul_character", "must not contain NUL, as \\u0000 either"
+    if rest.startswith(b"\\u"):
+        return "lone_surrogate", "has an escape that is half of a surrogate pair"
+    return None
+
+
+def _structure(body: bytes) -> bytes:
+    return _STRING.sub(b"", body).translate(None, _NOT_STRUCTURE)
+
+
+def _depth(body: bytes) -> int:
+    return max(accumulate(map(_STEPS.__getitem__, _structure(body))), default=0)
+
+
+def _has_more_elements(body: bytes, most: int) -> bool:
+    level = commas = 0
+    for mark in _structure(body):
+        level += _STEPS[mark]
+        if level == 1 and mark == _COMMA:
+            commas += 1
+            if commas >= most:
+                return True
+    return False
+
+
+def _has_number_out_of_range(body: bytes) -> bool:
+    return any(
+        _is_out_of_range(*number.groups(default=b""))
+        for number in _NUMBER.finditer(_STRING.sub(b"", body))
+        if number[3] is not None or number.end() - number.start() >= len(_LONG_RUN)
+    )
+
+
+def _is_out_of_range(whole: bytes, fraction: bytes, exponent: bytes) -> bool:
+    if len(exponent.lstrip(b"+-0")) > _MOST_EXPONENT_DIGITS:
+        return True
+    shift = int(exponent or b"0")
+    digits = whole + fraction
+    significant = digits.lstrip(b"0")
+    before = len(whole) - (len(digits) - len(significant)) + shift if significant else 0
+    return before > _MOST_DIGITS_BEFORE_POINT or len(fraction) - shift > _MOST_DIGITS_AFTER_POINT
+
+
+def _is_plain(text: bytes, found: dict[str, msgspec.Raw]) -> bool:
+    """Tell whether the text holds these members and no others, every name spelled without escapes.
+
+    An object's text is at least as long as its names, its values, and `"":` and a comma for each; a name that came
+    twice, or an escape in a name, makes it longer. So equal lengths, without white space at the latest, are a proof.
+    """
+    names = "".join(found).encode()
+    values = b"".join(found.values())
+    marks = 4 * len(found) + 1
+    if len(text) == len(names) + len(values) + marks:
+        return True
+    return len(text.translate(None, WHITE_SPACE)) == len((names + values).translate(None, WHITE_SPACE)) + marks
+
+
+def _refuse_duplicates(text: str) -> None:
+    names: list[str] = json.loads(
+        text, object_pairs_hook=lambda pairs: [name for name, _ in pairs], parse_int=str, parse_float=str
+    )
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InvalidJson("duplicate_name", "is there more than once", pointer_to(name))
+        seen.add(name)

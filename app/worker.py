@@ -1,0 +1,155 @@
+"""The Faust app and its worker: Faust's own, with our services first in the boot chain and its web server off."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any, NoReturn, cast
+
+import faust
+from faust.app.base import BootStrategy
+from faust.types import ServiceT, TransportT
+from faust.worker import Worker as FaustWorker
+
+from agents.batches import BatchTransport
+from app.errors import HeadraceError
+from app.settings import Settings
+from web.server import HttpServer
+
+# Never sent to the broker; when it runs out, aiokafka leaves the group without a word.
+NEVER_SECONDS = 86_400.0 * 365
+
+
+class Boot(BootStrategy):
+    """Our services first, then Faust's consumer, if this worker handles events; Faust's web server never."""
+
+    enable_web = False
+    enable_kafka_producer = False
+
+    def server(self) -> Iterable[ServiceT]:
+        """The services in start order."""
+        app = cast("Headrace", self.app)
+        self.enable_kafka_consumer = app.handles_events
+        return chain(app.services, super().server())
+
+
+class Headrace(faust.App):
+    """Runs `services` before Faust's own: the door must open, and stay open, without Kafka."""
+
+    BootStrategy = Boot
+
+    def __init__(self, settings: Settings, *, handles_events: bool) -> None:
+        self.services: Sequence[ServiceT] = ()
+        self.http_servers: Sequence[HttpServer] = ()
+        self._shutdown_seconds = settings.shutdown_seconds
+
+        self.handles_events = handles_events
+        super().__init__(
+            settings.consumer_group,
+            broker=settings.broker_url,
+            env_prefix="FAUST",
+            id_format="{id}",
+            Worker=Worker,
+            logging_config=logging_config(settings.log_level),
+            worker_redirect_stdouts=False,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            table_standby_replicas=0,
+            stream_wait_empty=False,
+            stream_buffer_maxsize=16,
+            consumer_max_fetch_size=262_144,
+            broker_commit_interval=1.0,
+            broker_session_timeout=10.0,
+            broker_heartbeat_interval=2.0,
+            broker_request_timeout=15.0,
+            broker_max_poll_interval=NEVER_SECONDS,
+        )
+
+    def _new_transport(self) -> TransportT:
+        return BatchTransport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Faust keeps tables on disk; we have none, and the folder may be read-only."""
+
+    async def on_stop(self) -> None:
+        """Stop taking requests first. Faust can hang when Kafka is away: a deadline ends the worker all the same.
+
+        That is safe: what is not applied is not acknowledged.
+        """
+        deadline = threading.Timer(self._shutdown_seconds, os._exit, (1,))
+        deadline.daemon = True
+        deadline.start()
+        for server in self.http_servers:
+            await server.drain()
+        await super().on_stop()
+
+
+class Worker(FaustWorker):
+    """Faust's worker, without its banner, and with one clear line instead of a traceback for errors of our own."""
+
+    _refusal: HeadraceError | None = None
+
+    def _say(self, msg: str, file: Any = None, end: str = "\n", **kwargs: Any) -> None:
+        """The app prints its own banner, which tells what listens where."""
+
+    async def start(self) -> None:
+        """Start; an error of our own is kept for the last line."""
+        try:
+            await super().start()
+        except HeadraceError as error:
+            self._refusal = error
+
+    def execute_from_commandline(self) -> NoReturn:
+        """Run until stopped; exit code 1 when the worker could not start."""
+        try:
+            super().execute_from_commandline()
+        except SystemExit:
+            if self._refusal is not None:
+                refuse(self._refusal)
+            raise
+
+
+def refuse(error: HeadraceError) -> NoReturn:
+    """End the program with one line."""
+    sys.stderr.write(f"headrace: {error}\n")
+    raise SystemExit(1)
+
+
+def logging_config(level: str) -> dict[str, Any]:
+    """Our own lines at `level`; of the libraries only what is wrong, and not 60 times a second."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+        "filters": {"rarely": {"()": RarelyFilter}},
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["rarely"]},
+        },
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
+        "loggers": {name: {"level": level} for name in ("app", "agents", "tables", "web")},
+    }
+
+
+class RarelyFilter(logging.Filter):
+    """Lets a library's line through once in a while: they repeat themselves as long as a server is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, int, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.split(".")[0] in {"app", "agents", "tables", "web"}:
+            return True
+        place = (record.name, record.levelno, record.pathname + str(record.lineno))
+        last = self._seen.get(place, float("-inf"))
+        if record.created - last < LIBRARY_LINE_SECONDS:
+            return False
+        self._seen[place] = record.created
+        return True
+
+
+LIBRARY_LINE_SECONDS = 10.0

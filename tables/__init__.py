@@ -1,0 +1,1 @@
+"""PostgreSQL: one module a table; all SQL is here."""

@@ -1,0 +1,39 @@
+"""How far one event has come, in one look at `outbox`, `event_store` and `progress`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from tables.database import AnyConnection
+
+FIND = """
+SELECT coalesce(waiting.received_at, stored.received_at) AS received_at,
+       stored.position, stored.recorded_at, stored.partition,
+       stored.position IS NOT NULL AND waiting.seq IS NULL AS published,
+       ARRAY (
+           SELECT projection FROM progress
+           WHERE progress.partition = stored.partition AND progress.position >= stored.position
+       ) AS applied_by
+FROM (VALUES ($1::text, $2::text)) AS asked (source, id)
+LEFT JOIN outbox AS waiting ON waiting.source = asked.source AND waiting.id = asked.id
+LEFT JOIN event_store AS stored ON stored.source = asked.source AND stored.id = asked.id
+WHERE waiting.seq IS NOT NULL OR stored.position IS NOT NULL
+"""
+
+
+class EventStatus(NamedTuple):
+    """How far an event has come; position, recorded_at and partition are None until it is stored."""
+
+    received_at: datetime
+    position: int | None
+    recorded_at: datetime | None
+    partition: int | None
+    published: bool
+    applied_by: list[str]
+
+
+async def find(connection: AnyConnection, source: str, event_id: str) -> EventStatus | None:
+    """The status of an event; None if it was never seen."""
+    row = await connection.fetchrow(FIND, source, event_id)
+    return None if row is None else EventStatus(*row)

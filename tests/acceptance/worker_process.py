@@ -1,0 +1,99 @@
+"""A worker as its users run it: a process, its ports, its log."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+
+from conftest import free_port
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+
+
+class WorkerProcess:
+    """`faust -A app worker` with settings of its own."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.ingestion_port = free_port()
+        self.query_port = free_port()
+        self.ingestion = f"http://127.0.0.1:{self.ingestion_port}"
+        self.query = f"http://127.0.0.1:{self.query_port}"
+        self.log = folder / f"worker-{self.ingestion_port}.log"
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        self._environment = {
+            **inherited,
+            "INGESTION_PORT": str(self.ingestion_port),
+            "QUERY_PORT": str(self.query_port),
+            "DATA_DIR": str(folder / "data"),
+            "PYTHONWARNINGS": "ignore",
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; see `ready`."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "faust", "-A", "app", "worker"],
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The running process."""
+        assert self._process is not None, "not started"
+        return self._process
+
+    async def ready(self) -> None:
+        """Return when the services that listen are ready."""
+        services = self._environment.get("SERVICES", "ingestion,query")
+        async with aiohttp.ClientSession() as session:
+            for name, address in (("ingestion", self.ingestion), ("query", self.query)):
+                if name in services:
+                    await until(lambda address=address: self._answers(session, address), START_SECONDS)  # type: ignore[misc]
+
+    async def _answers(self, session: aiohttp.ClientSession, address: str) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(f"the worker ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
+        try:
+            async with session.get(f"{address}/readyz", timeout=aiohttp.ClientTimeout(total=2)) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
+    def stop(self) -> int:
+        """End it as a user would; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        finally:
+            self.process.kill()
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float, message: str = "") -> None:
+    """Return when the condition holds; AssertionError when it does not within the time."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, message or f"not within {seconds} s"
+        await asyncio.sleep(0.02)

@@ -1,0 +1,107 @@
+"""Real servers for the tests: started once for a run, ended with it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from app.embedded.servers import EmbeddedServers
+from tables.database import Database, Pool
+from tables.migrate import migrate
+
+TEMPLATE = "template_of_tests"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """A folder of embedded servers of the test run's own; what is started in it is ended with the run."""
+    folder: Path = tmp_path_factory.mktemp("servers")
+    embedded = EmbeddedServers(folder, kafka_port=free_port())
+    yield embedded
+    asyncio.run(embedded.stop())
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn(servers: EmbeddedServers) -> str:
+    """PostgreSQL, with a migrated database to clone."""
+
+    async def start() -> str:
+        dsn = await servers.start_postgres()
+        connection = await asyncpg.connect(dsn)
+        await connection.execute(f"CREATE DATABASE {TEMPLATE}")
+        await connection.close()
+        connection = await asyncpg.connect(database_url(dsn, TEMPLATE))
+        await migrate(connection)
+        await connection.close()
+        return dsn
+
+    return asyncio.run(start())
+
+
+@pytest.fixture
+def database_dsn(postgres_dsn: str) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+
+    async def execute(statement: str) -> None:
+        connection = await asyncpg.connect(postgres_dsn)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+    yield database_url(postgres_dsn, name)
+    asyncio.run(execute(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def pool(database_dsn: str) -> AsyncIterator[Pool]:
+    """Connections to the test's database."""
+    opened = await asyncpg.create_pool(database_dsn, min_size=0, max_size=10, command_timeout=20)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def database(database_dsn: str) -> AsyncIterator[Database]:
+    """The test's database as the services see it."""
+    opened = Database(pool_size=5, timeout_seconds=10)
+    await opened.open(database_dsn)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def kafka(servers: EmbeddedServers) -> str:
+    """A broker, as `kafka://host:port`."""
+    return asyncio.run(servers.start_kafka())
+
+
+@pytest.fixture
+def topic() -> str:
+    """A topic name that no other test uses."""
+    return f"events-{os.getpid()}-{next(_numbers)}"
+
+
+def database_url(dsn: str, name: str) -> str:
+    """The same server, another database."""
+    return urlsplit(dsn)._replace(path=f"/{name}").geturl()
+
+
+def free_port() -> int:
+    """A port on loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+

@@ -1,0 +1,91 @@
+"""`GET /api/v1/events/status?source=&id=`: an event's story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from urllib.parse import quote
+
+import msgspec
+from aiohttp import web
+
+from tables import event_status
+from tables.database import Database
+from web.problems import problem
+
+PATH = "/api/v1/events/status"
+
+
+class Received(msgspec.Struct):
+    at: datetime
+
+
+class Stored(msgspec.Struct):
+    position: int
+    at: datetime
+
+
+class Published(msgspec.Struct):
+    partition: int
+
+
+class Story(msgspec.Struct):
+    """The answer; `stored` and `published` are null until they have happened."""
+
+    id: str
+    source: str
+    received: Received
+    stored: Stored | None
+    published: Published | None
+    projections: dict[str, str]
+    """By projection: `applied` or `waiting`."""
+
+
+def location(source: str, event_id: str) -> str:
+    """The address of an event's story."""
+    return f"{PATH}?source={quote(source, safe='')}&id={quote(event_id, safe='')}"
+
+
+class EventStories:
+    """The view."""
+
+    def __init__(self, database: Database, projections: Iterable[str]) -> None:
+        self._database = database
+        self._projections = tuple(projections)
+
+    def routes(self) -> list[web.RouteDef]:
+        """The one route."""
+        return [web.get(PATH, self.get_story)]
+
+    async def get_story(self, request: web.Request) -> web.Response:
+        """Answer what is known of one event."""
+        if set(request.query) != {"source", "id"} or len(request.query) != len({"source", "id"}):
+            return problem(400, "invalid_parameter", "Parameters not valid", "Give source and id, once each.")
+        source, event_id = request.query["source"], request.query["id"]
+        try:
+            # Text that PostgreSQL cannot take names no event that it could hold.
+            known = "\0" not in source + event_id and bool((source + event_id).encode())
+        except UnicodeEncodeError:
+            known = False
+        found = await self._find(source, event_id) if known else None
+        if found is None:
+            return problem(404, "event_not_found", "Event not found", "No event with this source and id was accepted.")
+        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+
+    async def _find(self, source: str, event_id: str) -> Story | None:
+        async with self._database.acquire() as connection:
+            status = await event_status.find(connection, source, event_id)
+        if status is None:
+            return None
+        stored = published = None
+        if status.position is not None and status.recorded_at is not None and status.partition is not None:
+            stored = Stored(status.position, status.recorded_at)
+            published = Published(status.partition) if status.published else None
+        return Story(
+            event_id,
+            source,
+            Received(status.received_at),
+            stored,
+            published,
+            {name: "applied" if name in status.applied_by else "waiting" for name in self._projections},
+        )

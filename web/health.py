@@ -1,0 +1,50 @@
+"""`/livez` and `/readyz` of both ports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+from aiohttp import web
+
+CHECK_SECONDS = 2.0
+
+Check = Callable[[], Awaitable[object]]
+
+
+class Health:
+    """Alive: the process answers. Ready: it is not stopping, and what its service needs answers."""
+
+    def __init__(self, needs: Mapping[str, Check], uses: Mapping[str, Check] | None = None) -> None:
+        """`needs` decide; `uses` are only told (`?verbose`): the service works without them."""
+        self._needs = needs
+        self._uses = uses or {}
+        self.stopping = False
+
+    def routes(self) -> list[web.RouteDef]:
+        """The two routes."""
+        return [web.get("/livez", self._livez), web.get("/readyz", self._readyz)]
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        checks = {**self._needs, **self._uses} if "verbose" in request.query else self._needs
+        states = dict(zip(checks, await asyncio.gather(*map(_state, checks.values())), strict=True))
+        ready = not self.stopping and all(states[name] == "ok" for name in self._needs)
+        answer: dict[str, object] = {"status": "stopping" if self.stopping else "ready" if ready else "not ready"}
+        if "verbose" in request.query:
+            answer["dependencies"] = states
+        return web.Response(
+            body=msgspec.json.encode(answer), status=200 if ready else 503, content_type="application/json"
+        )
+
+
+async def _state(check: Check) -> str:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except Exception:  # noqa: BLE001 - whatever it is: what was asked for does not work; details stay in the log
+        return "away"
+    return "ok"

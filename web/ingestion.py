@@ -1,0 +1,179 @@
+"""The door: `POST /api/v1/events`. An answer is sent only after the events are committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import web
+
+from app import rfc3339
+from app.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_batch, parse_event
+from app.event_types import EventTypes
+from tables.group_commit import GroupCommit, Outcome
+from web.event_status import location
+from web.problems import ProblemError, problem, problem_body
+
+BODY_SECONDS = 30.0
+STRUCTURED = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+PLAIN = "application/json"
+JSON_WHITE_SPACE = b" \t\r\n"
+GOOD = {Outcome.ACCEPTED, Outcome.DUPLICATE}
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why an event is not taken."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    errors: Sequence[EnvelopeError] = ()
+    event_id: str | None = None
+    source: str | None = None
+
+    @property
+    def problem_errors(self) -> list[ProblemError]:
+        return [ProblemError(pointer=e.pointer, code=e.code, detail=e.detail) for e in self.errors]
+
+    def response(self) -> web.Response:
+        return problem(self.status, self.code, self.title, self.detail, errors=self.problem_errors)
+
+    def body(self) -> msgspec.Raw:
+        return problem_body(self.status, self.code, self.title, self.detail, errors=self.problem_errors)
+
+
+class Result(msgspec.Struct, omit_defaults=True):
+    """What became of one event of a batch."""
+
+    index: int
+    id: str | None
+    source: str | None
+    status: str
+    error: msgspec.Raw | None = None
+
+
+class Summary(msgspec.Struct):
+    """The answer to a batch."""
+
+    accepted: int
+    duplicates: int
+    rejected: int
+    results: list[Result]
+
+
+CONFLICT = Refusal(
+    409,
+    "id_conflict",
+    "Another event has this id",
+    "An event with this source and id, but other content, was accepted before. Send it under an id of its own.",
+)
+UNSTORABLE = Refusal(
+    400,
+    "unstorable",
+    "The database cannot hold this event",
+    "A value in it is outside what PostgreSQL's jsonb or an index can hold, for example a number with too many digits.",
+)
+REFUSED = {Outcome.CONFLICT: CONFLICT, Outcome.UNSTORABLE: UNSTORABLE}
+
+
+class Door:
+    """The views of ingestion."""
+
+    def __init__(self, group_commit: GroupCommit, event_types: EventTypes, limits: Limits) -> None:
+        self._group_commit = group_commit
+        self._event_types = event_types
+        self._limits = limits
+
+    def routes(self) -> list[web.RouteDef]:
+        """The one route."""
+        return [web.post("/api/v1/events", self.post_events)]
+
+    async def post_events(self, request: web.Request) -> web.Response:
+        """Take one event or a batch."""
+        kind = request.content_type
+        if kind not in (STRUCTURED, BATCH, PLAIN) or (request.charset or "utf-8").lower() != "utf-8":
+            return problem(
+                415,
+                "unsupported_media_type",
+                "Media type not supported",
+                f"Send {STRUCTURED}, {BATCH} or {PLAIN}, in UTF-8.",
+            )
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await request.read()
+        except TimeoutError:
+            return problem(408, "slow_body", "The body took too long", f"Send it within {BODY_SECONDS:.0f} s.")
+        if kind == BATCH or (kind == PLAIN and body.lstrip(JSON_WHITE_SPACE)[:1] == b"["):
+            return await self._take_batch(body)
+        return await self._take_event(body)
+
+    async def _take_event(self, body: bytes) -> web.Response:
+        try:
+            event = parse_event(body, self._limits, rfc3339.now())
+        except InvalidEnvelope as error:
+            return _invalid(error).response()
+        if refusal := self._refusal(event):
+            return refusal.response()
+        (outcome,) = await self._group_commit.submit([event])
+        if outcome not in GOOD:
+            return REFUSED[outcome].response()
+        answer = msgspec.json.encode({"id": event.id, "source": event.source, "status": outcome.value})
+        if outcome is Outcome.DUPLICATE:
+            return web.Response(body=answer, content_type="application/json")
+        headers = {"Location": location(event.source, event.id)}
+        return web.Response(body=answer, status=202, headers=headers, content_type="application/json")
+
+    async def _take_batch(self, body: bytes) -> web.Response:
+        try:
+            parsed = parse_batch(body, self._limits, rfc3339.now())
+        except InvalidEnvelope as error:
+            return _invalid(error).response()
+        taken: list[Event | Refusal] = [
+            _invalid(one) if isinstance(one, InvalidEnvelope) else self._refusal(one) or one for one in parsed
+        ]
+        events = [one for one in taken if isinstance(one, Event)]
+        outcomes = iter(await self._group_commit.submit(events) if events else [])
+        results = [
+            _result(index, one, None if isinstance(one, Refusal) else next(outcomes)) for index, one in enumerate(taken)
+        ]
+        return _batch_answer(results)
+
+    def _refusal(self, event: Event) -> Refusal | None:
+        if errors := self._event_types.errors(event):
+            return Refusal(
+                422,
+                errors[0].code,
+                "The event does not fit its type",
+                "See errors for what is wrong and where.",
+                errors,
+            )
+        return None
+
+
+def _invalid(error: InvalidEnvelope) -> Refusal:
+    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        title, detail = "Too large", error.errors[0].detail
+    else:
+        title, detail = "Not a valid CloudEvent", "See errors for what is wrong and where."
+    return Refusal(error.status, error.errors[0].code, title, detail, error.errors, error.event_id, error.source)
+
+
+def _result(index: int, taken: Event | Refusal, outcome: Outcome | None) -> Result:
+    if isinstance(taken, Refusal):
+        return Result(index, taken.event_id, taken.source, "rejected", taken.body())
+    if outcome in REFUSED:
+        return Result(index, taken.id, taken.source, "rejected", REFUSED[outcome].body())
+    return Result(index, taken.id, taken.source, "accepted" if outcome is Outcome.ACCEPTED else "duplicate")
+
+
+def _batch_answer(results: list[Result]) -> web.Response:
+    statuses = [result.status for result in results]
+    summary = Summary(statuses.count("accepted"), statuses.count("duplicate"), statuses.count("rejected"), results)
+    status = 202
+    if summary.rejected:
+        status = 207 if summary.rejected < len(results) else 422
+    return web.Response(body=msgspec.json.encode(summary), status=status, content_type="application/json")

@@ -1,0 +1,59 @@
+"""One aiohttp application on one port, as a service of the Faust app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiohttp import web
+from mode import Service
+
+from app.errors import StartError
+from web.health import Health
+from web.problems import problems
+
+# In-flight requests have this long when the worker stops.
+SHUTDOWN_SECONDS = 3.0
+
+
+def make_application(routes: Iterable[web.AbstractRouteDef], max_body_bytes: int) -> web.Application:
+    """An application whose errors are problems (RFC 9457)."""
+    application = web.Application(middlewares=[problems], client_max_size=max_body_bytes)
+    application.add_routes(routes)
+    return application
+
+
+class HttpServer(Service):
+    """Listens when it starts; `drain` stops that first of all, so that nothing new comes in while the rest stops."""
+
+    def __init__(self, application: web.Application, host: str, port: int, health: Health, *, setting: str) -> None:
+        super().__init__()
+        self._application = application
+        self._host = host
+        self._port = port
+        self._setting = setting
+        self._health = health
+        self._runner: web.AppRunner | None = None
+
+    async def on_start(self) -> None:
+        """Raises StartError when the address cannot be had."""
+        self._runner = web.AppRunner(
+            self._application, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
+        )
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
+        except OSError as error:
+            raise StartError(
+                f"Cannot listen on {self._host}:{self._port}: {error.strerror}. "
+                f"End what listens there, or set {self._setting} to a free port."
+            ) from error
+
+    async def drain(self) -> None:
+        """Stop listening, answer what is in flight."""
+        self._health.stopping = True
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def on_stop(self) -> None:
+        await self.drain()

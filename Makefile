@@ -30,7 +30,7 @@ check: $(VENV)/dev.done ## format, lint, types, import directions, Dockerfile an
 	$(BIN)/python scripts/check_container_files.py
 
 lock: $(VENV)/dev.done ## resolve requirements/*.txt anew from pyproject.toml
-	$(BIN)/python scripts/lock_requirements.py
+	$(BIN)/python scripts/lock_requirements.py $(ARGS)
 
 clean: ## remove .venv and the embedded servers' data
 	rm -rf $(VENV) .headrace

@@ -1,7 +1,8 @@
 """The body of a projection's agent: a batch is one transaction, which also moves the progress.
 
 Guarantee: each event is applied to the projection exactly once and in the order of its partition, however often it
-is delivered; nothing but a cancellation leaves `apply`, because Faust acknowledges an event whose handler raised.
+is delivered. An event that cannot be applied is parked with the later events of its key; every other key goes on.
+Nothing but a cancellation leaves `apply`, because Faust acknowledges an event whose handler raised.
 """
 
 from __future__ import annotations
@@ -11,31 +12,32 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-import msgspec
+import asyncpg
 
 from agents.batches import Record, RecordBatch
-from app.projection import Event, Projection, Subscription
+from agents.folding import Folding
+from app.projection import Projection
 from app.rarely import Rarely
 from app.waiting import backoff_seconds
-from tables import projection_rows
+from tables import parked, projection_rows
 from tables.database import AnyConnection, Database
-from tables.projection_rows import Row
+from tables.parked import ParkedEvent
 
 State = TypeVar("State")
 
-
 log = logging.getLogger(__name__)
-_encoder = msgspec.json.Encoder(decimal_format="number")
+
+# PostgreSQL cannot hold what a handler made of an event: no retry helps.
+UNSTORABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 
 
 class Projector(Generic[State]):
     """Applies batches of events to one projection."""
 
     def __init__(self, projection: Projection[State], database: Database) -> None:
-        self._projection = projection
+        self._name = projection.name
+        self._folding = Folding(projection)
         self._database = database
-        self._state_decoder = msgspec.json.Decoder(projection.state)
-        self._data_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
         self._started: set[int] = set()
         self._rarely = Rarely(log)
 
@@ -44,69 +46,72 @@ class Projector(Generic[State]):
         for wait in backoff_seconds():
             try:
                 async with self._database.acquire() as connection:
-                    await self.apply_once(connection, batch.partition, batch.events())
+                    await self.apply_parts(connection, batch.partition, batch.events())
             except Exception as error:  # noqa: BLE001 - whatever it is: an exception that leaves would lose the batch
                 self._rarely.warning(
-                    f"Projection {self._projection.name} waits at a batch of partition %s: %r", batch.partition, error
+                    f"Projection {self._name} waits at a batch of partition %s: %r", batch.partition, error
                 )
                 await asyncio.sleep(wait)
             else:
                 return
 
-    async def apply_once(self, connection: AnyConnection, partition: int, events: Sequence[Record]) -> None:
-        """Apply what is new of these events, in one transaction; raises what goes wrong, and then nothing is done."""
-        name = self._projection.name
+    async def apply_parts(self, connection: AnyConnection, partition: int, events: Sequence[Record]) -> None:
+        """Apply the events in one transaction; where PostgreSQL cannot hold the result, in halves, down to the one
+        that is then parked."""
+        try:
+            await self.apply_once(connection, partition, events)
+        except UNSTORABLE as error:
+            if len(events) > 1:
+                half = len(events) // 2
+                await self.apply_parts(connection, partition, events[:half])
+                await self.apply_parts(connection, partition, events[half:])
+            else:
+                await self.apply_once(connection, partition, events, unstorable=error)
+
+    async def apply_once(
+        self,
+        connection: AnyConnection,
+        partition: int,
+        events: Sequence[Record],
+        *,
+        unstorable: Exception | None = None,
+    ) -> None:
+        """Apply what is new of these events, in one transaction; raises what goes wrong, and then nothing is done.
+
+        With `unstorable`, which says why they cannot be applied, they are parked instead.
+        """
         if partition not in self._started:
-            await projection_rows.start_progress(connection, name, partition)
+            await projection_rows.start_progress(connection, self._name, partition)
             self._started.add(partition)
         async with connection.transaction():
-            progress = await projection_rows.lock_progress(connection, name, partition)
+            progress, has_parked = await projection_rows.lock_progress(connection, self._name, partition)
             new = _after(progress, events)
             if not new:
                 return
-            chosen = self._chosen(new)
+            chosen, waiting = self._folding.choose(new, unstorable=unstorable)
+            keys = sorted({one.key for one in chosen})
+            if chosen and has_parked:
+                blocked = await parked.parked_keys(connection, self._name, keys)
+            else:
+                blocked = set()
             if chosen:
-                keys = sorted({key for key, _, _ in chosen})
-                known = await projection_rows.lock_rows(connection, name, keys)
-                await projection_rows.write_rows(connection, name, self._fold(known, chosen))
-            await projection_rows.move_progress(connection, name, partition, new[-1].position)
+                known = await projection_rows.lock_rows(connection, self._name, keys)
+                rows, failed = self._folding.fold(known, chosen, blocked)
+                waiting += failed
+                await projection_rows.write_rows(connection, self._name, rows)
+            if waiting:
+                await self._park(connection, waiting)
+            await projection_rows.move_progress(connection, self._name, partition, new[-1].position)
 
-    def _chosen(self, records: Sequence[Record]) -> list[tuple[str, Event[Any], Subscription[State]]]:
-        chosen = []
-        for record in records:
-            subscription = self._projection.subscription(record.type)
-            if subscription is not None:
-                event = self._event(record, subscription)
-                chosen.append((self._projection.key(event), event, subscription))
-        return chosen
-
-    def _event(self, record: Record, subscription: Subscription[State]) -> Event[Any]:
-        data: Any = record.data
-        if subscription.data is not msgspec.Raw:
-            decoder = self._data_decoders.get(subscription.data)
-            if decoder is None:
-                decoder = self._data_decoders[subscription.data] = msgspec.json.Decoder(subscription.data)
-            data = decoder.decode(record.data)
-        return Event(record.position, record.id, record.source, record.type, record.subject, record.time, data)
-
-    def _fold(
-        self,
-        known: dict[str, tuple[str, int]],
-        chosen: Sequence[tuple[str, Event[Any], Subscription[State]]],
-    ) -> dict[str, Row]:
-        states: dict[str, State | None] = {key: self._state_decoder.decode(text) for key, (text, _) in known.items()}
-        positions: dict[str, int] = {}
-        for key, event, subscription in chosen:
-            states[key] = subscription.handler(states.get(key), event)
-            positions[key] = event.position
-        return {
-            key: Row(
-                None if (state := states[key]) is None else _encoder.encode(state).decode(),
-                position,
-                (known[key][1] if key in known else 0) + 1,
+    async def _park(self, connection: AnyConnection, events: Sequence[ParkedEvent]) -> None:
+        await parked.park(connection, self._name, events)
+        for event in events:
+            self._rarely.warning(
+                f"Projection {self._name} parked the event at position %s (key %r): %s",
+                event.position,
+                event.key,
+                event.error,
             )
-            for key, position in positions.items()
-        }
 
 
 def agent_of(projector: Projector[Any]) -> Callable[[Any], Awaitable[None]]:

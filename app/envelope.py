@@ -132,8 +132,8 @@ class _Strings(_Required, total=False):
 
 _STRINGS: msgspec.json.Decoder[dict[str, str | None]] = msgspec.json.Decoder(cast("Any", _Strings))
 _STRING = msgspec.json.Decoder(str)
-_STRING_NAMES = (*_Required.__annotations__, *(_Strings.__annotations__.keys() - _Required.__annotations__))
-_KNOWN = frozenset({*_STRING_NAMES, "data"})
+_REQUIRED = frozenset(_Required.__annotations__)
+_KNOWN = frozenset({*_Strings.__annotations__, "data"})
 _LONG = frozenset({"source", "partitionkey"})
 _NULL = b"null"
 
@@ -147,9 +147,115 @@ def _parse(body: bytes, limits: Limits, received_at: str) -> Event | InvalidEnve
         text, members = strict_json.members(body, limits.json_depth)
     except strict_json.InvalidJson as error:
         return _not_json(error)
+    errors: list[EnvelopeError] = []
     try:
-        strings, errors = _STRINGS.decode(text), []
+        strings = _STRINGS.decode(text)
     except msgspec.ValidationError:
-        strings, errors = _read_strings(members)
-    time = _read_time(strings.pop("time", None), limits, errors)
-    ...
+        strings = _read_strings(members, errors)
+    given = strings.pop("time", None)
+    time = received_at if given is None else _read_time(given, limits, errors)
+    _check_strings(strings, limits, errors)
+    if not _KNOWN.issuperset(members):
+        _check_extensions(members, errors)
+    data = _read_data(members, strings, errors)
+    if errors:
+        return _refused(strings, errors)
+    if given is None:
+        text = _with_time(text, members, received_at)
+        if len(text.encode()) > room:
+            return _too_large(limits)
+    return _event(strings, time, data, text, time_given=given is not None)
+
+
+def _event(strings: dict[str, Any], time: str, data: msgspec.Raw | None, text: str, *, time_given: bool) -> Event:
+    subject, source = strings.get("subject"), strings["source"]
+    return Event(
+        id=strings["id"],
+        source=source,
+        type=strings["type"],
+        subject=subject,
+        time=time,
+        time_given=time_given,
+        partition_key=strings.get("partitionkey") or subject or source,
+        data=data,
+        text=text,
+    )
+
+
+def _with_time(text: str, members: dict[str, msgspec.Raw], received_at: str) -> str:
+    if "time" in members:  # and null
+        text = strict_json.text_of({name: raw for name, raw in members.items() if name != "time"})
+    return f'{text[:-1]},"time":"{received_at}"}}'
+
+
+def _read_strings(members: dict[str, msgspec.Raw], errors: list[EnvelopeError]) -> dict[str, str | None]:
+    """Read one by one what could not be read at once."""
+    strings: dict[str, str | None] = {}
+    for name in _Strings.__annotations__:
+        raw = bytes(members.get(name, _NULL))
+        if raw.startswith(b'"'):
+            strings[name] = _STRING.decode(raw)
+        elif raw != _NULL:
+            errors.append(EnvelopeError(f"/{name}", "invalid_type", "must be a string"))
+        elif name in _REQUIRED:
+            errors.append(EnvelopeError(f"/{name}", "missing_attribute", "is required"))
+    return strings
+
+
+def _read_time(given: str, limits: Limits, errors: list[EnvelopeError]) -> str:
+    if len(given) > limits.name_bytes:
+        errors.append(EnvelopeError("/time", "too_long", f"must be at most {limits.name_bytes} bytes"))
+        return given
+    try:
+        return rfc3339.to_utc(given)
+    except ValueError as error:
+        errors.append(EnvelopeError("/time", "invalid_time", str(error)))
+        return given
+
+
+def _check_strings(strings: dict[str, str | None], limits: Limits, errors: list[EnvelopeError]) -> None:
+    for name, value in strings.items():
+        most_bytes = limits.source_bytes if name in _LONG else limits.name_bytes
+        if value is not None and (wrong := attributes.RULES[name](value, most_bytes)) is not None:
+            errors.append(EnvelopeError(f"/{name}", *wrong))
+
+
+def _check_extensions(members: dict[str, msgspec.Raw], errors: list[EnvelopeError]) -> None:
+    for name, raw in members.items():
+        if name not in _KNOWN and (wrong := attributes.wrong_extension(name, bytes(raw))) is not None:
+            errors.append(EnvelopeError(strict_json.pointer_to(name), *wrong))
+            if len(errors) >= MOST_ERRORS:
+                return
+
+
+def _read_data(
+    members: dict[str, msgspec.Raw], strings: dict[str, str | None], errors: list[EnvelopeError]
+) -> msgspec.Raw | None:
+    data = members.get("data")
+    if data is None or strings.get("data_base64") is None:
+        return data
+    if bytes(data) != _NULL:
+        errors.append(EnvelopeError("/data_base64", "both_data_forms", "must not be there together with data"))
+    return None
+
+
+def _refused(strings: dict[str, str | None], errors: list[EnvelopeError]) -> InvalidEnvelope:
+    wrong = {error.pointer for error in errors}
+    return InvalidEnvelope(
+        errors[:MOST_ERRORS],
+        event_id=None if "/id" in wrong else strings["id"],
+        source=None if "/source" in wrong else strings["source"],
+    )
+
+
+def _not_json(error: strict_json.InvalidJson) -> InvalidEnvelope:
+    status = 413 if error.code == "batch_too_large" else 400
+    return InvalidEnvelope([EnvelopeError(error.pointer, error.code, error.detail)], status=status)
+
+
+def _too_large(limits: Limits) -> InvalidEnvelope:
+    detail = (
+        f"an event may have {limits.event_bytes} bytes of UTF-8, {SEQUENCE_BYTES} of them for its sequence: "
+        "keep large data elsewhere and refer to it"
+    )
+    return InvalidEnvelope([EnvelopeError("", "event_too_large", detail)], status=413)

@@ -96,9 +96,9 @@ def _ingestion(settings: Settings, database: Database) -> tuple[list[HttpServer]
         json_depth=settings.max_json_depth,
     )
     health = Health(needs={"postgresql": database.answers})
-    application = make_application(
-        [*Door(group_commit, known, limits).routes(), *health.routes()], settings.max_body_bytes
-    )
+    stories = EventStories(database, [projection.name for projection in PROJECTIONS])
+    routes = [*Door(group_commit, known, limits).routes(), *stories.routes(), *health.routes()]
+    application = make_application(routes, settings.max_body_bytes)
     server = HttpServer(application, settings.ingestion_host, settings.ingestion_port, health, setting="INGESTION_PORT")
     return [server], [relay, OutboxListener(database, wake_up), notifier]
 

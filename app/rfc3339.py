@@ -10,6 +10,12 @@ _SHAPE = re.compile(
     r"((?:[01][0-9]|2[0-3]):[0-5][0-9]:)([0-5][0-9]|60)(\.[0-9]+)?"
     r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
 )
+# What most clients send: canonical already, and a date that needs no calendar (any but February 29).
+_CANONICAL = re.compile(
+    r"(?!0000)[0-9]{4}-"
+    r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?Z"
+)
 _ALLOWED = (
     "must be an RFC 3339 time such as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00.5+01:00, "
     "of the years 0001 to 9999 as written and in UTC"
@@ -24,6 +30,8 @@ def to_utc(text: str) -> str:
     A leap second (`:60`, only where UTC reads 23:59:60) becomes the second that follows it. Any other text, or a
     time outside years 1 to 9999, raises ValueError with a message that says what is allowed and repeats nothing.
     """
+    if _CANONICAL.fullmatch(text):
+        return text
     match = _SHAPE.fullmatch(text)
     if match is None:
         raise ValueError(_ALLOWED)
@@ -54,7 +62,7 @@ def instant(utc: str) -> str:
 
 
 def to_microseconds(utc: str) -> str:
-    """Cut a result of `to_utc` to six digits of fraction: PostgreSQL rounds any more than it keeps, even to year 10000."""
+    """Cut a result of `to_utc` to six digits of fraction. PostgreSQL would round, and that may end in year 10000."""
     seconds, _, fraction = utc.partition(".")
     if len(fraction) <= _MICROSECOND_DIGITS + len("Z"):
         return utc

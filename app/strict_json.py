@@ -65,6 +65,8 @@ _MOST_EXPONENT_DIGITS = 7
 _ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _LONG_EXPONENT = b"0e00000"
 _LONG_RUN = b"0" * 100
+_SHORT = 2_000
+_LONG_NUMBER = re.compile(rb"[\[:, \t\r\n](?:0++(?:\.0++)?+e00000|[0.]{100})")
 
 _NUMBER_OUT_OF_RANGE = (
     f"has a number of more than {_MOST_DIGITS_BEFORE_POINT} digits before or {_MOST_DIGITS_AFTER_POINT} after the "
@@ -120,7 +122,11 @@ def elements(body: bytes, most: int) -> list[msgspec.Raw]:
 
 def text_of(found: dict[str, msgspec.Raw]) -> str:
     """Return an object of these members as text, each value as it was sent."""
-    return "{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{bytes(raw).decode()}" for name, raw in found.items()) + "}"
+    return (
+        "{"
+        + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{bytes(raw).decode()}" for name, raw in found.items())
+        + "}"
+    )
 
 
 def pointer_to(name: str) -> str:
@@ -157,7 +163,9 @@ def _problem(body: bytes, max_depth: int) -> tuple[Code, str] | None:
     if body.count(b"[") + body.count(b"{") > max_depth and _depth(body) > max_depth:
         return "too_deep", f"is nested more than {max_depth} levels deep"
     alike = body.translate(_ALIKE, b"+-")
-    if (_LONG_EXPONENT in alike or _LONG_RUN in alike) and _has_number_out_of_range(body):
+    if (_LONG_EXPONENT in alike or (len(alike) > _SHORT and _LONG_RUN in alike)) and _has_number_out_of_range(
+        body, alike
+    ):
         return "number_out_of_range", _NUMBER_OUT_OF_RANGE
     return None
 
@@ -196,8 +204,9 @@ def _has_more_elements(body: bytes, most: int) -> bool:
     return False
 
 
-def _has_number_out_of_range(body: bytes) -> bool:
-    return any(
+def _has_number_out_of_range(body: bytes, alike: bytes) -> bool:
+    # Many a UUID looks like an exponent at first, but does not begin like a number.
+    return _LONG_NUMBER.search(b" " + alike) is not None and any(
         _is_out_of_range(*number.groups(default=b""))
         for number in _NUMBER.finditer(_STRING.sub(b"", body))
         if number[3] is not None or number.end() - number.start() >= len(_LONG_RUN)

@@ -1,4 +1,4 @@
-"""Resolves requirements/run.txt and requirements/dev.txt, with hashes, from pyproject.toml (make lock)."""
+"""Resolves the files of requirements/, with hashes, from pyproject.toml (make lock)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = {"run": ["embedded"], "dev": ["embedded", "dev"]}
+EXTRAS: dict[str, list[str]] = {"service": [], "run": ["embedded"], "dev": ["embedded", "dev"]}
 
 
 def main() -> None:
-    """Write both files; `make lock ARGS=--upgrade` takes newer versions."""
+    """Write them; `make lock ARGS=--upgrade` takes newer versions."""
     for name, extras in EXTRAS.items():
         chosen = [argument for extra in extras for argument in ("--extra", extra)]
         output = f"requirements/{name}.txt"

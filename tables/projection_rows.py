@@ -10,7 +10,10 @@ import asyncpg
 from tables.database import AnyConnection
 
 START_PROGRESS = "INSERT INTO progress (projection, partition, position) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING"
-LOCK_PROGRESS = "SELECT position FROM progress WHERE projection = $1 AND partition = $2 FOR UPDATE"
+LOCK_PROGRESS = """
+SELECT position, EXISTS (SELECT FROM parked WHERE parked.projection = $1) AS has_parked
+FROM progress WHERE projection = $1 AND partition = $2 FOR UPDATE
+"""
 # In order of key, so that two transactions never wait for each other.
 LOCK_ROWS = """
 SELECT key, state::text AS state, version FROM projections
@@ -50,10 +53,14 @@ async def start_progress(connection: AnyConnection, projection: str, partition: 
     await connection.execute(START_PROGRESS, projection, partition)
 
 
-async def lock_progress(connection: AnyConnection, projection: str, partition: int) -> int:
-    """The position of the last applied event of the partition; locked until the transaction ends."""
-    position: int = await connection.fetchval(LOCK_PROGRESS, projection, partition)
-    return position
+async def lock_progress(connection: AnyConnection, projection: str, partition: int) -> tuple[int, bool]:
+    """The position of the last applied event of the partition, and whether the projection has events parked.
+
+    Locked until the transaction ends.
+    """
+    row = await connection.fetchrow(LOCK_PROGRESS, projection, partition)
+    assert row is not None, "start_progress comes first"
+    return row["position"], row["has_parked"]
 
 
 async def lock_rows(connection: AnyConnection, projection: str, keys: Sequence[str]) -> dict[str, tuple[str, int]]:

@@ -38,7 +38,7 @@ class Story(msgspec.Struct):
     stored: Stored | None
     published: Published | None
     projections: dict[str, str]
-    """By projection: `applied` or `waiting`."""
+    """By projection: `applied`, `parked` or `waiting`."""
 
 
 def location(source: str, event_id: str) -> str:
@@ -87,5 +87,11 @@ class EventStories:
             Received(status.received_at),
             stored,
             published,
-            {name: "applied" if name in status.applied_by else "waiting" for name in self._projections},
+            {name: _state(name, status) for name in self._projections},
         )
+
+
+def _state(projection: str, status: event_status.EventStatus) -> str:
+    if projection in status.parked_by:
+        return "parked"
+    return "applied" if projection in status.applied_by else "waiting"

@@ -25,3 +25,17 @@ CREATE TABLE progress (
 COMMENT ON TABLE progress IS 'Written in the transaction that writes the rows: an event at or below it is already applied.';
 COMMENT ON COLUMN progress.position IS 'The position of the last event of the partition that the projection has applied.';
 ALTER TABLE progress SET (fillfactor = 50);
+
+CREATE TABLE parked (
+    projection text COLLATE "C" NOT NULL,
+    position   bigint NOT NULL,
+    key        text NOT NULL,
+    error      text NOT NULL,
+    parked_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (projection, position)
+);
+COMMENT ON TABLE parked IS 'Events that a projection could not apply, and the later events of their keys, which wait behind them in order.';
+COMMENT ON COLUMN parked.key IS 'The key of the row that the event belongs to; empty where the key itself could not be told.';
+COMMENT ON COLUMN parked.error IS 'What went wrong, or that an earlier event of the key is parked.';
+-- By hash, because a key that is too long for an index may be why its event is here.
+CREATE INDEX parked_by_key ON parked USING hash (key);

@@ -1,0 +1,37 @@
+"""Once a second, moves the progress of idle partitions up to the head of the store.
+
+Guarantee: only a partition whose every stored event is applied is moved (see `tables.positions`), so the position of
+a projection is told without a long look back, and a new event on an idle partition is found at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from agents.background import Background
+from tables import positions
+from tables.database import Database
+
+INTERVAL_SECONDS = 1.0
+
+
+class IdlePartitions(Background):
+    """Runs in every event handler; they do not disturb each other."""
+
+    def __init__(self, source: Database) -> None:
+        super().__init__()
+        self._source = source
+        self._stop = asyncio.Event()
+
+    def wake(self) -> None:
+        self._stop.set()
+
+    async def live(self) -> None:
+        while not self.should_stop:
+            async with self._source.acquire() as connection:
+                await positions.advance_idle_partitions(connection)
+            try:
+                async with asyncio.timeout(INTERVAL_SECONDS):
+                    await self._stop.wait()
+            except TimeoutError:
+                continue

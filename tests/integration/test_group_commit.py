@@ -1,0 +1,130 @@
+"""Group commit: many requests, few commits, each told what became of its events."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from msgspec.structs import replace
+
+from app.envelope import Event
+from app.errors import DependencyAwayError
+from tables.database import Database, Pool
+from tables.group_commit import GroupCommit, Outcome, QueueFullError
+
+from events import event
+
+ACCEPTED, DUPLICATE, CONFLICT, UNSTORABLE = Outcome
+
+
+def group_commit(database: Database, *, max_queued_events: int = 10_000) -> tuple[GroupCommit, list[None]]:
+    commits: list[None] = []
+    return GroupCommit(database, max_queued_events=max_queued_events, committed=lambda: commits.append(None)), commits
+
+
+def unstorable(number: int) -> Event:
+    """What the parser would never let through, to see the database refuse it."""
+    return replace(event(number), text='{"id":"\\u0000"}')
+
+
+async def test_events_that_arrive_together_share_commits(database: Database, pool: Pool) -> None:
+    group, commits = group_commit(database)
+    outcomes = await asyncio.gather(*(group.submit([event(number)]) for number in range(200)))
+    assert outcomes == [[ACCEPTED]] * 200
+    assert await pool.fetchval("SELECT count(*) FROM outbox") == 200
+    assert len(commits) <= 3
+
+
+async def test_the_order_of_seq_is_the_order_of_submission(database: Database, pool: Pool) -> None:
+    group, _ = group_commit(database)
+    await asyncio.gather(*(group.submit([event(n), event(f"{n}b")]) for n in range(100)))
+    ids = [row["id"] for row in await pool.fetch("SELECT id FROM outbox ORDER BY seq")]
+    assert ids == [name for n in range(100) for name in (str(n), f"{n}b")]
+
+
+async def test_one_id_at_once_is_accepted_once(database: Database, pool: Pool) -> None:
+    group, _ = group_commit(database)
+    outcomes = await asyncio.gather(*(group.submit([event(1)]) for _ in range(20)))
+    assert sorted(one.value for (one,) in outcomes) == ["accepted"] + ["duplicate"] * 19
+    assert await pool.fetchval("SELECT count(*) FROM outbox") == 1
+
+
+async def test_two_doors_that_take_the_same_events_in_another_order(database: Database, pool: Pool) -> None:
+    doors = [group_commit(database)[0] for _ in range(3)]
+    events = [event(number) for number in range(300)]
+    shuffled = [random.Random(seed).sample(events, len(events)) for seed in range(3)]
+    outcomes = await asyncio.gather(
+        *(door.submit(chosen) for door, chosen in zip(doors, shuffled, strict=True)),
+    )
+    flat = [one for answer in outcomes for one in answer]
+    assert flat.count(ACCEPTED) == 300
+    assert flat.count(DUPLICATE) == 600
+    assert await pool.fetchval("SELECT count(*) FROM outbox") == 300
+
+
+async def test_the_same_id_twice_in_one_request(database: Database) -> None:
+    group, _ = group_commit(database)
+    events = [event(1), event(2), event(1), event(2, data="other"), event(1)]
+    assert await group.submit(events) == [ACCEPTED, ACCEPTED, DUPLICATE, CONFLICT, DUPLICATE]
+
+
+async def test_an_event_that_the_database_refuses_spoils_no_other(database: Database, pool: Pool) -> None:
+    group, _ = group_commit(database)
+    outcomes = await asyncio.gather(
+        group.submit([event(1), unstorable(2), event(3)]),
+        group.submit([unstorable(4)]),
+        group.submit([event(5)]),
+    )
+    assert outcomes == [[ACCEPTED, UNSTORABLE, ACCEPTED], [UNSTORABLE], [ACCEPTED]]
+    assert {row["id"] for row in await pool.fetch("SELECT id FROM outbox")} == {"1", "3", "5"}
+
+
+async def test_a_full_queue_is_told_at_once(database: Database, pool: Pool) -> None:
+    group, _ = group_commit(database, max_queued_events=10)
+    results = await asyncio.gather(*(group.submit([event(n)]) for n in range(50)), return_exceptions=True)
+    refused = [one for one in results if isinstance(one, QueueFullError)]
+    assert len(refused) == 40
+    assert await pool.fetchval("SELECT count(*) FROM outbox") == 10
+    assert await group.submit([event(99)]) == [ACCEPTED]
+
+
+async def test_a_batch_larger_than_the_queue_is_taken_when_the_queue_is_empty(database: Database) -> None:
+    group, _ = group_commit(database, max_queued_events=10)
+    assert await group.submit([event(n) for n in range(50)]) == [ACCEPTED] * 50
+
+
+async def test_a_lost_connection_is_told_and_the_next_request_succeeds(database: Database, pool: Pool) -> None:
+    group, _ = group_commit(database)
+    await group.submit([event(1)])
+    async with pool.acquire() as blocker:
+        await blocker.execute("BEGIN")
+        await blocker.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
+        waiting = asyncio.create_task(group.submit([event(2)]))
+        killed = False
+        while not killed:
+            killed = bool(
+                await blocker.fetchval(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                    " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+                )
+            )
+        with pytest.raises(DependencyAwayError):
+            await waiting
+        await blocker.execute("ROLLBACK")
+    assert await group.submit([event(2)]) in ([ACCEPTED], [DUPLICATE])
+
+
+async def test_before_the_database_is_known_it_counts_as_away() -> None:
+    group, _ = group_commit(Database(pool_size=1, timeout_seconds=1))
+    with pytest.raises(DependencyAwayError):
+        await group.submit([event(1)])
+
+
+async def test_a_client_that_goes_away_takes_no_one_with_it(database: Database, pool: Pool) -> None:
+    group, _ = group_commit(database)
+    going, staying = (asyncio.create_task(group.submit([event(n)])) for n in (1, 2))
+    await asyncio.sleep(0)
+    going.cancel()
+    assert await staying == [ACCEPTED]
+    assert await pool.fetchval("SELECT count(*) FROM outbox") == 2

@@ -1,0 +1,62 @@
+"""Known types have a schema; what does not fit is told with a pointer."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from app.envelope import Event, Limits, parse_event
+from app.event_types import EventTypes
+from app.projection import Projection
+
+
+class Measured(msgspec.Struct):
+    needs_subject: ClassVar[bool] = True
+
+    value: float
+    tags: list[str] = []
+
+
+projection: Projection[Any] = Projection("p", state=dict, key=lambda event: event.id, description="")
+projection.on("measured", Measured)(lambda state, event: state)
+
+
+def event(event_type: str = "measured", data: str | None = '{"value":1}', subject: str | None = "s") -> Event:
+    members = ['"specversion":"1.0","id":"1","source":"/s"', f'"type":"{event_type}"']
+    members += [f'"subject":"{subject}"'] if subject else []
+    members += [f'"data":{data}'] if data else []
+    return parse_event(("{" + ",".join(members) + "}").encode(), Limits(), "2026-01-01T00:00:00Z")
+
+
+def test_what_fits_is_taken() -> None:
+    assert EventTypes([projection]).errors(event(data='{"value":1e3,"tags":["a"],"more":1}')) == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "pointer"),
+    [
+        ('{"value":"1"}', "/data/value"),
+        ("{}", "/data"),
+        ("[]", "/data"),
+        ("null", "/data"),
+        (None, "/data"),
+        ('{"value":1,"tags":["a",2]}', "/data/tags/1"),
+    ],
+)
+def test_what_does_not_fit_is_told_with_its_pointer(data: str | None, pointer: str) -> None:
+    (error,) = EventTypes([projection]).errors(event(data=data))
+    assert (error.pointer, error.code) == (pointer, "invalid_data")
+
+
+def test_a_type_that_needs_a_subject_is_refused_without_one() -> None:
+    (error,) = EventTypes([projection]).errors(event(subject=None))
+    assert (error.pointer, error.code) == ("/subject", "missing_subject")
+
+
+def test_unknown_types_are_taken_unless_the_setting_refuses_them() -> None:
+    unknown = event("something.else", data=None)
+    assert EventTypes([projection]).errors(unknown) == ()
+    (error,) = EventTypes([projection], refuse_unknown=True).errors(unknown)
+    assert (error.pointer, error.code) == ("/type", "unknown_type")

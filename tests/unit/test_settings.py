@@ -1,0 +1,74 @@
+"""Settings: read once, and a wrong one is named with its value and what is allowed."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.errors import InvalidSettingError
+from app.settings import Settings, read_settings
+
+
+def test_nothing_set_means_everything_embedded_on_loopback() -> None:
+    settings = read_settings({})
+    assert (settings.database_url, settings.broker_url) == ("", "")
+    assert settings.runs == {"ingestion", "event_handler", "query"}
+    assert (settings.ingestion_host, settings.ingestion_port) == ("127.0.0.1", 8080)
+    assert (settings.query_host, settings.query_port) == ("127.0.0.1", 8081)
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert read_settings({"INGESTION_PORT": " ", "DATABASE_URL": ""}) == Settings()
+
+
+def test_services_are_chosen_by_name() -> None:
+    assert read_settings({"SERVICES": "query, ingestion"}).runs == {"ingestion", "query"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("INGESTION_PORT", "http", "a port, 1 to 65535"),
+        ("QUERY_PORT", "0", "a port, 1 to 65535"),
+        ("QUERY_PORT", "8080", "a port other than INGESTION_PORT"),
+        ("SERVICES", "ingestion,reader", "some of ingestion, event_handler, query, with commas"),
+        ("SERVICES", "ingestion,", "some of ingestion, event_handler, query, with commas"),
+        ("DATABASE_URL", "mysql://localhost/x", "postgresql://…; empty: embedded PostgreSQL"),
+        ("BROKER_URL", "127.0.0.1:9092", "kafka://host:port[,host:port]; empty: embedded Apache Kafka"),
+        ("BROKER_URL", "kafka://one:9092,two", "kafka://host:port[,host:port]; empty: embedded Apache Kafka"),
+        ("TOPIC", "two words", "a topic: letters, digits, . _ -"),
+        ("UNKNOWN_TYPES", "ignore", "store or reject"),
+        ("DATABASE_TIMEOUT_SECONDS", "soon", "a number of seconds, more than 0"),
+        ("MAX_EVENT_BYTES", "1MB", "a number of bytes, 1000 or more"),
+        ("LOG_LEVEL", "info", "DEBUG, INFO, WARNING or ERROR"),
+    ],
+)
+def test_a_wrong_value_names_the_variable_the_value_and_what_is_allowed(
+    variable: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(InvalidSettingError) as refused:
+        read_settings({variable: value})
+    assert str(refused.value) == f"{variable}={value}: not allowed; allowed: {allowed}"
+
+
+def test_a_password_in_a_url_is_not_told() -> None:
+    with pytest.raises(InvalidSettingError) as refused:
+        read_settings({"DATABASE_URL": "mysql://user:s3cret@db:3306/x"})
+    assert "s3cret" not in str(refused.value)
+    assert "db:3306" in str(refused.value)
+
+
+@pytest.mark.parametrize("service", ["INGESTION", "QUERY"])
+def test_listening_beyond_loopback_needs_a_word_on_authentication(service: str) -> None:
+    with pytest.raises(InvalidSettingError, match="AUTH=off"):
+        read_settings({f"{service}_HOST": "0.0.0.0"})  # noqa: S104
+    settings = read_settings({f"{service}_HOST": "0.0.0.0", "AUTH": "off"})  # noqa: S104
+    assert settings.auth == "off"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
+def test_loopback_needs_no_authentication(host: str) -> None:
+    assert read_settings({"INGESTION_HOST": host}).ingestion_host == host
+
+
+def test_a_host_of_a_service_that_does_not_run_does_not_count() -> None:
+    assert read_settings({"QUERY_HOST": "0.0.0.0", "SERVICES": "ingestion"}).query_host == "0.0.0.0"  # noqa: S104

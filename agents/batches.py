@@ -17,6 +17,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
 from app import rfc3339
+from app.event_types import NO_DATA
 from app.rarely import Rarely
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     sequence: str
     time: str
     subject: str | None = None
-    data: msgspec.Raw = msgspec.Raw(b"null")
+    data: msgspec.Raw = msgspec.Raw(NO_DATA)
 
     @property
     def position(self) -> int:

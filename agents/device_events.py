@@ -52,8 +52,12 @@ class ReadingRecorded(msgspec.Struct, frozen=True):
 
     @property
     def value(self) -> Decimal:
-        """The number exactly as it was sent. Only compare it: arithmetic on Decimals rounds to 28 digits."""
-        return _number.decode(self.written)
+        """The number with every digit that was sent; -0 is 0, as in jsonb.
+
+        Only compare it, or make it an int or a float: arithmetic on Decimals rounds to 28 digits.
+        """
+        number = _number.decode(self.written)
+        return number or number.copy_abs()
 
 
 class DeviceRetired(msgspec.Struct, frozen=True):

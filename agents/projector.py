@@ -47,6 +47,8 @@ class Projector(Generic[State]):
             try:
                 async with self._database.acquire() as connection:
                     await self.apply_parts(connection, batch.partition, batch.events())
+            except projection_rows.RowsChangedError:
+                continue
             except Exception as error:  # noqa: BLE001 - whatever it is: an exception that leaves would lose the batch
                 self._rarely.warning(
                     f"Projection {self._name} waits at a batch of partition %s: %r", batch.partition, error

@@ -6,6 +6,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 REQUEST_TIMEOUT_MS = 10_000
+MOST_REPLICAS = 3
 
 
 async def ensure_topic(bootstrap_servers: str, topic: str, *, partitions: int) -> int:
@@ -20,7 +21,8 @@ async def ensure_topic(bootstrap_servers: str, topic: str, *, partitions: int) -
         if found:
             return found
         # Events are kept: the broker's default of seven days would drop what a new projection needs.
-        new = NewTopic(topic, partitions, -1, topic_configs={"retention.ms": "-1"})
+        replicas = min(MOST_REPLICAS, len((await admin.describe_cluster())["brokers"]))
+        new = NewTopic(topic, partitions, replicas, topic_configs={"retention.ms": "-1"})
         response = await admin.create_topics([new], timeout_ms=REQUEST_TIMEOUT_MS)
         for _, code, *_ in response.topic_errors:
             error = for_code(code)

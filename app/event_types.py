@@ -11,6 +11,10 @@ from app.envelope import EnvelopeError, Event
 from app.projection import Projection
 
 
+# An event without `data` has none of its members: enough for a type whose members are all optional.
+NO_DATA = b"{}"
+
+
 class EventTypes:
     """Checks events against the types that projections declare for their `data`."""
 
@@ -40,7 +44,7 @@ class EventTypes:
             return ()
         if event.subject is None and event.type in self._need_subject:
             return (EnvelopeError("/subject", "missing_subject", "an event of this type needs a subject"),)
-        data = b"null" if event.data is None else event.data
+        data = NO_DATA if event.data is None else event.data
         for decoder in decoders:
             try:
                 decoder.decode(data)

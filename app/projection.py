@@ -31,22 +31,19 @@ class Field(msgspec.Struct, frozen=True):
     kind: Literal["text", "number", "time"]
 
 
-Handler = Callable[[State | None, Event[Any]], State | None]
-"""`(state or None, event) -> state or None`; None means that the row does not exist (any more). Pure."""
-
-
 class Subscription(msgspec.Struct, Generic[State], frozen=True):
     """What a projection does with one type of event."""
 
     data: Any
     """The type that the event's `data` is decoded to."""
     handler: Callable[[State | None, Event[Any]], State | None]
+    """`(state or None, event) -> state or None`, pure; None means that the row does not exist (any more)."""
 
 
 class Projection(Generic[State]):
     """A named set of rows, each the fold of the events that share a key.
 
-    >>> counts = Projection("counts", state=Count, key=lambda event: event.subject, description="How many a subject")
+    >>> counts = Projection("counts", state=Count, key=lambda event: event.source, description="How many a subject")
     >>> @counts.on("thing.happened", Thing)
     ... def happened(count: Count | None, event: Event[Thing]) -> Count:
     ...     return Count(1 if count is None else count.n + 1)
@@ -66,6 +63,8 @@ class Projection(Generic[State]):
         self.key = key
         self.description = description
         self.fields: Mapping[str, Field] = fields or {}
+        if not set(self.fields) <= set(state.__annotations__):
+            raise ValueError(f"projection {name}: fields that its state does not have: {', '.join(self.fields)}")
         self.by_type: dict[str, Subscription[State]] = {}
         self.otherwise: Subscription[State] | None = None
 
@@ -90,6 +89,8 @@ class Projection(Generic[State]):
         self, handler: Callable[[State | None, Event[msgspec.Raw]], State | None]
     ) -> Callable[[State | None, Event[msgspec.Raw]], State | None]:
         """Register the decorated function for every event that has no handler of its own; `data` is left undecoded."""
+        if self.otherwise is not None:
+            raise ValueError(f"projection {self.name}: two handlers for every other event")
         self.otherwise = Subscription(msgspec.Raw, handler)
         return handler
 

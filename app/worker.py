@@ -12,6 +12,7 @@ from typing import Any, NoReturn, cast
 
 import faust
 from faust.app.base import BootStrategy
+from faust.cli.worker import worker as WorkerCommand  # noqa: N812 - a class, whatever its name looks like
 from faust.types import ServiceT, TransportT
 from faust.worker import Worker as FaustWorker
 
@@ -55,7 +56,6 @@ class Headrace(faust.App):
             id_format="{id}",
             Worker=Worker,
             logging_config=logging_config(settings.log_level),
-            worker_redirect_stdouts=False,
             topic_disable_leader=True,
             topic_allow_declare=False,
             table_standby_replicas=0,
@@ -88,10 +88,21 @@ class Headrace(faust.App):
         await super().on_stop()
 
 
+def _no_faust_banner(self: WorkerCommand, worker: Any) -> None:  # noqa: ARG001
+    """Faust's banner names a web server and folders that we do not have."""
+
+
+WorkerCommand.on_worker_created = _no_faust_banner  # type: ignore[method-assign]  # there is no setting for it
+
+
 class Worker(FaustWorker):
     """Faust's worker, without its banner, and with one clear line instead of a traceback for errors of our own."""
 
     _refusal: HeadraceError | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{**options, "redirect_stdouts": False})
+        self.spinner = None
 
     def _say(self, msg: str, file: Any = None, end: str = "\n", **kwargs: Any) -> None:
         """The app prints its own banner, which tells what listens where."""
@@ -143,7 +154,8 @@ class RarelyFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.split(".")[0] in {"app", "agents", "tables", "web"}:
-            return True
+            # Mode tells the life of each service under the service's own name.
+            return record.levelno > logging.INFO or not record.getMessage().startswith("[^")
         place = (record.name, record.levelno, record.pathname + str(record.lineno))
         last = self._seen.get(place, float("-inf"))
         if record.created - last < LIBRARY_LINE_SECONDS:

@@ -11,11 +11,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import hypothesis
 import pytest
 
 from app.embedded.servers import EmbeddedServers
-from tables.database import Database, Pool
+from tables.database import Connection, Database, Pool
 from tables.migrate import migrate
+
+# The machine is shared: an example that takes long says nothing.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2_000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 TEMPLATE = "template_of_tests"
 _numbers = itertools.count(1)
@@ -68,6 +74,14 @@ def database_dsn(postgres_dsn: str) -> Iterator[str]:
 async def pool(database_dsn: str) -> AsyncIterator[Pool]:
     """Connections to the test's database."""
     opened = await asyncpg.create_pool(database_dsn, min_size=0, max_size=10, command_timeout=20)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def connection(database_dsn: str) -> AsyncIterator[Connection]:
+    """One connection to the test's database."""
+    opened: Connection = await asyncpg.connect(database_dsn, command_timeout=20)
     yield opened
     await opened.close()
 

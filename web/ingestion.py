@@ -159,7 +159,7 @@ def _invalid(error: InvalidEnvelope) -> Refusal:
         title, detail = "Too large", error.errors[0].detail
     else:
         title, detail = "Not a valid CloudEvent", "See errors for what is wrong and where."
-    return Refusal(error.status, error.errors[0].code, title, detail, error.errors, error.event_id, error.source)
+    return Refusal(error.status, error.errors[0].code, title, detail, error.errors, error.id, error.source)
 
 
 def _result(index: int, taken: Event | Refusal, outcome: Outcome | None) -> Result:

@@ -19,7 +19,12 @@ def make_application(routes: Iterable[web.AbstractRouteDef], max_body_bytes: int
     """An application whose errors are problems (RFC 9457)."""
     application = web.Application(middlewares=[problems], client_max_size=max_body_bytes)
     application.add_routes(routes)
+    application.on_response_prepare.append(_no_banner)
     return application
+
+
+async def _no_banner(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.popall("Server", None)
 
 
 class HttpServer(Service):

@@ -50,6 +50,11 @@ def test_a_value_at_the_edge_is_taken(value: str) -> None:
     assert read(value).value == Decimal(value)
 
 
+@pytest.mark.parametrize(("value", "same"), [("-0", "0"), ("-0.0", "0.0"), ("-0e0", "0"), ("-0.50", "-0.50")])
+def test_a_value_of_minus_zero_is_zero(value: str, same: str) -> None:
+    assert str(read(value).value) == same
+
+
 @pytest.mark.parametrize(
     ("data", "path"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -19,7 +19,7 @@ class Measured(msgspec.Struct):
     tags: list[str] = []
 
 
-projection: Projection[Any] = Projection("p", state=dict, key=lambda event: event.id, description="")
+projection: Projection[Measured] = Projection("p", state=Measured, key=lambda event: event.id, description="")
 projection.on("measured", Measured)(lambda state, event: state)
 
 

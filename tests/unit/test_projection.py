@@ -79,10 +79,22 @@ def test_projections_do_not_share_handlers_or_fields() -> None:
     assert other.fields == {}
 
 
-def test_declared_fields_are_kept_in_order() -> None:
-    fields = {"n": Field("number"), "a": Field("text")}
+def test_declared_fields_are_kept() -> None:
+    fields = {"n": Field("number")}
     projection = Projection("counts", state=Count, key=lambda event: event.type, description="", fields=fields)
-    assert list(projection.fields.items()) == [("n", Field("number")), ("a", Field("text"))]
+    assert projection.fields == fields
+
+
+def test_a_field_that_the_state_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="counts.*m"):
+        Projection("counts", state=Count, key=lambda e: e.type, description="", fields={"m": Field("number")})
+
+
+def test_two_handlers_for_every_other_event_are_refused() -> None:
+    projection = make_projection()
+    projection.on_every_other_event(lambda state, _: state)
+    with pytest.raises(ValueError, match="every other event"):
+        projection.on_every_other_event(lambda state, _: state)
 
 
 def test_an_event_cannot_be_changed() -> None:

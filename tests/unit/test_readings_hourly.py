@@ -91,6 +91,8 @@ def test_min_max_and_last_keep_every_digit() -> None:
         (["9007199254740993", "0.0"], "9007199254740992.0"),
         (["1" + "0" * 308, "1"], "1" + "0" * 307 + "1"),
         (["0.00000001"], "0.00000001"),
+        (["21.50"], "21.5"),
+        (["0.123456789012345678901234567890"], "0.12345678901234568"),
     ],
 )
 def test_the_sum_is_that_of_the_numbers_as_json_loads_reads_them(values: list[str], total: str) -> None:

@@ -1,0 +1,30 @@
+"""`python -m app.embedded`: download what the embedded servers need, or check that it is there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from dotenv import dotenv_values
+
+from app.embedded.jars import provide
+from app.errors import HeadraceError
+from app.settings import data_folder, read_settings
+
+
+def main() -> int:
+    """The exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("app").setLevel(logging.INFO)
+    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    try:
+        provide(data_folder(read_settings({**from_file, **os.environ})) / "jars")
+    except HeadraceError as error:
+        sys.stderr.write(f"headrace: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""The embedded Apache Kafka: one node that is broker and controller, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from app.embedded.kafka_api import answering_cluster
+from app.embedded.kafka_files import (
+    cluster_id,
+    environment,
+    format_data,
+    java,
+    port_in_settings,
+    write_settings,
+)
+from app.embedded.log_tail import LogTail
+from app.embedded.ports import free_port, is_free, listener
+from app.embedded.processes import EndedError, end, running_in, start_detached, wait_until_ready
+from app.errors import StartError
+
+log = logging.getLogger(__name__)
+
+READY_SECONDS = 120.0
+SHUTDOWN = (signal.SIGTERM, 5.0)
+KILL = (signal.SIGKILL, 5.0)
+
+
+async def start(folder: Path, class_path: Sequence[Path], port: int) -> None:
+    """Start the broker of this folder, or adopt the one that runs; it answers on `port` of loopback.
+
+    The caller holds the lock on starts. Raises StartError, and OSError where a file cannot be written.
+    """
+    running = _server(folder)
+    if running is not None:
+        _check_port(folder, running, port)
+        log.info("Apache Kafka runs already (pid %d); using it", running.pid)
+        with suppress(EndedError):  # it was being stopped
+            return await _ready(folder, running, port, LogTail(folder / "log"))
+    if not is_free(port):
+        raise StartError(
+            f"port {port} on 127.0.0.1 is in use by {listener(port)}, and the embedded Apache Kafka needs it: "
+            "end that program, or set EMBEDDED_KAFKA_PORT to a free port, or BROKER_URL to a Kafka of your own"
+        )
+    write_settings(folder, port=port, controller_port=free_port(but=port))
+    if cluster_id(folder) is None:
+        await asyncio.to_thread(format_data, folder, class_path)
+    logs = LogTail(folder / "log")
+    process = start_detached(
+        java(folder, class_path, "kafka.Kafka", "server.properties"),
+        folder=folder,
+        output=folder / "log" / "start.log",
+        environment=environment(),
+    )
+    return await _ready(folder, process, port, logs)
+
+
+async def stop(folder: Path) -> None:
+    """Stop the broker of this folder, if one runs."""
+    running = _server(folder)
+    if running is not None:
+        await end(running, SHUTDOWN, KILL)
+
+
+async def _ready(folder: Path, process: psutil.Process | None, port: int, logs: LogTail) -> None:
+    async def answers() -> bool:
+        cluster = await answering_cluster(port)
+        return cluster is not None and cluster == cluster_id(folder)
+
+    await wait_until_ready("Apache Kafka", answers, process, logs, READY_SECONDS)
+
+
+def _server(folder: Path) -> psutil.Process | None:
+    found = running_in(folder, "java")
+    return found[0] if found else None
+
+
+def _check_port(folder: Path, running: psutil.Process, port: int) -> None:
+    its_port = port_in_settings(folder)
+    if its_port != port:
+        raise StartError(
+            f"the Apache Kafka of {folder} runs already (pid {running.pid}), on port {its_port}, not on {port}: "
+            f"set EMBEDDED_KAFKA_PORT={its_port}, or end it first"
+        )

@@ -1,0 +1,77 @@
+"""Locks of the data folder. The kernel gives them back when the process ends, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from app.errors import StartError
+
+POLL_SECONDS = 0.05
+
+
+class FileLock:
+    """An flock on an open file, held until `release`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def try_shared(self) -> bool:
+        """Hold it together with others; False if somebody holds it alone."""
+        return self._try(fcntl.LOCK_SH)
+
+    def try_alone(self) -> bool:
+        """Hold it alone; False if others hold it, and then a shared hold of our own is lost."""
+        return self._try(fcntl.LOCK_EX)
+
+    def release(self) -> None:
+        """Give it back."""
+        os.close(self._descriptor)
+
+    def _try(self, operation: int) -> bool:
+        try:
+            fcntl.flock(self._descriptor, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+async def share(path: Path, *, wait_seconds: float) -> FileLock:
+    """Hold the lock together with others, once nobody holds it alone. Raises StartError when the time is up."""
+    lock = FileLock(path)
+    try:
+        deadline = time.monotonic() + wait_seconds
+        while not lock.try_shared():
+            await _wait(path, deadline, wait_seconds)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+@asynccontextmanager
+async def alone(path: Path, *, wait_seconds: float) -> AsyncIterator[None]:
+    """Hold the lock alone. Raises StartError when the time is up."""
+    lock = FileLock(path)
+    try:
+        deadline = time.monotonic() + wait_seconds
+        while not lock.try_alone():
+            await _wait(path, deadline, wait_seconds)
+        yield
+    finally:
+        lock.release()
+
+
+async def _wait(path: Path, deadline: float, wait_seconds: float) -> None:
+    if time.monotonic() > deadline:
+        raise StartError(
+            f"{path}: held by another worker for {wait_seconds:.0f} s, which starts or stops this server; "
+            "look at that worker's log, or end it"
+        )
+    await asyncio.sleep(POLL_SECONDS)

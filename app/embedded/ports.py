@@ -1,0 +1,49 @@
+"""Ports on loopback."""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+
+import psutil
+
+from app.errors import StartError
+
+LOOPBACK = "127.0.0.1"
+# Below the ports that systems give to outgoing connections, which come and go.
+QUIET_PORTS = range(20_000, 32_000)
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen there now. Raises StartError for a port that the system does not give us."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+            probe.listen(1)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise StartError(
+                f"port {port} on {LOOPBACK}: {error.strerror}; set EMBEDDED_KAFKA_PORT to another port"
+            ) from error
+    return True
+
+
+def free_port(*, but: int) -> int:
+    """A port other than `but` where a server could listen now."""
+    candidates = random.sample(QUIET_PORTS, len(QUIET_PORTS))
+    return next(port for port in candidates if port != but and is_free(port))
+
+
+def listener(port: int) -> str:
+    """Who listens there, as "name (pid 1)", as far as we may know."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            here = connection.laddr and connection.laddr.port == port
+            if here and connection.pid and connection.status == psutil.CONN_LISTEN:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except psutil.Error:
+        pass  # the processes of others are hidden from us; the message is only less exact
+    return "another program"

@@ -1,0 +1,162 @@
+"""The embedded PostgreSQL: it listens on a Unix socket alone, and survives kill -9 as PostgreSQL does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+import psutil
+
+from app.embedded.log_tail import LogTail
+from app.embedded.postgres_files import (
+    environment,
+    make_data,
+    make_socket_folder,
+    socket_folder_for,
+    write_settings,
+)
+from app.embedded.postgres_owner import open_programs, open_ways, owner_of, programs
+from app.embedded.processes import (
+    EndedError,
+    Owner,
+    end,
+    running_in,
+    start_detached,
+    wait_until_gone,
+    wait_until_ready,
+)
+from app.errors import StartError
+
+log = logging.getLogger(__name__)
+
+# Recovery after a crash reads up to max_wal_size of log.
+READY_SECONDS = 300.0
+CONNECT_SECONDS = 5.0
+# The children of a killed server end by themselves.
+ORPHANS_SECONDS = 20.0
+FAST_SHUTDOWN = (signal.SIGINT, 10.0)
+SHUTDOWN_WITHOUT_CHECKPOINT = (signal.SIGQUIT, 5.0)
+KILL = (signal.SIGKILL, 5.0)
+
+ROLE_EXISTS = "SELECT 1 FROM pg_roles WHERE rolname = 'headrace'"
+# Not a superuser, so that what the tables refuse is refused.
+CREATE_ROLE = "CREATE ROLE headrace LOGIN CREATEDB"
+DATABASE_EXISTS = "SELECT 1 FROM pg_database WHERE datname = 'headrace'"
+CREATE_DATABASE = "CREATE DATABASE headrace OWNER headrace"
+
+
+async def start(data: Path) -> str:
+    """Start the server of this data folder, or adopt the one that runs, and return the DSN of its database.
+
+    The caller holds the lock on starts. Raises StartError, and OSError where a file cannot be written.
+    """
+    running = _server(data)
+    if running is not None:
+        log.info("PostgreSQL runs already (pid %d); using it", running.pid)
+        with suppress(EndedError):  # it was being stopped
+            return await _ready(data, running, LogTail(data / "log"))
+    await _wait_for_orphans(data)
+    binaries, owner = programs(), owner_of(data)
+    await _prepare(data, binaries, owner)
+    return await _ready(data, *_launch(data, binaries, owner))
+
+
+async def stop(data: Path) -> None:
+    """Stop the server of this data folder, if one runs."""
+    running = _server(data)
+    if running is None:
+        return
+    await end(running, FAST_SHUTDOWN, SHUTDOWN_WITHOUT_CHECKPOINT, KILL)
+    sockets = socket_folder_for(data)
+    if sockets != data:
+        with suppress(OSError):  # made again at the next start
+            sockets.rmdir()
+
+
+async def _prepare(data: Path, binaries: Path, owner: Owner | None) -> None:
+    if owner is not None:
+        open_ways(data, binaries)
+        open_programs(binaries)
+    await asyncio.to_thread(make_data, data, binaries, owner)
+
+
+def _launch(data: Path, binaries: Path, owner: Owner | None) -> tuple[psutil.Process | None, LogTail]:
+    sockets = socket_folder_for(data)
+    if sockets != data:
+        make_socket_folder(sockets, owner)
+    settings = write_settings(data, sockets)
+    logs = LogTail(data / "log")
+    started = start_detached(
+        [str(binaries / "postgres"), "-D", str(data), f"--config-file={settings}"],
+        folder=data,
+        output=data / "log" / "start.log",
+        environment=environment(),
+        owner=owner,
+    )
+    return started, logs
+
+
+async def _ready(data: Path, process: psutil.Process | None, logs: LogTail) -> str:
+    async def answers() -> bool:
+        if (administrator := _dsn(data, "postgres", "postgres")) is None:
+            return False
+        try:
+            connection = await asyncpg.connect(administrator, timeout=CONNECT_SECONDS)
+        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
+            return False
+        try:
+            await _make_database(connection)
+        finally:
+            await connection.close(timeout=CONNECT_SECONDS)
+        return True
+
+    await wait_until_ready("PostgreSQL", answers, process, logs, READY_SECONDS)
+    dsn = _dsn(data, "headrace", "headrace")
+    assert dsn is not None
+    return dsn
+
+
+async def _make_database(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    if await connection.fetchval(ROLE_EXISTS, timeout=CONNECT_SECONDS) is None:
+        await connection.execute(CREATE_ROLE, timeout=CONNECT_SECONDS)
+    if await connection.fetchval(DATABASE_EXISTS, timeout=CONNECT_SECONDS) is None:
+        await connection.execute(CREATE_DATABASE, timeout=READY_SECONDS)
+
+
+def _dsn(data: Path, user: str, database: str) -> str | None:
+    """The address in the running server's postmaster.pid; None until it is there."""
+    port_and_folder = _pid_file_lines(data)[3:5]
+    if len(port_and_folder) < len(("port", "folder")):
+        return None
+    port, socket_folder = port_and_folder
+    return f"postgresql://{user}@/{database}?host={quote(socket_folder)}&port={port}"
+
+
+def _pid_file_lines(data: Path) -> list[str]:
+    try:
+        return os.fsdecode((data / "postmaster.pid").read_bytes()).splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _server(data: Path) -> psutil.Process | None:
+    """The postmaster, if it runs: the process of the pid file, if that is a PostgreSQL in this folder."""
+    lines = _pid_file_lines(data)
+    found = [process for process in running_in(data, "postgres") if lines and str(process.pid) == lines[0]]
+    return found[0] if found else None
+
+
+async def _wait_for_orphans(data: Path) -> None:
+    """PostgreSQL refuses to start while children of a killed one run, or while the pid in its file is anybody's."""
+    if not await wait_until_gone(running_in(data, "postgres"), ORPHANS_SECONDS):
+        pids = ", ".join(str(process.pid) for process in running_in(data, "postgres"))
+        raise StartError(f"{data}: processes of a PostgreSQL that was killed are still running (pid {pids}); end them")
+    lines = _pid_file_lines(data)
+    if lines and psutil.pid_exists(int(lines[0])):
+        (data / "postmaster.pid").unlink()

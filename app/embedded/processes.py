@@ -1,0 +1,118 @@
+"""Server processes that outlive the worker: started apart from it, found again, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from app.embedded.log_tail import LogTail
+from app.errors import StartError
+
+POLL_SECONDS = 0.03
+SHELL_SECONDS = 30.0
+# The shell ends at once, so that the server is not a child of the worker: no terminal signal reaches it, and init,
+# not the worker, takes note of its end.
+IN_BACKGROUND = '"$@" </dev/null >"$0" 2>&1 & echo $!'
+
+
+class Owner(NamedTuple):
+    """The user that a server runs as, where that is not ours."""
+
+    uid: int
+    gid: int
+
+
+class EndedError(StartError):
+    """The server ended while it started."""
+
+
+def as_user(owner: Owner | None) -> dict[str, Any]:
+    """The arguments of `subprocess.run` for a command that `owner` runs; None: we."""
+    return {} if owner is None else {"user": owner.uid, "group": owner.gid, "extra_groups": []}
+
+
+def start_detached(
+    command: Sequence[str], *, folder: Path, output: Path, environment: Mapping[str, str], owner: Owner | None = None
+) -> psutil.Process | None:
+    """Start a server in `folder` in a session of its own; None if it has already ended.
+
+    `output`, made anew, takes what it writes. This blocks for milliseconds, so that a cancelled start cannot leave
+    a server behind that nobody has heard of.
+    """
+    shell = subprocess.run(  # noqa: S603 - the command is ours
+        ["/bin/sh", "-c", IN_BACKGROUND, str(output), *command],
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        start_new_session=True,
+        check=True,
+        timeout=SHELL_SECONDS,
+        **as_user(owner),
+    )
+    try:
+        return psutil.Process(int(shell.stdout))
+    except psutil.NoSuchProcess:
+        return None
+
+
+def running_in(folder: Path, program: str) -> list[psutil.Process]:
+    """The processes of this name whose working directory is `folder`: a server runs in its folder, and only there."""
+    here = str(folder)
+    return [
+        process
+        for process in psutil.process_iter(["name", "cwd"])
+        if process.info["name"] == program and process.info["cwd"] == here
+    ]
+
+
+def is_alive(process: psutil.Process | None) -> bool:
+    """Whether it runs; one that has ended and that nobody has taken note of does not."""
+    try:
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def wait_until_gone(processes: Sequence[psutil.Process], seconds: float) -> bool:
+    """Return True when all of them have ended, False when the time is up."""
+    deadline = time.monotonic() + seconds
+    while any(is_alive(process) for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(POLL_SECONDS)
+    return True
+
+
+async def end(process: psutil.Process, *steps: tuple[signal.Signals, float]) -> None:
+    """Send each signal in turn, and wait that many seconds for the end before the next."""
+    for number, seconds in steps:
+        if not is_alive(process):
+            return
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            return
+        await wait_until_gone([process], seconds)
+
+
+async def wait_until_ready(
+    server: str, answers: Callable[[], Awaitable[bool]], process: psutil.Process | None, log: LogTail, seconds: float
+) -> None:
+    """Return when the server answers. Raises EndedError, or StartError when the time is up; both quote its log."""
+    deadline = time.monotonic() + seconds
+    while not await answers():
+        if not is_alive(process):
+            raise EndedError(f"{server} ended while it started: {log.last_line()}; its log is in {log.folder}")
+        if time.monotonic() > deadline:
+            raise StartError(
+                f"{server} runs but has not answered for {seconds:.0f} s: {log.last_line()}; its log is in {log.folder}"
+            )
+        await asyncio.sleep(POLL_SECONDS)

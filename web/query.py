@@ -1,0 +1,170 @@
+"""The query service: projections, their rows by pages, and single rows by key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from aiohttp import hdrs, web
+
+from app.projection import Field, Projection
+from tables.database import Database
+from tables.positions import ProjectionPosition, positions
+from tables.projections import Row, RowReader, read_page
+from web.paging import InvalidQueryError, PageParameters
+from web.problems import ProblemError, problem
+
+PATH = "/api/v1/projections"
+JSON = "application/json"
+STALLED_AFTER_SECONDS = 60.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+encode = msgspec.json.Encoder().encode
+
+
+class ProjectionAnswer(msgspec.Struct):
+    """A projection and how far it is."""
+
+    name: str
+    description: str
+    fields: Mapping[str, Field]
+    """What pages can be filtered and sorted by: `{"status": {"kind": "text"}, …}`; kinds are text, number, time."""
+    state: Literal["live", "stalled"]
+    """`stalled`: a part of it has had events to apply, and applied none, for too long."""
+    position: int
+    lag_events: int
+    lag_seconds: float
+
+
+class ProjectionsAnswer(msgspec.Struct):
+    """All projections."""
+
+    items: list[ProjectionAnswer]
+
+
+class PageAnswer(msgspec.Struct):
+    """Some rows, and the cursor of the next page; None at the end."""
+
+    items: list[Row]
+    next_cursor: str | None
+
+
+def query_routes(
+    database: Database,
+    projections: Sequence[Projection[Any]],
+    *,
+    stalled_after_seconds: float = STALLED_AFTER_SECONDS,
+) -> list[web.RouteDef]:
+    """The routes of the query service; its application needs the middleware `problems`."""
+    views = _Views(database, projections, stalled_after_seconds)
+    return [
+        # A key may hold any character, also slashes and line breaks.
+        web.get(PATH + "/{name}/{key:(?s:.+)}", views.row),
+        web.get(PATH + "/{name}", views.page),
+        web.get(PATH, views.projections),
+    ]
+
+
+class _Views:
+    def __init__(
+        self, database: Database, projections: Sequence[Projection[Any]], stalled_after_seconds: float
+    ) -> None:
+        self._database = database
+        self._projections = {projection.name: projection for projection in projections}
+        self._parameters = {projection.name: PageParameters(projection) for projection in projections}
+        self._stalled_after_seconds = stalled_after_seconds
+        self._rows = RowReader(database)
+
+    async def projections(self, request: web.Request) -> web.Response:
+        """Every projection: what it is, and how far it is."""
+        if request.rel_url.raw_query_string:
+            return _no_parameters()
+        async with self._database.acquire() as connection:
+            found = await positions(connection, list(self._projections))
+        items = [self._answer(self._projections[one.projection], one) for one in found]
+        return web.Response(body=encode(ProjectionsAnswer(items)), content_type=JSON)
+
+    async def page(self, request: web.Request) -> web.Response:
+        """Some rows of a projection, in order."""
+        name = request.match_info["name"]
+        if name not in self._parameters:
+            return self._unknown_projection()
+        try:
+            asked = self._parameters[name].read(request.rel_url.raw_query_string)
+        except InvalidQueryError as error:
+            return problem(
+                400, "invalid_query", "Query not valid", "See errors for what is wrong.", errors=error.errors
+            )
+        async with self._database.acquire() as connection:
+            page = await read_page(
+                connection, name, conditions=asked.conditions, sort=asked.sort, after=asked.after, limit=asked.limit
+            )
+        next_cursor = None if page.end is None else asked.cursor(page.end)
+        return web.Response(body=encode(PageAnswer(page.rows, next_cursor)), content_type=JSON)
+
+    async def row(self, request: web.Request) -> web.Response:
+        """One row, or 304 when the client has it as it is."""
+        name = request.match_info["name"]
+        if name not in self._parameters:
+            return self._unknown_projection()
+        if request.rel_url.raw_query_string:
+            return _no_parameters()
+        try:
+            key = _key(request)
+        except UnicodeError:
+            return problem(400, "invalid_utf8", "Key not valid", "The key must be UTF-8, percent-encoded.")
+        # No text in PostgreSQL has a NUL.
+        row = None if "\0" in key else await self._rows.read(name, key)
+        if row is None:
+            return problem(404, "unknown_key", "Row not found", f"The projection {name} has no row with this key.")
+        headers = {hdrs.ETAG: _etag(row), hdrs.CACHE_CONTROL: "no-cache"}
+        if hdrs.IF_NONE_MATCH in request.headers and _is_known(request, headers[hdrs.ETAG]):
+            return web.Response(status=304, headers=headers)
+        headers[hdrs.CONTENT_TYPE] = JSON
+        return web.Response(body=encode(row), headers=headers)
+
+    def _answer(self, projection: Projection[Any], position: ProjectionPosition) -> ProjectionAnswer:
+        return ProjectionAnswer(
+            projection.name,
+            projection.description,
+            projection.fields,
+            "stalled" if position.waits_seconds > self._stalled_after_seconds else "live",
+            position.position,
+            position.lag_events,
+            round(position.lag_seconds, 3),
+        )
+
+    def _unknown_projection(self) -> web.Response:
+        detail = f"There is no projection of this name; there are {', '.join(self._projections) or 'none'}."
+        return problem(404, "unknown_projection", "Projection not found", detail)
+
+
+def _key(request: web.Request) -> str:
+    """The key as it was meant: what follows the name in the path as it was sent, decoded once.
+
+    aiohttp's own decoding leaves bytes that are not UTF-8 as they were sent. Raises UnicodeError for them.
+    """
+    raw = request.rel_url.raw_path.split("/", PATH.count("/") + 2)[-1]
+    if raw.isascii() and "%" not in raw:
+        return raw
+    return unquote_to_bytes(raw).decode()
+
+
+def _etag(row: Row) -> str:
+    """Strong: a row that was deleted and made anew may have the same position and version, but not the same time."""
+    return f'"{row.position}-{row.version}-{(row.updated_at - EPOCH) // MICROSECOND}"'
+
+
+def _is_known(request: web.Request, etag: str) -> bool:
+    known = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH))
+    return known.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in known.split(","))
+
+
+def _no_parameters() -> web.Response:
+    detail = "This path takes no parameters. A ? that belongs to the key is written %3F."
+    error = ProblemError(code="unknown_parameter", detail=detail)
+    return problem(400, "invalid_query", "Query not valid", detail, errors=[error])

@@ -26,6 +26,7 @@ class Background(Service):
         super().__init__()
         self.rarely = Rarely(logging.getLogger(type(self).__module__))
         self._ended = asyncio.Event()
+        self._ended.set()  # a service that was never started has nothing to finish
 
     async def live(self) -> None:
         """One life: until the worker stops, or until what it needs is away (raises what `is_away` knows)."""
@@ -37,6 +38,7 @@ class Background(Service):
     @Service.task
     async def _run(self) -> None:
         waits = backoff_seconds()
+        self._ended.clear()
         try:
             while not self.should_stop:
                 started = self.loop.time()

@@ -97,9 +97,8 @@ RULES: dict[str, Callable[[str, int], Wrong]] = {
 def wrong_extension(name: str, raw: bytes) -> Wrong:
     """Tell what is wrong with an extension attribute, its value being JSON text: a string, boolean, int32 or null."""
     if _NAME.fullmatch(name) is None:
-        hint = (
-            f': not a name of an extension; write "{name.lower()}"' if name.lower() in {*RULES, "time", "data"} else ""
-        )
+        meant = name.lower()
+        hint = f'; write "{meant}"' if meant in RULES or meant in {"time", "data"} else ""
         return "invalid_attribute_name", f"names of attributes are 1 to 20 lower-case letters or digits{hint}"
     if raw.startswith(b'"'):
         return _characters(_STRING.decode(raw))

@@ -155,9 +155,9 @@ def _parse(body: bytes, limits: Limits, received_at: str) -> Event | InvalidEnve
     given = strings.pop("time", None)
     time = received_at if given is None else _read_time(given, limits, errors)
     _check_strings(strings, limits, errors)
+    data = _read_data(members, strings, errors)
     if not _KNOWN.issuperset(members):
         _check_extensions(members, errors)
-    data = _read_data(members, strings, errors)
     if errors:
         return _refused(strings, errors)
     if given is None:
@@ -242,7 +242,7 @@ def _read_data(
 def _refused(strings: dict[str, str | None], errors: list[EnvelopeError]) -> InvalidEnvelope:
     wrong = {error.pointer for error in errors}
     return InvalidEnvelope(
-        errors[:MOST_ERRORS],
+        errors,
         event_id=None if "/id" in wrong else strings["id"],
         source=None if "/source" in wrong else strings["source"],
     )

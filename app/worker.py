@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -83,8 +84,7 @@ class Headrace(faust.App):
         deadline = threading.Timer(self._shutdown_seconds, os._exit, (1,))
         deadline.daemon = True
         deadline.start()
-        for server in self.http_servers:
-            await server.drain()
+        await asyncio.gather(*(server.drain() for server in self.http_servers))
         await super().on_stop()
 
 

@@ -22,9 +22,9 @@ JOIN projections AS found ON found.projection = wanted.projection AND found.key 
 MAX_ROWS_A_READ = 100
 
 PAGE = """
-SELECT key, position, version, updated_at, state, sort_value::text AS sort_value
+SELECT key, position, version, updated_at, state, sorted_by::text AS sort_value
 FROM (
-    SELECT key, position, version, updated_at, state, {sort_value} AS sort_value
+    SELECT key, position, version, updated_at, state, {sorted_by} AS sorted_by
     FROM projections
     WHERE projection = $1{conditions}
 ) AS found
@@ -70,12 +70,12 @@ CONDITION: dict[Operator, str] = {
 }
 
 BY_KEY = "key"
-ASCENDING = "sort_value ASC NULLS LAST, key"
-DESCENDING = "sort_value DESC NULLS LAST, key"
+ASCENDING = "sorted_by ASC NULLS LAST, key"
+DESCENDING = "sorted_by DESC NULLS LAST, key"
 AFTER_KEY = "WHERE key > {key}::text"
-AFTER_ASCENDING = "WHERE sort_value > {value} OR (sort_value = {value} AND key > {key}::text) OR sort_value IS NULL"
-AFTER_DESCENDING = "WHERE sort_value < {value} OR (sort_value = {value} AND key > {key}::text) OR sort_value IS NULL"
-AFTER_NULL = "WHERE sort_value IS NULL AND key > {key}::text"
+AFTER_ASCENDING = "WHERE sorted_by > {value} OR (sorted_by = {value} AND key > {key}::text) OR sorted_by IS NULL"
+AFTER_DESCENDING = "WHERE sorted_by < {value} OR (sorted_by = {value} AND key > {key}::text) OR sorted_by IS NULL"
+AFTER_NULL = "WHERE sorted_by IS NULL AND key > {key}::text"
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -217,12 +217,12 @@ def _page_statement(
 ) -> tuple[str, list[str | list[str]]]:
     """PAGE, put together from the fragments above; whatever is not one of them is an argument."""
     arguments = _Arguments()
-    sort_value, order = "NULL", BY_KEY
+    sorted_by, order = "NULL", BY_KEY
     if sort is not None:
-        sort_value = SORT_VALUE[sort.kind].format(member=arguments.add(sort.member) + "::text")
+        sorted_by = SORT_VALUE[sort.kind].format(member=arguments.add(sort.member) + "::text")
         order = DESCENDING if sort.descending else ASCENDING
     statement = PAGE.format(
-        sort_value=sort_value,
+        sorted_by=sorted_by,
         conditions="".join(f" AND {_condition(condition, arguments)}" for condition in conditions),
         after=_after(sort, after, arguments),
         order=order,

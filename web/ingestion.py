@@ -12,11 +12,12 @@ from aiohttp import web
 from app import rfc3339
 from app.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_batch, parse_event
 from app.event_types import EventTypes
-from tables.group_commit import GroupCommit, Outcome
+from tables.group_commit import GroupCommit, Outcome, QueueFullError
 from web.event_status import location
 from web.problems import ProblemError, problem, problem_body
 
 BODY_SECONDS = 30.0
+FULL_RETRY_AFTER_SECONDS = 1
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 PLAIN = "application/json"
@@ -105,11 +106,19 @@ class Door:
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await request.read()
+        except web.RequestPayloadError:
+            detail = "It is not what Content-Encoding or Transfer-Encoding says."
+            return problem(400, "unreadable_body", "The body cannot be read", detail)
         except TimeoutError:
             return problem(408, "slow_body", "The body took too long", f"Send it within {BODY_SECONDS:.0f} s.")
+        take = self._take_event
         if kind == BATCH or (kind == PLAIN and body.lstrip(JSON_WHITE_SPACE)[:1] == b"["):
-            return await self._take_batch(body)
-        return await self._take_event(body)
+            take = self._take_batch
+        try:
+            return await take(body)
+        except QueueFullError as error:
+            headers = {"Retry-After": str(FULL_RETRY_AFTER_SECONDS)}
+            return problem(429, "queue_full", "Too many events wait", str(error), headers=headers)
 
     async def _take_event(self, body: bytes) -> web.Response:
         try:

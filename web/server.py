@@ -9,7 +9,7 @@ from mode import Service
 
 from app.errors import StartError
 from web.health import Health
-from web.problems import problems
+from web.problems import common_headers, problems
 
 # In-flight requests have this long when the worker stops.
 SHUTDOWN_SECONDS = 3.0
@@ -19,12 +19,9 @@ def make_application(routes: Iterable[web.AbstractRouteDef], max_body_bytes: int
     """An application whose errors are problems (RFC 9457)."""
     application = web.Application(middlewares=[problems], client_max_size=max_body_bytes)
     application.add_routes(routes)
-    application.on_response_prepare.append(_no_banner)
+    application.on_response_prepare.append(common_headers)
     return application
 
-
-async def _no_banner(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.popall("Server", None)
 
 
 class HttpServer(Service):

@@ -104,7 +104,7 @@ async def test_a_lost_connection_is_told_and_the_next_request_succeeds(database:
         killed = False
         while not killed:
             killed = bool(
-                await blocker.fetchval(
+                await pool.fetchval(
                     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
                     " WHERE wait_event_type = 'Lock' AND datname = current_database()"
                 )

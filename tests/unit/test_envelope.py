@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any, get_args
 
 import msgspec
 import pytest
 
 from app import strict_json
-from app.envelope import MOST_ERRORS, SEQUENCE_BYTES, Code, Event, InvalidEnvelope, Limits, parse_batch, parse_event
+from app.envelope import MOST_ERRORS, SEQUENCE_BYTES, Code, Event, InvalidEnvelope, Limits, parse_event
 
 LIMITS = Limits()
 RECEIVED = "2026-11-22T10:00:00.123456Z"
@@ -273,45 +272,6 @@ def test_the_depth_is_a_setting() -> None:
 def test_an_event_may_come_as_a_raw_value() -> None:
     raw = msgspec.json.decode(json.dumps([REQUIRED]).encode(), type=list[msgspec.Raw])[0]
     assert parse_event(raw, LIMITS, RECEIVED) == accept()
-
-
-def test_a_bad_event_in_a_batch_does_not_spoil_the_others() -> None:
-    good = json.dumps(REQUIRED).encode()
-    batch = (
-        b"["
-        + b" , ".join([good, b"{}", good, b"null", good.replace(b"1.0", b"\xff"), b'{"a":"' + b"x" * 10**6 + b'"}'])
-        + b"]"
-    )
-    results = parse_batch(batch, LIMITS, RECEIVED)
-    codes = [result.errors[0].code if isinstance(result, InvalidEnvelope) else "" for result in results]
-    assert codes == ["", "missing_attribute", "", "not_an_object", "invalid_utf8", "event_too_large"]
-    assert results[0] == results[2] == accept()
-
-
-def test_an_empty_batch_is_a_batch() -> None:
-    assert parse_batch(b" [ ] ", LIMITS, RECEIVED) == []
-
-
-@pytest.mark.parametrize(
-    ("body", "code", "status"),
-    [
-        (b"{}", "not_an_array", 400),
-        (b"[{}", "malformed_json", 400),
-        (b"[{},{},{}]", "batch_too_large", 413),
-    ],
-)
-def test_a_batch_that_is_none_is_refused_as_a_whole(body: bytes, code: str, status: int) -> None:
-    with pytest.raises(InvalidEnvelope) as caught:
-        parse_batch(body, Limits(batch_events=2), RECEIVED)
-    assert (caught.value.errors[0].code, caught.value.status) == (code, status)
-
-
-def test_what_comes_of_a_batch_does_not_hold_its_body() -> None:
-    body = b"[" + json.dumps(REQUIRED | {"data": [1]}).encode() + b',{},{"a":1e999999},' + b" " * 10_000 + b"1]"
-    before = sys.getrefcount(body)
-    results = parse_batch(body, LIMITS, RECEIVED)
-    assert len(results) == 4
-    assert sys.getrefcount(body) == before
 
 
 def test_the_codes_of_json_are_codes_of_the_envelope() -> None:

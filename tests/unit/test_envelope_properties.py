@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app import rfc3339
 from app.envelope import Event, InvalidEnvelope, Limits, parse_batch, parse_event
 
-PROPERTY = settings(max_examples=40, deadline=None)
+PROPERTY = settings(max_examples=25, deadline=None)
 LIMITS = Limits(event_bytes=10_000, batch_events=50)
 RECEIVED = "2026-11-22T10:00:00.123456Z"
 

@@ -10,7 +10,6 @@ import msgspec
 from app.envelope import EnvelopeError, Event
 from app.projection import Projection
 
-
 # An event without `data` has none of its members: enough for a type whose members are all optional.
 NO_DATA = b"{}"
 

@@ -88,7 +88,7 @@ class Headrace(faust.App):
         await super().on_stop()
 
 
-def _no_faust_banner(self: WorkerCommand, worker: Any) -> None:  # noqa: ARG001
+def _no_faust_banner(self: WorkerCommand, worker: Any) -> None:
     """Faust's banner names a web server and folders that we do not have."""
 
 

@@ -23,7 +23,6 @@ def make_application(routes: Iterable[web.AbstractRouteDef], max_body_bytes: int
     return application
 
 
-
 class HttpServer(Service):
     """Listens when it starts; `drain` stops that first of all, so that nothing new comes in while the rest stops."""
 

@@ -142,7 +142,8 @@ async def test_kafka_away_at_start_does_not_stop_the_door(
     try:
 
         async def counted() -> bool:
-            return await pool.fetchval("SELECT state->>'count' FROM projections WHERE key = 'reading.recorded'") == "3"
+            count = await pool.fetchval("SELECT state->>'count' FROM projections WHERE key = 'reading.recorded'")
+            return bool(count == "3")
 
         await until(counted, 30)
     finally:

@@ -86,7 +86,7 @@ def test_declared_fields_are_kept() -> None:
 
 
 def test_a_field_that_the_state_does_not_have_is_refused() -> None:
-    with pytest.raises(ValueError, match="counts.*m"):
+    with pytest.raises(ValueError, match="counts"):
         Projection("counts", state=Count, key=lambda e: e.type, description="", fields={"m": Field("number")})
 
 

@@ -19,6 +19,7 @@ from faust.types.tuples import TP, ConsumerMessage
 from app import rfc3339
 from app.event_types import NO_DATA
 from app.rarely import Rarely
+from tables.event_store import PastEvent
 
 log = logging.getLogger(__name__)
 rarely = Rarely(log)
@@ -74,6 +75,13 @@ def decode(value: bytes | None, partition: int) -> Record | None:
     except ValueError as error:
         rarely.warning("A record of partition %s is no event of ours and is passed over: %s", partition, error)
         return None
+
+
+def past_record(event: PastEvent) -> Record | None:
+    """An event of the store as it came, or would have come, from the topic."""
+    members = msgspec.json.decode(event.text, type=dict[str, msgspec.Raw])
+    members["sequence"] = msgspec.Raw(b'"%020d"' % event.position)
+    return decode(msgspec.json.encode(members), event.partition)
 
 
 class BatchConsumer(driver.Consumer):

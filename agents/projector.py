@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import asyncpg
 
-from agents.batches import Record, RecordBatch
+from agents.batches import Record, RecordBatch, past_record
 from agents.folding import Folding
 from app.projection import Projection
 from app.rarely import Rarely
 from app.waiting import backoff_seconds
-from tables import parked, projection_rows
+from tables import event_store, parked, projection_rows
 from tables.database import AnyConnection, Database
 from tables.parked import ParkedEvent
 
 State = TypeVar("State")
 
 log = logging.getLogger(__name__)
+
+PAST_EVENTS_AT_ONCE = 1_000
 
 # PostgreSQL cannot hold what a handler made of an event: no retry helps.
 UNSTORABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
@@ -39,6 +42,7 @@ class Projector(Generic[State]):
         self._folding = Folding(projection)
         self._database = database
         self._started: set[int] = set()
+        self._without_gap: set[int] = set()
         self._rarely = Rarely(log)
 
     async def apply(self, batch: RecordBatch) -> None:
@@ -46,6 +50,7 @@ class Projector(Generic[State]):
         for wait in backoff_seconds():
             try:
                 async with self._database.acquire() as connection:
+                    await self._fill_gap(connection, batch)
                     await self.apply_parts(connection, batch.partition, batch.events())
             except projection_rows.RowsChangedError:
                 continue
@@ -56,6 +61,46 @@ class Projector(Generic[State]):
                 await asyncio.sleep(wait)
             else:
                 return
+
+    async def catch_up(self) -> None:
+        """Apply what is stored and not applied yet, straight from the store: for a new projection, everything."""
+        async with self._database.acquire() as connection:
+            last = await event_store.last_position(connection)
+            position = await projection_rows.first_progress(connection, self._name)
+            while position is not None and (
+                events := await event_store.read(
+                    connection, after=position, before=last + 1, at_most=PAST_EVENTS_AT_ONCE
+                )
+            ):
+                by_partition: dict[int, list[Record]] = defaultdict(list)
+                for event in events:
+                    if record := past_record(event):
+                        by_partition[event.partition].append(record)
+                for partition, records in by_partition.items():
+                    await self.apply_parts(connection, partition, records)
+                position = events[-1].position
+
+    async def _fill_gap(self, connection: AnyConnection, batch: RecordBatch) -> None:
+        """Before the first batch of a partition: apply what lies between the progress and the batch.
+
+        The topic starts later than the progress for a new projection, and after the topic or the group's offsets
+        were lost. After that, the partition's records follow each other.
+        """
+        if batch.partition in self._without_gap or not batch.events():
+            return
+        position = await self._start(connection, batch.partition)
+        before = batch.events()[0].position
+        while events := await event_store.read(
+            connection, after=position, before=before, partition=batch.partition, at_most=PAST_EVENTS_AT_ONCE
+        ):
+            records = [record for event in events if (record := past_record(event))]
+            await self.apply_parts(connection, batch.partition, records)
+            position = events[-1].position
+        self._without_gap.add(batch.partition)
+
+    async def _start(self, connection: AnyConnection, partition: int) -> int:
+        self._started.add(partition)
+        return await projection_rows.start_progress(connection, self._name, partition)
 
     async def apply_parts(self, connection: AnyConnection, partition: int, events: Sequence[Record]) -> None:
         """Apply the events in one transaction; where PostgreSQL cannot hold the result, in halves, down to the one
@@ -83,8 +128,7 @@ class Projector(Generic[State]):
         With `unstorable`, which says why they cannot be applied, they are parked instead.
         """
         if partition not in self._started:
-            await projection_rows.start_progress(connection, self._name, partition)
-            self._started.add(partition)
+            await self._start(connection, partition)
         async with connection.transaction():
             progress, has_parked = await projection_rows.lock_progress(connection, self._name, partition)
             new = _after(progress, events)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from agents.batches import AsIs
 from agents.broker_gate import BrokerGate
+from agents.catch_up import CatchUp
 from agents.devices import devices
 from agents.event_types import event_types
 from agents.idle_partitions import IdlePartitions
@@ -111,9 +112,11 @@ def _query(settings: Settings, database: Database) -> list[HttpServer]:
 
 def _event_handler(app: Headrace, settings: Settings, database: Database) -> list[ServiceT]:
     topic = app.topic(settings.topic, schema=AsIs())
-    for projection in PROJECTIONS:
-        app.agent(topic, name=f"project_{projection.name}")(agent_of(Projector(projection, database)))
+    projectors = [Projector(projection, database) for projection in PROJECTIONS]
+    for projection, projector in zip(PROJECTIONS, projectors, strict=True):
+        app.agent(topic, name=f"project_{projection.name}")(agent_of(projector))
     return [
+        CatchUp(projectors),
         IdlePartitions(database),
         BrokerGate(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions),
     ]

@@ -87,7 +87,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         try:
             settings = msgspec.convert({**msgspec.structs.asdict(settings), field: value}, Settings, strict=False)
         except msgspec.ValidationError as error:
-            raise refused(field, value, _allowed(field)) from error
+            raise refused(field, value, allowed(field)) from error
     _check_together(settings)
     return settings
 
@@ -101,7 +101,8 @@ def refused(field: str, value: str, allowed: str) -> InvalidSettingError:
     return InvalidSettingError(f"{field.upper()}={shown}: not allowed; allowed: {allowed}")
 
 
-def _allowed(field: str) -> str:
+def allowed(field: str) -> str:
+    """What a setting may be, in words."""
     hints = msgspec.inspect.type_info(Settings)
     assert isinstance(hints, msgspec.inspect.StructType)
     described = next(one.type for one in hints.fields if one.name == field)
@@ -124,19 +125,19 @@ def _check_together(settings: Settings) -> None:
 def _check_services(settings: Settings) -> None:
     unknown = {name.strip() for name in settings.services.split(",")} - set(SERVICE_NAMES)
     if unknown:
-        raise refused("services", settings.services, _allowed("services"))
+        raise refused("services", settings.services, allowed("services"))
 
 
 def _check_urls(settings: Settings) -> None:
     if settings.database_url and urlsplit(settings.database_url).scheme not in {"postgresql", "postgres"}:
-        raise refused("database_url", settings.database_url, _allowed("database_url"))
+        raise refused("database_url", settings.database_url, allowed("database_url"))
     if settings.broker_url:
         scheme, _, hosts = settings.broker_url.partition("://")
         addresses = hosts.split(",")
         if scheme != "kafka" or not all(
             host and port.isdecimal() for host, _, port in (address.rpartition(":") for address in addresses)
         ):
-            raise refused("broker_url", settings.broker_url, _allowed("broker_url"))
+            raise refused("broker_url", settings.broker_url, allowed("broker_url"))
 
 
 def _is_loopback(host: str) -> bool:

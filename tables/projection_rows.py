@@ -10,6 +10,14 @@ import asyncpg
 from tables.database import AnyConnection
 
 START_PROGRESS = "INSERT INTO progress (projection, partition, position) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING"
+PROGRESS = "SELECT position FROM progress WHERE projection = $1 AND partition = $2"
+# 0 where a partition that has events has no progress yet.
+FIRST_PROGRESS = """
+SELECT min(coalesce(progress.position, 0)) AS position
+FROM topic_partitions LEFT JOIN progress
+    ON progress.projection = $1 AND progress.partition = topic_partitions.partition
+WHERE coalesce(progress.position, 0) < topic_partitions.last_position
+"""
 LOCK_PROGRESS = """
 SELECT position, EXISTS (SELECT FROM parked WHERE parked.projection = $1) AS has_parked
 FROM progress WHERE projection = $1 AND partition = $2 FOR UPDATE
@@ -48,9 +56,17 @@ class RowsChangedError(asyncpg.SerializationError):
     """Another worker wrote the same new row first; the batch is applied again."""
 
 
-async def start_progress(connection: AnyConnection, projection: str, partition: int) -> None:
-    """Make sure that the partition's progress can be locked."""
+async def start_progress(connection: AnyConnection, projection: str, partition: int) -> int:
+    """Make sure that the partition's progress can be locked; return its position."""
     await connection.execute(START_PROGRESS, projection, partition)
+    position: int = await connection.fetchval(PROGRESS, projection, partition)
+    return position
+
+
+async def first_progress(connection: AnyConnection, projection: str) -> int | None:
+    """The least progress of the partitions that have events to apply; None when there is no such partition."""
+    position: int | None = await connection.fetchval(FIRST_PROGRESS, projection)
+    return position
 
 
 async def lock_progress(connection: AnyConnection, projection: str, partition: int) -> tuple[int, bool]:

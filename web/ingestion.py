@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from http import HTTPStatus
 
@@ -13,14 +12,15 @@ from app import rfc3339
 from app.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_batch, parse_event
 from app.event_types import EventTypes
 from tables.group_commit import GroupCommit, Outcome, QueueFullError
+from web.bodies import read_body
 from web.event_status import location
 from web.problems import ProblemError, problem, problem_body
 
-BODY_SECONDS = 30.0
 FULL_RETRY_AFTER_SECONDS = 1
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 PLAIN = "application/json"
+KINDS = (STRUCTURED, BATCH, PLAIN)
 JSON_WHITE_SPACE = b" \t\r\n"
 GOOD = {Outcome.ACCEPTED, Outcome.DUPLICATE}
 
@@ -95,22 +95,10 @@ class Door:
 
     async def post_events(self, request: web.Request) -> web.Response:
         """Take one event or a batch."""
+        body = await read_body(request, KINDS)
+        if isinstance(body, web.Response):
+            return body
         kind = request.content_type
-        if kind not in (STRUCTURED, BATCH, PLAIN) or (request.charset or "utf-8").lower() != "utf-8":
-            return problem(
-                415,
-                "unsupported_media_type",
-                "Media type not supported",
-                f"Send {STRUCTURED}, {BATCH} or {PLAIN}, in UTF-8.",
-            )
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await request.read()
-        except web.RequestPayloadError:
-            detail = "It is not what Content-Encoding or Transfer-Encoding says."
-            return problem(400, "unreadable_body", "The body cannot be read", detail)
-        except TimeoutError:
-            return problem(408, "slow_body", "The body took too long", f"Send it within {BODY_SECONDS:.0f} s.")
         take = self._take_event
         if kind == BATCH or (kind == PLAIN and body.lstrip(JSON_WHITE_SPACE)[:1] == b"["):
             take = self._take_batch

@@ -202,8 +202,14 @@ async def test_gzip(client: Client, pool: Pool) -> None:
     bomb = gzip.compress(b" " * (MAX_BODY_BYTES * 20))
     status, _ = await post(client, bomb, {**PLAIN, "Content-Encoding": "gzip"})
     assert status == 413
-    status, _ = await post(client, b"{}", {**PLAIN, "Content-Encoding": "gzip"})
-    assert status == 400
+    status, answer = await post(client, b"{}", {**PLAIN, "Content-Encoding": "gzip"})
+    assert (status, answer["code"]) == (400, "unreadable_body")
+
+
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "deflate", "nonsense"])
+async def test_another_content_encoding(client: Client, encoding: str) -> None:
+    status, answer = await post(client, envelope(), {**PLAIN, "Content-Encoding": encoding})
+    assert (status, answer["code"]) in {(415, "unsupported_encoding"), (400, "unreadable_body")}
 
 
 async def test_a_full_queue(database: Database, pool: Pool) -> None:

@@ -1,0 +1,128 @@
+"""The README, as a newcomer follows it: `make run`, then every command and its output."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import free_port
+from worker_process import ROOT
+
+README = (ROOT / "README.md").read_text("utf-8")
+UP_SECONDS = 120.0
+SECOND_START_SECONDS = 10.0
+END_SECONDS = 10.0
+VISIBLE_SECONDS = 20.0
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[tuple[str, str]]:
+    """The commands of the console blocks, each with the output that is printed under it."""
+    found = []
+    for block in blocks("console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            found.append((command, output.strip()))
+    return found
+
+
+def without_clock(text: str) -> str:
+    """What the clock writes is another each time: `updated_at` and the times of the event's story."""
+    return re.sub(r'("(?:updated_at|at)":)"[^"]*Z"', r"\1…", text)
+
+
+class Make:
+    """`make run` in the checkout, on a data folder of the test's own."""
+
+    def __init__(self, folder: Path, kafka_port: int) -> None:
+        self.log = folder / "make.log"
+        self._environment = {**os.environ, "DATA_DIR": str(folder / "data"), "EMBEDDED_KAFKA_PORT": str(kafka_port)}
+        for name in ("DATABASE_URL", "BROKER_URL", "SERVICES"):
+            self._environment.pop(name, None)
+
+    def start(self) -> float:
+        """Start; how many seconds until the banner, with ports that answer."""
+        started = time.monotonic()
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                ["make", "run"], cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        while "Headrace is up" not in self.log.read_text("utf-8"):
+            assert self.process.poll() is None, self.log.read_text("utf-8")
+            assert time.monotonic() - started < UP_SECONDS, self.log.read_text("utf-8")
+            time.sleep(0.05)
+        return time.monotonic() - started
+
+    def interrupt(self) -> float:
+        """Ctrl-C, which reaches every process of the terminal; how many seconds until the end."""
+        started = time.monotonic()
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(30)
+        return time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
+    running = Make(tmp_path_factory.mktemp("readme"), free_port())
+    running.start()
+    yield running
+    if running.process.poll() is None:
+        running.interrupt()
+
+
+def test_the_commands_give_the_output_that_is_printed(make: Make) -> None:
+    assert commands()
+    for command, output in commands():
+        deadline = time.monotonic() + VISIBLE_SECONDS
+        while True:
+            answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30, check=True)
+            if without_clock(answer.stdout.strip()) == without_clock(output):
+                break
+            # The first event of a new system waits for the first meeting of the consumer group.
+            assert time.monotonic() < deadline, f"{command}\n{answer.stdout}\nis not\n{output}"
+            assert "POST" not in command
+            time.sleep(0.1)
+
+
+def test_it_ends_and_starts_again_within_ten_seconds(make: Make) -> None:
+    ended = make.interrupt()
+    started = make.start()
+    code = make.process.poll()
+    ended_again = make.interrupt()
+    print(f"ended in {ended:.1f} s, second start in {started:.1f} s, ended again in {ended_again:.1f} s")
+    assert code is None
+    assert max(ended, ended_again) < END_SECONDS
+    assert started < SECOND_START_SECONDS
+
+
+def test_the_example_projection_works_as_printed() -> None:
+    (source,) = blocks("python")
+    assert len(source.splitlines()) < 30
+    example: dict[str, object] = {}
+    exec(compile(source, "README.md", "exec"), example)  # noqa: S102 - the README is ours
+    from app.projection import Event, Projection  # noqa: PLC0415 - only for this
+
+    doors, opened_by, door = example["doors"], example["Opened"], example["Door"]
+    assert isinstance(doors, Projection)
+    handler = doors.by_type["door.opened"].handler
+    state = None
+    for position, name in enumerate(("Ada", "Bob"), start=1):
+        event = Event(position, str(position), "/gate", "door.opened", "d1", "2026-01-01T00:00:00Z", opened_by(by=name))  # type: ignore[operator]
+        state = handler(state, event)
+    assert state == door(2, "Bob")  # type: ignore[operator]
+
+
+def test_the_files_that_are_linked_exist() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []

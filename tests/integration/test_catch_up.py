@@ -1,0 +1,84 @@
+"""A projection gets all of the history, wherever the topic begins."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import msgspec
+
+from agents.batches import RecordBatch
+from agents.projector import Projector
+from agents.publisher import record_value
+from app.projection import Projection
+from tables import outbox
+from tables.database import Connection, Database, Pool
+from tables.outbox import StoredEvent
+
+from events import event
+
+
+class Seen(msgspec.Struct):
+    ids: list[str]
+
+
+def make_projector(database: Database, name: str = "seen") -> Projector[Seen]:
+    projection = Projection(name, state=Seen, key=lambda event: event.subject or "", description="The ids of a subject")
+    projection.on_every_other_event(lambda state, event: Seen([*(state.ids if state else []), event.id]))
+    return Projector(projection, database)
+
+
+async def store(connection: Connection, numbers: range) -> list[StoredEvent]:
+    """Store events of eleven subjects, as the relay does."""
+    await outbox.accept(connection, [event(number, subject=f"s{number % 11}") for number in numbers])
+    stored = await outbox.store_next(connection, [], at_most=10_000, partitions=4)
+    await outbox.delete(connection, [one.seq for one in stored])
+    return stored
+
+
+async def seen(pool: Pool, name: str = "seen") -> dict[str, list[str]]:
+    rows = await pool.fetch("SELECT key, state->'ids' AS ids FROM projections WHERE projection = $1", name)
+    return {row["key"]: json.loads(row["ids"]) for row in rows}
+
+
+def expected(numbers: range) -> dict[str, list[str]]:
+    return {f"s{key}": [str(n) for n in numbers if n % 11 == key] for key in range(11)}
+
+
+async def test_a_new_projection_gets_the_whole_history(database: Database, connection: Connection, pool: Pool) -> None:
+    await store(connection, range(2_500))
+    await make_projector(database).catch_up()
+    assert await seen(pool) == expected(range(2_500))
+    await make_projector(database).catch_up()
+    assert await seen(pool) == expected(range(2_500))
+
+
+async def test_a_projection_without_events_has_nothing_to_catch_up(database: Database, pool: Pool) -> None:
+    await make_projector(database).catch_up()
+    assert await seen(pool) == {}
+
+
+async def test_a_topic_that_begins_late_leaves_no_gap(database: Database, connection: Connection, pool: Pool) -> None:
+    await store(connection, range(1_500))
+    late = await store(connection, range(1_500, 1_600))
+    projector = make_projector(database)
+    for partition in range(4):
+        values = [record_value(one) for one in late if one.partition == partition]
+        await projector.apply(RecordBatch(partition, list(values)))
+    assert await seen(pool) == expected(range(1_600))
+
+
+async def test_the_topic_and_the_store_at_the_same_time(database: Database, connection: Connection, pool: Pool) -> None:
+    stored = await store(connection, range(1_200))
+
+    async def from_the_topic(partition: int) -> None:
+        projector = make_projector(database)
+        values = [record_value(one) for one in stored if one.partition == partition]
+        for start in range(0, len(values), 50):
+            await projector.apply(RecordBatch(partition, list(values[start : start + 50])))
+
+    async def from_the_store() -> None:
+        await make_projector(database).catch_up()
+
+    await asyncio.gather(from_the_store(), *(from_the_topic(partition) for partition in range(4)))
+    assert await seen(pool) == expected(range(1_200))

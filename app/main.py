@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
+import uvloop
 from dotenv import dotenv_values
 from faust.types import ServiceT
 from msgspec.structs import replace
@@ -141,6 +143,8 @@ def read_environment() -> Settings:
     return read_settings({**from_file, **os.environ})
 
 
+# Before Faust asks for a loop.
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 try:
     app = make_app(read_environment())
 except HeadraceError as error:

@@ -20,8 +20,6 @@ FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (projection, key, 
 JOIN projections AS found ON found.projection = wanted.projection AND found.key = wanted.key
 """
 MAX_ROWS_A_READ = 100
-# While PostgreSQL works on one, the answers of the other are written.
-READS_AT_ONCE = 2
 
 PAGE = """
 SELECT key, position, version, updated_at, state, sorted_by::text AS sort_value
@@ -143,25 +141,22 @@ class RowReader:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: list[_Wanted] = []
-        self._readers: set[asyncio.Task[None]] = set()
+        self._reader: asyncio.Task[None] | None = None
 
     async def read(self, projection: str, key: str) -> Row | None:
         """The row, or None. Raises what `is_away` knows when PostgreSQL does not answer in time."""
         wanted = _Wanted(projection, key, asyncio.get_running_loop().create_future())
         self._waiting.append(wanted)
-        if len(self._readers) < READS_AT_ONCE:
-            self._readers.add(asyncio.create_task(self._read()))
+        if self._reader is None:
+            self._reader = asyncio.create_task(self._read())
         return await wanted.row
 
     async def _read(self) -> None:
-        reader = asyncio.current_task()
-        assert reader is not None
         try:
             while self._waiting:
                 await self._read_on_one_connection()
         finally:
-            # At once, not when the task is done: a request that came in between would wait for nobody.
-            self._readers.remove(reader)
+            self._reader = None
 
     async def _read_on_one_connection(self) -> None:
         """Read as long as somebody waits: giving a connection back costs a round trip, as long as a read itself."""

@@ -39,9 +39,8 @@ LIMIT $2::bigint
 VALUE: dict[Kind, str] = {
     "text": """((state ->> {member}) COLLATE "C")""",
     "number": "(CASE WHEN jsonb_typeof(state -> {member}) = 'number' THEN (state ->> {member})::numeric END)",
-    "time": r"""(substring(state ->> {member}
-        from '^([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(?:\.[0-9]*[1-9])?)\.?0*Z$')
-        COLLATE "C")""",
+    "time": """(CASE WHEN state ->> {member} LIKE '____-__-__T__:__:__%Z'
+        THEN left(state ->> {member}, 19) || rtrim(substr(state ->> {member}, 20), '.0Z') END COLLATE "C")""",
 }
 # What rows are sorted by must fit into a cursor, and a cursor into an URL: of longer texts the first characters
 # count, and numbers of more digits come last, as if they were absent.
@@ -73,8 +72,9 @@ BY_KEY = "key"
 ASCENDING = "sorted_by ASC NULLS LAST, key"
 DESCENDING = "sorted_by DESC NULLS LAST, key"
 AFTER_KEY = "WHERE key > {key}::text"
-AFTER_ASCENDING = "WHERE sorted_by > {value} OR (sorted_by = {value} AND key > {key}::text) OR sorted_by IS NULL"
-AFTER_DESCENDING = "WHERE sorted_by < {value} OR (sorted_by = {value} AND key > {key}::text) OR sorted_by IS NULL"
+# coalesce: rows that have nothing to sort by come after all others.
+AFTER_ASCENDING = "WHERE coalesce(sorted_by > {value} OR (sorted_by = {value} AND key > {key}::text), true)"
+AFTER_DESCENDING = "WHERE coalesce(sorted_by < {value} OR (sorted_by = {value} AND key > {key}::text), true)"
 AFTER_NULL = "WHERE sorted_by IS NULL AND key > {key}::text"
 
 

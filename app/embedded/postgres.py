@@ -19,6 +19,7 @@ from app.embedded.postgres_files import (
     make_data,
     make_socket_folder,
     socket_folder_for,
+    socket_lock_in,
     write_settings,
 )
 from app.embedded.postgres_owner import open_programs, open_ways, owner_of, programs
@@ -61,7 +62,7 @@ async def start(data: Path) -> str:
         log.info("PostgreSQL runs already (pid %d); using it", running.pid)
         with suppress(EndedError):  # it was being stopped
             return await _ready(data, running, LogTail(data / "log"))
-    await _wait_for_orphans(data)
+    await _clear_the_way(data)
     binaries, owner = programs(), owner_of(data)
     await _prepare(data, binaries, owner)
     return await _ready(data, *_launch(data, binaries, owner))
@@ -131,32 +132,33 @@ async def _make_database(connection: asyncpg.Connection[asyncpg.Record]) -> None
 
 def _dsn(data: Path, user: str, database: str) -> str | None:
     """The address in the running server's postmaster.pid; None until it is there."""
-    port_and_folder = _pid_file_lines(data)[3:5]
+    port_and_folder = _lines(data / "postmaster.pid")[3:5]
     if len(port_and_folder) < len(("port", "folder")):
         return None
     port, socket_folder = port_and_folder
     return f"postgresql://{user}@/{database}?host={quote(socket_folder)}&port={port}"
 
 
-def _pid_file_lines(data: Path) -> list[str]:
+def _lines(pid_file: Path) -> list[str]:
     try:
-        return os.fsdecode((data / "postmaster.pid").read_bytes()).splitlines()
+        return os.fsdecode(pid_file.read_bytes()).splitlines()
     except FileNotFoundError:
         return []
 
 
 def _server(data: Path) -> psutil.Process | None:
     """The postmaster, if it runs: the process of the pid file, if that is a PostgreSQL in this folder."""
-    lines = _pid_file_lines(data)
+    lines = _lines(data / "postmaster.pid")
     found = [process for process in running_in(data, "postgres") if lines and str(process.pid) == lines[0]]
     return found[0] if found else None
 
 
-async def _wait_for_orphans(data: Path) -> None:
-    """PostgreSQL refuses to start while children of a killed one run, or while the pid in its file is anybody's."""
+async def _clear_the_way(data: Path) -> None:
+    """PostgreSQL refuses to start while children of a killed one run, or while the pid it left is anybody's."""
     if not await wait_until_gone(running_in(data, "postgres"), ORPHANS_SECONDS):
         pids = ", ".join(str(process.pid) for process in running_in(data, "postgres"))
         raise StartError(f"{data}: processes of a PostgreSQL that was killed are still running (pid {pids}); end them")
-    lines = _pid_file_lines(data)
-    if lines and psutil.pid_exists(int(lines[0])):
-        (data / "postmaster.pid").unlink()
+    for left in (data / "postmaster.pid", socket_lock_in(socket_folder_for(data))):
+        lines = _lines(left)
+        if lines and psutil.pid_exists(int(lines[0])):
+            left.unlink()

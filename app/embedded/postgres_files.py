@@ -125,6 +125,11 @@ def make_socket_folder(folder: Path, owner: Owner | None) -> None:
             os.chown(folder, *owner)
 
 
+def socket_lock_in(folder: Path) -> Path:
+    """The file beside the socket in which PostgreSQL leaves its pid."""
+    return folder / f".s.PGSQL.{PORT}.lock"
+
+
 def _can_hold_socket(folder: Path) -> bool:
     path = os.fsencode(folder / f".s.PGSQL.{PORT}")
     return len(path) <= MAX_SOCKET_PATH_BYTES and not set(str(folder)) & set(',"')

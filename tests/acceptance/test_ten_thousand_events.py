@@ -18,7 +18,8 @@ from tables.database import Pool
 
 from clients import Client
 from independent_fold import comparable, fold
-from worker_process import WorkerProcess, until
+from waiting import until
+from worker_process import WorkerProcess
 
 CLIENTS = 6
 EVENTS = 10_000

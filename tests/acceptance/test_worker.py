@@ -17,7 +17,8 @@ import pytest
 from tables.database import Pool
 
 from conftest import free_port
-from worker_process import ROOT, WorkerProcess, until
+from waiting import until
+from worker_process import ROOT, WorkerProcess
 
 READING = {
     "specversion": "1.0",

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
 
 from conftest import free_port
+from waiting import until
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
@@ -89,11 +87,3 @@ class WorkerProcess:
             return self.process.wait(STOP_SECONDS)
         finally:
             self.process.kill()
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float, message: str = "") -> None:
-    """Return when the condition holds; AssertionError when it does not within the time."""
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < deadline, message or f"not within {seconds} s"
-        await asyncio.sleep(0.02)

@@ -254,9 +254,11 @@ async def test_a_stale_pid_file_with_the_pid_of_another_program_is_no_hindrance(
 ) -> None:
     await servers.start_postgres()
     pid_file = place.folder / "postgres" / "postmaster.pid"
-    left = pid_file.read_text().splitlines()
+    socket_lock = pid_file.with_name(".s.PGSQL.5432.lock")
+    left = {path: path.read_text().splitlines() for path in (pid_file, socket_lock)}
     await servers.stop()
-    pid_file.write_text("\n".join([str(os.getpid()), *left[1:]]) + "\n")
+    for path, lines in left.items():
+        path.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
     assert await value(await servers.start_postgres(), "SELECT 1") == 1
 
 
@@ -278,4 +280,4 @@ async def test_a_deep_folder_gets_its_socket_elsewhere(place: Place) -> None:
         assert os.lstat(sockets).st_mode & 0o077 == 0
     finally:
         await servers.stop()
-    assert Path(sockets).name not in os.listdir(TEMPORARY)
+    assert sockets not in map(str, TEMPORARY.iterdir())

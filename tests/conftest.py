@@ -6,7 +6,9 @@ import asyncio
 import itertools
 import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,13 +29,21 @@ TEMPLATE = "template_of_tests"
 _numbers = itertools.count(1)
 
 
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder for the data of servers. Not pytest's own: each start of pytest closes those to other users, and where
+    the tests run as root, PostgreSQL is another user."""
+    with tempfile.TemporaryDirectory(prefix="headrace-tests-") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """A folder of embedded servers of the test run's own; what is started in it is ended with the run."""
-    folder: Path = tmp_path_factory.mktemp("servers")
-    embedded = EmbeddedServers(folder, kafka_port=free_port())
-    yield embedded
-    asyncio.run(embedded.stop())
+def servers() -> Iterator[EmbeddedServers]:
+    """Embedded servers of the test run's own; what is started is ended with the run."""
+    with server_folder() as folder:
+        embedded = EmbeddedServers(folder, kafka_port=free_port())
+        yield embedded
+        asyncio.run(embedded.stop())
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import free_port
+from conftest import free_port, server_folder
 from worker_process import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -72,12 +72,13 @@ class Make:
 
 
 @pytest.fixture(scope="module")
-def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
-    running = Make(tmp_path_factory.mktemp("readme"), free_port())
-    running.start()
-    yield running
-    if running.process.poll() is None:
-        running.interrupt()
+def make() -> Iterator[Make]:
+    with server_folder() as folder:
+        running = Make(folder, free_port())
+        running.start()
+        yield running
+        if running.process.poll() is None:
+            running.interrupt()
 
 
 def test_the_commands_give_the_output_that_is_printed(make: Make) -> None:

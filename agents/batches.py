@@ -28,6 +28,18 @@ rarely = Rarely(log)
 class Record(msgspec.Struct, frozen=True, gc=False):
     """An event as it comes from the topic; `data` still as JSON text."""
 
+    position: int
+    partition: int
+    id: str
+    source: str
+    type: str
+    subject: str | None
+    time: str
+    """RFC 3339 in UTC."""
+    data: msgspec.Raw
+
+
+class _Envelope(msgspec.Struct, frozen=True, gc=False):
     id: str
     source: str
     type: str
@@ -36,24 +48,23 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     subject: str | None = None
     data: msgspec.Raw = msgspec.Raw(NO_DATA)
 
-    @property
-    def position(self) -> int:
-        """The event's position in the event store."""
-        return int(self.sequence)
-
 
 POSITION_DIGITS = 20
 
-_decoder = msgspec.json.Decoder(Record)
+_decoder = msgspec.json.Decoder(_Envelope)
 
 
 class RecordBatch:
     """What one fetch brought of one partition; decoded once, for all agents."""
 
-    __slots__ = ("_events", "_values", "partition")
+    __slots__ = ("_events", "_values", "applied_by", "fetch", "partition")
 
     def __init__(self, partition: int, values: list[bytes | None]) -> None:
         self.partition = partition
+        self.fetch: list[RecordBatch] = [self]
+        """The batches of the same fetch, this one among them."""
+        self.applied_by: set[str] = set()
+        """The projections that are done with it."""
         self._values = values
         self._events: list[Record] | None = None
 
@@ -68,10 +79,19 @@ class RecordBatch:
 def decode(value: bytes | None, partition: int) -> Record | None:
     """A record's value as an event; None, and a line in the log, for what the relay did not write."""
     try:
-        record = _decoder.decode(value or b"")
-        if len(record.sequence) != POSITION_DIGITS or not record.sequence.isdecimal():
+        envelope = _decoder.decode(value or b"")
+        if len(envelope.sequence) != POSITION_DIGITS or not envelope.sequence.isdecimal():
             raise ValueError("the extension sequence is not a position")  # noqa: TRY301 - one place logs
-        return msgspec.structs.replace(record, time=rfc3339.to_utc(record.time))
+        return Record(
+            int(envelope.sequence),
+            partition,
+            envelope.id,
+            envelope.source,
+            envelope.type,
+            envelope.subject,
+            rfc3339.to_utc(envelope.time),
+            envelope.data,
+        )
     except ValueError as error:
         rarely.warning("A record of partition %s is no event of ours and is passed over: %s", partition, error)
         return None
@@ -93,16 +113,20 @@ class BatchConsumer(driver.Consumer):
         if fetched is None or self.should_stop:
             return
         generation = self.app.consumer_generation_id
-        for tp, records in fetched.items():
+        batches = {
+            tp: RecordBatch(tp.partition, [record.value for record in records])
+            for tp, records in fetched.items()
+            if records and (active is None or tp in active)
+        }
+        fetch = list(batches.values())
+        for tp, batch in batches.items():
             if not self.flow_active:
                 break
-            if not records or (active is not None and tp not in active):
-                continue
-            yield tp, _message(tp, records, generation)
+            batch.fetch = fetch
+            yield tp, _message(tp, fetched[tp][-1], batch, generation)
 
 
-def _message(tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
-    last = records[-1]
+def _message(tp: TP, last: Any, batch: RecordBatch, generation: int) -> ConsumerMessage:
     return ConsumerMessage(
         last.topic,
         last.partition,
@@ -111,7 +135,7 @@ def _message(tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
         last.timestamp_type,
         last.headers,
         None,
-        cast("bytes", RecordBatch(last.partition, [record.value for record in records])),  # handed on as it is
+        cast("bytes", batch),  # handed on as it is
         None,
         -1,
         -1,

@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import asyncpg
+
 from agents.background import Background
 from agents.projector import Projector
-from tables.projection_rows import RowsChangedError
 
 
 class CatchUp(Background):
@@ -31,7 +32,7 @@ class CatchUp(Background):
         while self._waiting and not self.should_stop:
             try:
                 await self._waiting[0].catch_up()
-            except RowsChangedError:
+            except asyncpg.SerializationError:
                 continue
             del self._waiting[0]
         await self._stop.wait()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -11,7 +11,6 @@ import msgspec
 from agents.batches import Record
 from app.projection import Event, Projection, Subscription
 from tables.parked import ParkedEvent
-from tables.projection_rows import Row
 
 State = TypeVar("State")
 
@@ -62,12 +61,19 @@ class Folding(Generic[State]):
                 chosen.append(Chosen(key, event, subscription))
         return chosen, waiting
 
+    def decode_state(self, text: str) -> State:
+        """A row's state from its JSON."""
+        return self._state_decoder.decode(text)
+
     def fold(
-        self, known: Mapping[str, tuple[str, int]], chosen: Sequence[Chosen], blocked: AbstractSet[str]
-    ) -> tuple[dict[str, Row], list[ParkedEvent]]:
-        """The rows as they are after the events, and the events to park: they raised, or their key is blocked."""
-        states: dict[str, State | None] = {key: self._state_decoder.decode(text) for key, (text, _) in known.items()}
-        positions: dict[str, int] = {}
+        self, states: dict[str, State | None], chosen: Sequence[Chosen], blocked: AbstractSet[str] = frozenset()
+    ) -> tuple[dict[str, int], list[ParkedEvent]]:
+        """Fold the events into `states`, in place.
+
+        Returns the position of the last event of each key that was changed, and the events to park: they raised, or
+        their key is blocked.
+        """
+        changed: dict[str, int] = {}
         waiting: list[ParkedEvent] = []
         stopped = set(blocked)
         for key, event, subscription in chosen:
@@ -80,14 +86,8 @@ class Folding(Generic[State]):
                 stopped.add(key)
                 waiting.append(ParkedEvent(event.position, key, _reason(error)))
             else:
-                positions[key] = event.position
-        rows = {key: self._row(states[key], position, known.get(key)) for key, position in positions.items()}
-        return rows, waiting
-
-    @staticmethod
-    def _row(state: State | None, position: int, before: tuple[str, int] | None) -> Row:
-        text = None if state is None else _encoder.encode(state).decode()
-        return Row(text, position, 1 if before is None else before[1] + 1)
+                changed[key] = event.position
+        return changed, waiting
 
     def _event(self, record: Record, subscription: Subscription[State]) -> Event[Any]:
         data: Any = record.data
@@ -97,6 +97,11 @@ class Folding(Generic[State]):
                 decoder = self._data_decoders[subscription.data] = msgspec.json.Decoder(subscription.data)
             data = decoder.decode(record.data)
         return Event(record.position, record.id, record.source, record.type, record.subject, record.time, data)
+
+
+def encode_state(state: object) -> str:
+    """A row's state as JSON; Decimals as numbers."""
+    return _encoder.encode(state).decode()
 
 
 def _reason(error: Exception) -> str:

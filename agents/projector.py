@@ -1,4 +1,4 @@
-"""The body of a projection's agent: a batch is one transaction, which also moves the progress.
+"""The body of a projection's agent: a fetch is one transaction, which also moves the progress.
 
 Guarantee: each event is applied to the projection exactly once and in the order of its partition, however often it
 is delivered. An event that cannot be applied is parked with the later events of its key; every other key goes on.
@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import asyncpg
 
 from agents.batches import Record, RecordBatch, past_record
-from agents.folding import Folding
+from agents.folding import Folding, encode_state
+from agents.known_rows import KnownRow, KnownRows
 from app.projection import Projection
 from app.rarely import Rarely
 from app.waiting import backoff_seconds
 from tables import event_store, parked, projection_rows
 from tables.database import AnyConnection, Database
 from tables.parked import ParkedEvent
+from tables.projection_rows import Row, Span
 
 State = TypeVar("State")
 
@@ -35,121 +36,169 @@ UNSTORABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyn
 
 
 class Projector(Generic[State]):
-    """Applies batches of events to one projection."""
+    """Applies what is fetched to one projection.
+
+    What it wrote last it remembers, so that as a rule one statement does it all. That statement fails when anything
+    is not as remembered; then everything is forgotten, and done again in a transaction that locks what it reads.
+    """
 
     def __init__(self, projection: Projection[State], database: Database) -> None:
         self._name = projection.name
         self._folding = Folding(projection)
         self._database = database
-        self._started: set[int] = set()
+        self._known: KnownRows[State] = KnownRows()
         self._without_gap: set[int] = set()
         self._rarely = Rarely(log)
 
     async def apply(self, batch: RecordBatch) -> None:
-        """Apply a batch; returns only when that is committed."""
+        """Apply a batch and the others of its fetch; returns only when the batch is committed."""
+        batches = [one for one in batch.fetch if self._name not in one.applied_by]
+        if self._name in batch.applied_by:
+            return
         for wait in backoff_seconds():
             try:
                 async with self._database.acquire() as connection:
-                    await self._fill_gap(connection, batch)
-                    await self.apply_parts(connection, batch.partition, batch.events())
-            except projection_rows.RowsChangedError:
+                    await self._fill_gaps(connection, batches)
+                    events = [event for one in batches for event in one.events()]
+                    await self.apply_events(connection, sorted(events, key=_position))
+            except asyncpg.SerializationError:
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it is: an exception that leaves would lose the batch
-                self._rarely.warning(
-                    f"Projection {self._name} waits at a batch of partition %s: %r", batch.partition, error
-                )
+                self._rarely.warning(f"Projection {self._name} waits with its events: %r", error)
                 await asyncio.sleep(wait)
             else:
-                return
+                break
+        for one in batches:
+            one.applied_by.add(self._name)
 
     async def catch_up(self) -> None:
         """Apply what is stored and not applied yet, straight from the store: for a new projection, everything."""
         async with self._database.acquire() as connection:
-            last = await event_store.last_position(connection)
-            position = await projection_rows.first_progress(connection, self._name)
-            while position is not None and (
-                events := await event_store.read(
-                    connection, after=position, before=last + 1, at_most=PAST_EVENTS_AT_ONCE
-                )
-            ):
-                by_partition: dict[int, list[Record]] = defaultdict(list)
-                for event in events:
-                    if record := past_record(event):
-                        by_partition[event.partition].append(record)
-                for partition, records in by_partition.items():
-                    await self.apply_parts(connection, partition, records)
-                position = events[-1].position
+            before = await event_store.last_position(connection) + 1
+            after = await projection_rows.first_progress(connection, self._name)
+            if after is not None:
+                await self._apply_past(connection, after=after, before=before)
 
-    async def _fill_gap(self, connection: AnyConnection, batch: RecordBatch) -> None:
+    async def apply_events(self, connection: AnyConnection, events: Sequence[Record]) -> None:
+        """Apply events, in order of position, in one transaction; where PostgreSQL cannot hold the result, in halves,
+        down to the one event that is then parked.
+
+        Raises what goes wrong, asyncpg.SerializationError when it is worth another try at once. What was not
+        committed then is not done.
+        """
+        if not events:
+            return
+        try:
+            if not await self._apply_from_memory(connection, events):
+                await self._apply_locked(connection, events)
+        except UNSTORABLE as error:
+            self._known.forget()
+            if len(events) == 1:
+                await self._apply_locked(connection, events, unstorable=error)
+                return
+            half = len(events) // 2
+            await self.apply_events(connection, events[:half])
+            await self.apply_events(connection, events[half:])
+        except BaseException:
+            self._known.forget()
+            raise
+
+    async def _fill_gaps(self, connection: AnyConnection, batches: Sequence[RecordBatch]) -> None:
         """Before the first batch of a partition: apply what lies between the progress and the batch.
 
         The topic starts later than the progress for a new projection, and after the topic or the group's offsets
         were lost. After that, the partition's records follow each other.
         """
-        if batch.partition in self._without_gap or not batch.events():
-            return
-        position = await self._start(connection, batch.partition)
-        before = batch.events()[0].position
-        while events := await event_store.read(
-            connection, after=position, before=before, partition=batch.partition, at_most=PAST_EVENTS_AT_ONCE
-        ):
-            records = [record for event in events if (record := past_record(event))]
-            await self.apply_parts(connection, batch.partition, records)
-            position = events[-1].position
-        self._without_gap.add(batch.partition)
+        for batch in batches:
+            if batch.partition in self._without_gap or not batch.events():
+                continue
+            after = await projection_rows.start_progress(connection, self._name, batch.partition)
+            before = batch.events()[0].position
+            await self._apply_past(connection, after=after, before=before, partition=batch.partition)
+            self._without_gap.add(batch.partition)
 
-    async def _start(self, connection: AnyConnection, partition: int) -> int:
-        self._started.add(partition)
-        return await projection_rows.start_progress(connection, self._name, partition)
-
-    async def apply_parts(self, connection: AnyConnection, partition: int, events: Sequence[Record]) -> None:
-        """Apply the events in one transaction; where PostgreSQL cannot hold the result, in halves, down to the one
-        that is then parked."""
-        try:
-            await self.apply_once(connection, partition, events)
-        except UNSTORABLE as error:
-            if len(events) > 1:
-                half = len(events) // 2
-                await self.apply_parts(connection, partition, events[:half])
-                await self.apply_parts(connection, partition, events[half:])
-            else:
-                await self.apply_once(connection, partition, events, unstorable=error)
-
-    async def apply_once(
-        self,
-        connection: AnyConnection,
-        partition: int,
-        events: Sequence[Record],
-        *,
-        unstorable: Exception | None = None,
+    async def _apply_past(
+        self, connection: AnyConnection, *, after: int, before: int, partition: int | None = None
     ) -> None:
-        """Apply what is new of these events, in one transaction; raises what goes wrong, and then nothing is done.
+        while events := await event_store.read(
+            connection, after=after, before=before, partition=partition, at_most=PAST_EVENTS_AT_ONCE
+        ):
+            await self.apply_events(connection, [record for event in events if (record := past_record(event))])
+            after = events[-1].position
 
-        With `unstorable`, which says why they cannot be applied, they are parked instead.
-        """
-        if partition not in self._started:
-            await self._start(connection, partition)
+    async def _apply_from_memory(self, connection: AnyConnection, events: Sequence[Record]) -> bool:
+        """Apply in one statement, resting on what is remembered; False when that is not enough."""
+        known = self._known
+        if known.has_parked or any(event.partition not in known.progress for event in events):
+            return False
+        new, spans = _after(known.progress, events)
+        chosen, waiting = self._folding.choose(new)
+        keys = {one.key for one in chosen}
+        if missing := known.missing(keys):
+            await self._read(connection, missing)
+        states = {key: known[key].state for key in keys}
+        changed, failed = self._folding.fold(states, chosen)
+        if waiting or failed:
+            known.forget()
+            return False
+        if new:
+            await self._write(connection, spans, {key: (states[key], position) for key, position in changed.items()})
+            known.reach(spans)
+        return True
+
+    async def _apply_locked(
+        self, connection: AnyConnection, events: Sequence[Record], *, unstorable: Exception | None = None
+    ) -> None:
+        """Apply under locks what is new of the events; with `unstorable`, which says why, park them instead."""
+        partitions = sorted({event.partition for event in events})
+        for partition in partitions:
+            await projection_rows.start_progress(connection, self._name, partition)
         async with connection.transaction():
-            progress, has_parked = await projection_rows.lock_progress(connection, self._name, partition)
-            new = _after(progress, events)
-            if not new:
-                return
+            progress = await projection_rows.lock_progress(connection, self._name, partitions)
+            new, spans = _after(progress, events)
             chosen, waiting = self._folding.choose(new, unstorable=unstorable)
             keys = sorted({one.key for one in chosen})
-            if chosen and has_parked:
-                blocked = await parked.parked_keys(connection, self._name, keys)
+            blocked = await parked.parked_keys(connection, self._name, keys)
+            await self._read(connection, keys, lock=True)
+            states = {key: self._known[key].state for key in keys}
+            changed, failed = self._folding.fold(states, chosen, blocked)
+            if new:
+                await self._write(connection, spans, {key: (states[key], last) for key, last in changed.items()})
+            await self._park(connection, waiting + failed)
+            has_parked = await parked.has_parked(connection, self._name)
+        self._known.progress.update(progress)
+        self._known.reach(spans)
+        self._known.has_parked = has_parked
+
+    async def _read(self, connection: AnyConnection, keys: Sequence[str], *, lock: bool = False) -> None:
+        found = await projection_rows.read_rows(connection, self._name, keys, lock=lock)
+        for key in keys:
+            row = found.get(key)
+            if row is None:
+                self._known.remember(key, KnownRow(None, 0, 0))
             else:
-                blocked = set()
-            if chosen:
-                known = await projection_rows.lock_rows(connection, self._name, keys)
-                rows, failed = self._folding.fold(known, chosen, blocked)
-                waiting += failed
-                await projection_rows.write_rows(connection, self._name, rows)
-            if waiting:
-                await self._park(connection, waiting)
-            await projection_rows.move_progress(connection, self._name, partition, new[-1].position)
+                self._known.remember(key, KnownRow(self._folding.decode_state(row.state), row.position, row.version))
+
+    async def _write(
+        self, connection: AnyConnection, spans: Mapping[int, Span], changed: Mapping[str, tuple[State | None, int]]
+    ) -> None:
+        rows: dict[str, Row] = {}
+        after: dict[str, KnownRow[State]] = {}
+        for key, (state, last) in changed.items():
+            _, position, version = self._known[key]
+            if state is not None:
+                after[key] = KnownRow(state, max(position, last), version + 1)
+                rows[key] = Row(encode_state(state), *after[key][1:], position)
+            elif version:
+                after[key] = KnownRow(None, 0, 0)
+                rows[key] = Row(None, last, version + 1, position)
+        await projection_rows.write(connection, self._name, spans, rows)
+        for key, row in after.items():
+            self._known.remember(key, row)
 
     async def _park(self, connection: AnyConnection, events: Sequence[ParkedEvent]) -> None:
+        if not events:
+            return
         await parked.park(connection, self._name, events)
         for event in events:
             self._rarely.warning(
@@ -171,11 +220,20 @@ def agent_of(projector: Projector[Any]) -> Callable[[Any], Awaitable[None]]:
     return agent
 
 
-def _after(progress: int, records: Sequence[Record]) -> list[Record]:
-    """What is beyond the progress, each position once: a round that was published again repeats itself."""
-    new = []
-    for record in records:
-        if record.position > progress:
-            progress = record.position
-            new.append(record)
-    return new
+def _position(event: Record) -> int:
+    return event.position
+
+
+def _after(progress: Mapping[int, int], events: Sequence[Record]) -> tuple[list[Record], dict[int, Span]]:
+    """What is beyond the progress, and where it begins and ends in each partition.
+
+    Each position once: a round that was published again repeats itself.
+    """
+    new: list[Record] = []
+    spans: dict[int, Span] = {}
+    for event in events:
+        span = spans.get(event.partition)
+        if event.position > (progress[event.partition] if span is None else span.last):
+            spans[event.partition] = Span(event.position if span is None else span.first, event.position)
+            new.append(event)
+    return new, spans

@@ -1,6 +1,6 @@
 """Writes app/embedded/kafka.toml anew: every jar that a broker of one version needs, with its SHA-256.
 
-python scripts/lock_kafka.py [VERSION]    (by default the version that the file has now)
+python -m scripts.lock_kafka [VERSION]    (by default the version that the file has now)
 """
 
 from __future__ import annotations

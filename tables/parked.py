@@ -14,6 +14,7 @@ FROM unnest($2::bigint[], $3::text[], $4::text[]) AS p (position, key, error)
 ON CONFLICT DO NOTHING
 """
 KEYS = "SELECT DISTINCT key FROM parked WHERE projection = $1 AND key = ANY ($2::text[])"
+HAS_PARKED = "SELECT EXISTS (SELECT FROM parked WHERE projection = $1)"
 
 
 class ParkedEvent(NamedTuple):
@@ -33,3 +34,9 @@ async def park(connection: AnyConnection, projection: str, events: Sequence[Park
 async def parked_keys(connection: AnyConnection, projection: str, keys: Sequence[str]) -> set[str]:
     """Those of the keys that have an event parked."""
     return {row["key"] for row in await connection.fetch(KEYS, projection, keys)}
+
+
+async def has_parked(connection: AnyConnection, projection: str) -> bool:
+    """Whether the projection has any event parked."""
+    found: bool = await connection.fetchval(HAS_PARKED, projection)
+    return found

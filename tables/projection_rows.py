@@ -1,11 +1,9 @@
-"""`projections` and `progress`, as the projectors write them: rows and progress in one transaction."""
+"""`projections` and `progress`, as the projectors write them: rows and progress in one statement."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-
-import asyncpg
 
 from tables.database import AnyConnection
 
@@ -18,42 +16,84 @@ FROM topic_partitions LEFT JOIN progress
     ON progress.projection = $1 AND progress.partition = topic_partitions.partition
 WHERE coalesce(progress.position, 0) < topic_partitions.last_position
 """
+# In order, here and below, so that two transactions never wait for each other.
 LOCK_PROGRESS = """
-SELECT position, EXISTS (SELECT FROM parked WHERE parked.projection = $1) AS has_parked
-FROM progress WHERE projection = $1 AND partition = $2 FOR UPDATE
+SELECT partition, position FROM progress
+WHERE projection = $1 AND partition = ANY ($2::integer[])
+ORDER BY partition FOR UPDATE
 """
-# In order of key, so that two transactions never wait for each other.
-LOCK_ROWS = """
-SELECT key, state::text AS state, version FROM projections
+READ_ROWS = """
+SELECT key, state::text AS state, position, version FROM projections
 WHERE projection = $1 AND key = ANY ($2::text[])
-ORDER BY key FOR UPDATE
+ORDER BY key
 """
-# The version is checked because a row that did not exist yet could not be locked.
-WRITE_ROWS = """
-INSERT INTO projections (projection, key, state, position, version, updated_at)
-SELECT $1, r.key, r.state, r.position, r.version, clock_timestamp()
-FROM unnest($2::text[], $3::jsonb[], $4::bigint[], $5::bigint[]) AS r (key, state, position, version)
-ORDER BY r.key
-ON CONFLICT (projection, key) DO UPDATE
-SET state = excluded.state, position = excluded.position, version = excluded.version, updated_at = excluded.updated_at
-WHERE projections.version = excluded.version - 1
-"""
-DELETE_ROWS = "DELETE FROM projections WHERE projection = $1 AND key = ANY ($2::text[])"
-MOVE_PROGRESS = """
-UPDATE progress SET position = $3, updated_at = clock_timestamp() WHERE projection = $1 AND partition = $2
+LOCK_ROWS = READ_ROWS + "FOR UPDATE"
+# A row is as it was read if its version and its position are: a row that was deleted and made anew starts again at
+# version 1, but never at the same position. What was read and what is locked may differ: a row that did not exist
+# could not be locked.
+WRITE = """
+WITH written AS MATERIALIZED (
+    SELECT key, state, position, version, known_position
+    FROM unnest($5::text[], $6::jsonb[], $7::bigint[], $8::bigint[], $9::bigint[])
+        AS r (key, state, position, version, known_position)
+),
+moved AS (
+    UPDATE progress SET position = m.last, updated_at = clock_timestamp()
+    FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS m (partition, first, last)
+    WHERE progress.projection = $1 AND progress.partition = m.partition AND progress.position < m.first
+    RETURNING 1
+),
+inserted AS (
+    INSERT INTO projections (projection, key, state, position, version)
+    SELECT $1, key, state, position, version FROM written WHERE version = 1 AND state IS NOT NULL
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+),
+updated AS (
+    UPDATE projections AS p
+    SET state = w.state, position = w.position, version = w.version, updated_at = clock_timestamp()
+    FROM written AS w
+    WHERE p.projection = $1 AND p.key = w.key
+      AND p.version = w.version - 1 AND p.position = w.known_position AND w.state IS NOT NULL
+    RETURNING 1
+),
+deleted AS (
+    DELETE FROM projections AS p USING written AS w
+    WHERE p.projection = $1 AND p.key = w.key
+      AND p.version = w.version - 1 AND p.position = w.known_position AND w.state IS NULL
+    RETURNING 1
+)
+SELECT require_unchanged(
+    (SELECT count(*) FROM moved) = cardinality($2::integer[])
+    AND (SELECT count(*) FROM inserted) + (SELECT count(*) FROM updated) + (SELECT count(*) FROM deleted)
+        = cardinality($5::text[])
+)
 """
 
 
-class Row(NamedTuple):
-    """A row of a projection, as it is or as it shall be; state None: it does not exist."""
+class Known(NamedTuple):
+    """A row as it was read."""
 
-    state: str | None
+    state: str
     position: int
     version: int
 
 
-class RowsChangedError(asyncpg.SerializationError):
-    """Another worker wrote the same new row first; the batch is applied again."""
+class Row(NamedTuple):
+    """A row as it shall be; state None: it shall not exist (any more)."""
+
+    state: str | None
+    position: int
+    version: int
+    known_position: int
+    """The position of the row that it replaces; 0 where there is none."""
+
+
+class Span(NamedTuple):
+    """The first and the last position of what is applied of a partition."""
+
+    first: int
+    last: int
 
 
 async def start_progress(connection: AnyConnection, projection: str, partition: int) -> int:
@@ -69,34 +109,33 @@ async def first_progress(connection: AnyConnection, projection: str) -> int | No
     return position
 
 
-async def lock_progress(connection: AnyConnection, projection: str, partition: int) -> tuple[int, bool]:
-    """The position of the last applied event of the partition, and whether the projection has events parked.
+async def lock_progress(connection: AnyConnection, projection: str, partitions: Sequence[int]) -> dict[int, int]:
+    """The position of the last applied event of each partition, locked until the transaction ends."""
+    rows = await connection.fetch(LOCK_PROGRESS, projection, partitions)
+    return {row["partition"]: row["position"] for row in rows}
 
-    Locked until the transaction ends.
+
+async def read_rows(
+    connection: AnyConnection, projection: str, keys: Sequence[str], *, lock: bool = False
+) -> dict[str, Known]:
+    """Those of the rows that exist; with `lock` they stay as they are until the transaction ends."""
+    rows = await connection.fetch(LOCK_ROWS if lock else READ_ROWS, projection, keys)
+    return {row["key"]: Known(row["state"], row["position"], row["version"]) for row in rows}
+
+
+async def write(connection: AnyConnection, projection: str, spans: Mapping[int, Span], rows: Mapping[str, Row]) -> None:
+    """Write the rows and move the progress of the partitions to the ends of their spans; all of it, or nothing.
+
+    Raises asyncpg.SerializationError when a row is not as it was read, or when the beginning of a span is applied
+    already.
     """
-    row = await connection.fetchrow(LOCK_PROGRESS, projection, partition)
-    assert row is not None, "start_progress comes first"
-    return row["position"], row["has_parked"]
-
-
-async def lock_rows(connection: AnyConnection, projection: str, keys: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """State (JSON text) and version of those rows that exist, locked until the transaction ends."""
-    rows = await connection.fetch(LOCK_ROWS, projection, keys)
-    return {row["key"]: (row["state"], row["version"]) for row in rows}
-
-
-async def write_rows(connection: AnyConnection, projection: str, rows: Mapping[str, Row]) -> None:
-    """Insert, update and delete rows. Raises RowsChangedError when one is not as it was read."""
-    kept = [(key, *row) for key, row in rows.items() if row.state is not None]
-    if kept:
-        keys, states, positions, versions = zip(*kept, strict=True)
-        result = await connection.execute(WRITE_ROWS, projection, keys, states, positions, versions)
-        if result != f"INSERT 0 {len(kept)}":
-            raise RowsChangedError(RowsChangedError.__doc__)
-    if len(kept) < len(rows):
-        await connection.execute(DELETE_ROWS, projection, [key for key, row in rows.items() if row.state is None])
-
-
-async def move_progress(connection: AnyConnection, projection: str, partition: int, position: int) -> None:
-    """Everything of the partition up to this position is applied."""
-    await connection.execute(MOVE_PROGRESS, projection, partition, position)
+    ordered = sorted(rows.items())
+    columns = zip(*((key, *row) for key, row in ordered), strict=True) if ordered else ([],) * 5
+    await connection.execute(
+        WRITE,
+        projection,
+        list(spans),
+        [span.first for span in spans.values()],
+        [span.last for span in spans.values()],
+        *columns,
+    )

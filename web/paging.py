@@ -188,7 +188,7 @@ def _place(cursor: str, bound_to: bytes, sort: Sort | None) -> Place:
         "cursor",
     )
     try:
-        decoded = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        decoded = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         _, sort_value, key = _cursor_decoder.decode(decoded)
     except (binascii.Error, msgspec.MsgspecError, ValueError):
         raise refused from None

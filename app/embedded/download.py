@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import tempfile
 import time
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AT_ONCE = 6
+SCRATCH = ".headrace-"
+ABANDONED_SECONDS = 3600.0
 # To connect, and between two chunks of a file.
 NETWORK_SECONDS = 20
 PAUSE_SECONDS = 1.0
@@ -33,6 +36,7 @@ def fetch(name: str, jars: Sequence[Jar], repository: Path) -> None:
 
     Raises StartError when one cannot be had.
     """
+    _remove_abandoned(repository)
     with _progress(name, jars, repository) as done, ThreadPoolExecutor(AT_ONCE) as threads:
         try:
             for fetched in as_completed(threads.submit(fetch_one, jar, repository) for jar in jars):
@@ -46,6 +50,8 @@ def fetch_one(jar: Jar, repository: Path) -> Jar:
     """Fetch one jar, with a second try. Raises StartError."""
     try:
         _download(jar, repository)
+    except ImportError:
+        raise
     except Exception:  # noqa: BLE001 - whatever went wrong in the network or in jgo, the second try tells
         time.sleep(PAUSE_SECONDS)
         try:
@@ -63,7 +69,7 @@ def _download(jar: Jar, repository: Path) -> None:
     from jgo.maven import MavenContext  # noqa: PLC0415 - an optional package, and slow to import
 
     # jgo writes straight to the file's last place, so it gets a repository of its own, on the same disk.
-    with tempfile.TemporaryDirectory(dir=repository, prefix=".headrace-") as scratch:
+    with tempfile.TemporaryDirectory(dir=repository, prefix=SCRATCH) as scratch:
         context = MavenContext(repo_cache=Path(scratch), timeout=NETWORK_SECONDS)
         path: Path = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
         if not jar.is_at(path):
@@ -71,6 +77,13 @@ def _download(jar: Jar, repository: Path) -> None:
         target = repository / jar.path
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
+
+
+def _remove_abandoned(repository: Path) -> None:
+    """Remove what downloads have left that were killed."""
+    for scratch in repository.glob(SCRATCH + "*"):
+        if time.time() - scratch.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager

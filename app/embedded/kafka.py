@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,10 +32,11 @@ SHUTDOWN = (signal.SIGTERM, 5.0)
 KILL = (signal.SIGKILL, 5.0)
 
 
-async def start(folder: Path, class_path: Sequence[Path], port: int) -> None:
+async def start(folder: Path, class_path: Sequence[Path], port: int, *, check_wanted: Callable[[], None]) -> None:
     """Start the broker of this folder, or adopt the one that runs; it answers on `port` of loopback.
 
-    The caller holds the lock on starts. Raises StartError, and OSError where a file cannot be written.
+    The caller holds the lock on starts; `check_wanted` raises when meanwhile it has stopped. Raises StartError, and
+    OSError where a file cannot be written.
     """
     running = _server(folder)
     if running is not None:
@@ -51,6 +52,7 @@ async def start(folder: Path, class_path: Sequence[Path], port: int) -> None:
     write_settings(folder, port=port, controller_port=free_port(but=port))
     if cluster_id(folder) is None:
         await asyncio.to_thread(format_data, folder, class_path)
+    check_wanted()
     logs = LogTail(folder / "log")
     process = start_detached(
         java(folder, class_path, "kafka.Kafka", "server.properties"),

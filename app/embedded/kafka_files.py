@@ -127,8 +127,7 @@ def format_data(folder: Path, class_path: Sequence[Path]) -> None:
 
 
 def new_cluster_id() -> str:
-    """16 random bytes as Kafka writes them."""
-    # The first byte is of a fixed pattern's kind: an id must not begin with the dash of an option.
+    """16 random bytes as Kafka writes them, but for the first letter: a dash would make the id an option."""
     return "H" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -25,7 +26,6 @@ from app.embedded.postgres_files import (
 from app.embedded.postgres_owner import open_programs, open_ways, owner_of, programs
 from app.embedded.processes import (
     EndedError,
-    Owner,
     end,
     running_in,
     start_detached,
@@ -52,10 +52,11 @@ DATABASE_EXISTS = "SELECT 1 FROM pg_database WHERE datname = 'headrace'"
 CREATE_DATABASE = "CREATE DATABASE headrace OWNER headrace"
 
 
-async def start(data: Path) -> str:
+async def start(data: Path, *, check_wanted: Callable[[], None]) -> str:
     """Start the server of this data folder, or adopt the one that runs, and return the DSN of its database.
 
-    The caller holds the lock on starts. Raises StartError, and OSError where a file cannot be written.
+    The caller holds the lock on starts; `check_wanted` raises when meanwhile it has stopped. Raises StartError, and
+    OSError where a file cannot be written.
     """
     running = _server(data)
     if running is not None:
@@ -63,9 +64,23 @@ async def start(data: Path) -> str:
         with suppress(EndedError):  # it was being stopped
             return await _ready(data, running, LogTail(data / "log"))
     await _clear_the_way(data)
-    binaries, owner = programs(), owner_of(data)
-    await _prepare(data, binaries, owner)
-    return await _ready(data, *_launch(data, binaries, owner))
+    binaries, sockets, owner = programs(), socket_folder_for(data), owner_of(data)
+    if owner is not None:
+        open_ways(data, sockets, binaries)
+        open_programs(binaries)
+    await asyncio.to_thread(make_data, data, binaries, owner)
+    if sockets != data:
+        make_socket_folder(sockets, owner)
+    check_wanted()
+    logs = LogTail(data / "log")
+    process = start_detached(
+        [str(binaries / "postgres"), "-D", str(data), f"--config-file={write_settings(data, sockets)}"],
+        folder=data,
+        output=data / "log" / "start.log",
+        environment=environment(),
+        owner=owner,
+    )
+    return await _ready(data, process, logs)
 
 
 async def stop(data: Path) -> None:
@@ -80,36 +95,13 @@ async def stop(data: Path) -> None:
             sockets.rmdir()
 
 
-async def _prepare(data: Path, binaries: Path, owner: Owner | None) -> None:
-    if owner is not None:
-        open_ways(data, binaries)
-        open_programs(binaries)
-    await asyncio.to_thread(make_data, data, binaries, owner)
-
-
-def _launch(data: Path, binaries: Path, owner: Owner | None) -> tuple[psutil.Process | None, LogTail]:
-    sockets = socket_folder_for(data)
-    if sockets != data:
-        make_socket_folder(sockets, owner)
-    settings = write_settings(data, sockets)
-    logs = LogTail(data / "log")
-    started = start_detached(
-        [str(binaries / "postgres"), "-D", str(data), f"--config-file={settings}"],
-        folder=data,
-        output=data / "log" / "start.log",
-        environment=environment(),
-        owner=owner,
-    )
-    return started, logs
-
-
 async def _ready(data: Path, process: psutil.Process | None, logs: LogTail) -> str:
     async def answers() -> bool:
         if (administrator := _dsn(data, "postgres", "postgres")) is None:
             return False
         try:
             connection = await asyncpg.connect(administrator, timeout=CONNECT_SECONDS)
-        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
+        except (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
             return False
         try:
             await _make_database(connection)
@@ -146,11 +138,19 @@ def _lines(pid_file: Path) -> list[str]:
         return []
 
 
+def _pid_in(pid_file: Path) -> int | None:
+    first = "".join(_lines(pid_file)[:1])
+    return int(first) if first.isdecimal() else None
+
+
 def _server(data: Path) -> psutil.Process | None:
-    """The postmaster, if it runs: the process of the pid file, if that is a PostgreSQL in this folder."""
-    lines = _lines(data / "postmaster.pid")
-    found = [process for process in running_in(data, "postgres") if lines and str(process.pid) == lines[0]]
-    return found[0] if found else None
+    """The postmaster, if it runs: it keeps the command line it was started with; its children change theirs."""
+    found = running_in(data, "postgres")
+    pids = {process.pid for process in found}
+    return next(
+        (one for one in found if one.info["ppid"] not in pids and "-D" in (one.info["cmdline"] or ())),
+        None,
+    )
 
 
 async def _clear_the_way(data: Path) -> None:
@@ -159,6 +159,6 @@ async def _clear_the_way(data: Path) -> None:
         pids = ", ".join(str(process.pid) for process in running_in(data, "postgres"))
         raise StartError(f"{data}: processes of a PostgreSQL that was killed are still running (pid {pids}); end them")
     for left in (data / "postmaster.pid", socket_lock_in(socket_folder_for(data))):
-        lines = _lines(left)
-        if lines and psutil.pid_exists(int(lines[0])):
+        pid = _pid_in(left)
+        if pid is not None and psutil.pid_exists(pid):
             left.unlink()

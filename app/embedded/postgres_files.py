@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from app.embedded.processes import Owner, as_user
@@ -15,6 +16,7 @@ from app.errors import StartError
 
 PORT = 5432
 INITDB_SECONDS = 120.0
+UNFINISHED = "postgres.new-"
 # The path of a Unix socket ends at 107 bytes on Linux and at 103 on macOS.
 MAX_SOCKET_PATH_BYTES = 103
 SETTINGS = """\
@@ -55,9 +57,8 @@ def make_data(data: Path, programs: Path, owner: Owner | None) -> None:
     """Make the data folder if there is none, whole or not at all. Raises StartError with what initdb says."""
     if data.exists():
         return
-    unfinished = data.with_name(data.name + ".new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(mode=0o700)
+    _remove_abandoned(data.parent)
+    unfinished = Path(tempfile.mkdtemp(dir=data.parent, prefix=UNFINISHED))
     if owner is not None:
         os.chown(unfinished, *owner)
     made = subprocess.run(  # noqa: S603 - the command is ours
@@ -84,6 +85,13 @@ def make_data(data: Path, programs: Path, owner: Owner | None) -> None:
     if owner is not None:
         os.chown(log_folder, *owner)
     unfinished.rename(data)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what an initdb has left that was killed, but not what one may still be at work on."""
+    for unfinished in folder.glob(UNFINISHED + "*"):
+        if time.time() - unfinished.stat().st_mtime > INITDB_SECONDS:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_settings(data: Path, socket_folder: Path) -> Path:

@@ -16,7 +16,9 @@ from app.embedded.log_tail import LogTail
 from app.errors import StartError
 
 POLL_SECONDS = 0.03
+SHELL = Path("/bin/sh")
 SHELL_SECONDS = 30.0
+EXEC_SECONDS = 0.001
 # The shell ends at once, so that the server is not a child of the worker: no terminal signal reaches it, and init,
 # not the worker, takes note of its end.
 IN_BACKGROUND = '"$@" </dev/null >"$0" 2>&1 & echo $!'
@@ -43,11 +45,11 @@ def start_detached(
 ) -> psutil.Process | None:
     """Start a server in `folder` in a session of its own; None if it has already ended.
 
-    `output`, made anew, takes what it writes. This blocks for milliseconds, so that a cancelled start cannot leave
-    a server behind that nobody has heard of.
+    `output`, made anew, takes what it writes. This blocks for milliseconds, until `running_in` would find it: a start
+    that is cancelled must not leave behind a server that nobody has heard of.
     """
     shell = subprocess.run(  # noqa: S603 - the command is ours
-        ["/bin/sh", "-c", IN_BACKGROUND, str(output), *command],
+        [str(SHELL), "-c", IN_BACKGROUND, str(output), *command],
         cwd=folder,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
@@ -58,9 +60,12 @@ def start_detached(
         **as_user(owner),
     )
     try:
-        return psutil.Process(int(shell.stdout))
+        process = psutil.Process(int(shell.stdout))
+        while process.name() == SHELL.name and is_alive(process):
+            time.sleep(EXEC_SECONDS)
     except psutil.NoSuchProcess:
         return None
+    return process
 
 
 def running_in(folder: Path, program: str) -> list[psutil.Process]:
@@ -68,7 +73,7 @@ def running_in(folder: Path, program: str) -> list[psutil.Process]:
     here = str(folder)
     return [
         process
-        for process in psutil.process_iter(["name", "cwd"])
+        for process in psutil.process_iter(["name", "cwd", "ppid", "cmdline"])
         if process.info["name"] == program and process.info["cwd"] == here
     ]
 

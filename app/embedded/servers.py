@@ -39,7 +39,7 @@ class EmbeddedServers:
         Raises StartError with one line that says what is wrong, where, and what to do.
         """
         async with self._starting("postgres.lock"):
-            return await postgres.start(self._folder / "postgres")
+            return await postgres.start(self._folder / "postgres", check_wanted=self._check_wanted)
 
     async def start_kafka(self) -> str:
         """Start or adopt Apache Kafka and return its address, `kafka://127.0.0.1:port`, when it answers requests.
@@ -48,7 +48,7 @@ class EmbeddedServers:
         """
         async with self._starting("kafka.lock"):
             class_path = await asyncio.to_thread(provide, self._folder / "jars")
-            await kafka.start(self._folder / "kafka", class_path, self._kafka_port)
+            await kafka.start(self._folder / "kafka", class_path, self._kafka_port, check_wanted=self._check_wanted)
         return f"kafka://{LOOPBACK}:{self._kafka_port}"
 
     async def stop(self) -> None:
@@ -77,12 +77,16 @@ class EmbeddedServers:
             ) from error
         except OSError as error:
             raise StartError(
-                f"{error.filename or self._folder}: {error.strerror or error}; the embedded servers keep their data in "
-                f"{self._folder}: make it writable, or set DATA_DIR to another folder"
+                f"{error.filename or self._folder}: {error.strerror or repr(error)}; the embedded servers keep their "
+                f"data in {self._folder}: make it writable, or set DATA_DIR to another folder"
             ) from error
         except (subprocess.SubprocessError, asyncpg.PostgresError) as error:
             reason = " ".join(str(error).split())
             raise StartError(f"the embedded servers of {self._folder} cannot be started: {reason}") from error
+
+    def _check_wanted(self) -> None:
+        if self._share is None:
+            raise StartError(f"the worker was stopped before a server in {self._folder} was started")
 
     async def _take_share(self) -> None:
         if self._share is not None:

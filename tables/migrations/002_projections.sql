@@ -39,3 +39,12 @@ COMMENT ON COLUMN parked.key IS 'The key of the row that the event belongs to; e
 COMMENT ON COLUMN parked.error IS 'What went wrong, or that an earlier event of the key is parked.';
 -- By hash, because a key that is too long for an index may be why its event is here.
 CREATE INDEX parked_by_key ON parked USING hash (key);
+
+-- For the last line of a statement that must be done as a whole or not at all.
+CREATE FUNCTION require_unchanged(unchanged boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT unchanged THEN
+        RAISE EXCEPTION 'rows or progress have changed since they were read' USING ERRCODE = 'serialization_failure';
+    END IF;
+END
+$$;

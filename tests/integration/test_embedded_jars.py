@@ -64,6 +64,17 @@ def test_a_jar_that_is_nowhere_is_one_clear_line(tmp_path: Path) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_what_a_killed_download_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    old, new = tmp_path / ".headrace-old", tmp_path / ".headrace-new"
+    for scratch in (old, new):
+        scratch.mkdir()
+        (scratch / "half.jar").write_text("half")
+    os.utime(old, (0, 0))
+    fetch("a jar", [SMALLEST], tmp_path)
+    assert not old.exists()
+    assert new.exists()
+
+
 def test_two_who_fetch_the_same_jar_do_not_disturb_each_other(tmp_path: Path) -> None:
     threads = [threading.Thread(target=fetch_one, args=(SMALLEST, tmp_path)) for _ in range(4)]
     for thread in threads:

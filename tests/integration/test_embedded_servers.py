@@ -2,93 +2,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
-import asyncpg
-import psutil
 import pytest
 from aiokafka import AIOKafkaClient, AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from app.embedded.processes import is_alive, running_in
+from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
 from app.errors import StartError
 
-from conftest import free_port
+from embedded_place import Place, new_place, start_both, value
 
-ROOT = Path(__file__).parents[2]
 RECORDS = 500
-TEMPORARY = Path(tempfile.gettempdir()).resolve()
-SHARER = """
-import asyncio, sys
-from pathlib import Path
-from app.embedded.servers import EmbeddedServers
-
-async def main():
-    servers = EmbeddedServers(Path(sys.argv[1]), kafka_port=int(sys.argv[2]))
-    await asyncio.gather(servers.start_postgres(), servers.start_kafka())
-    print("started", flush=True)
-    await asyncio.to_thread(sys.stdin.readline)
-    await servers.stop()
-    print("stopped", flush=True)
-
-asyncio.run(main())
-"""
-
-
-class Place:
-    """A data folder with a port, and what runs in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.bootstrap = f"127.0.0.1:{self.port}"
-
-    def servers(self) -> EmbeddedServers:
-        return EmbeddedServers(self.folder, kafka_port=self.port)
-
-    @property
-    def postmaster(self) -> psutil.Process:
-        pid = int((self.folder / "postgres" / "postmaster.pid").read_text().splitlines()[0])
-        return next(process for process in running_in(self.folder / "postgres", "postgres") if process.pid == pid)
-
-    @property
-    def broker(self) -> psutil.Process:
-        (process,) = running_in(self.folder / "kafka", "java")
-        return process
-
-    @property
-    def running(self) -> list[psutil.Process]:
-        return running_in(self.folder / "postgres", "postgres") + running_in(self.folder / "kafka", "java")
-
-    def sharer(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", SHARER, str(self.folder), str(self.port)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
 
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    """A folder whose path has spaces and letters beyond ASCII; what still runs there is killed at the end."""
-    with tempfile.TemporaryDirectory(prefix="head räce ") as name:
-        place = Place(Path(name).resolve() / "data")
+    with new_place() as place:
         yield place
-        for process in place.running:
-            process.kill()
-        psutil.wait_procs(place.running, timeout=10)
 
 
 @pytest.fixture
@@ -96,20 +31,6 @@ async def servers(place: Place) -> AsyncIterator[EmbeddedServers]:
     handle = place.servers()
     yield handle
     await handle.stop()
-
-
-async def start_both(servers: EmbeddedServers) -> str:
-    dsn, _ = await asyncio.gather(servers.start_postgres(), servers.start_kafka())
-    return dsn
-
-
-async def value(dsn: str, query: str) -> object:
-    connection = await asyncpg.connect(dsn)
-    try:
-        found: object = await connection.fetchval(query)
-    finally:
-        await connection.close()
-    return found
 
 
 async def publish(bootstrap: str, count: int) -> None:
@@ -216,68 +137,3 @@ async def test_servers_of_a_killed_worker_go_on_and_are_adopted(place: Place, se
     assert (place.postmaster, place.broker) == (postmaster, broker)
     await servers.stop()
     assert place.running == []
-
-
-async def test_a_start_that_is_given_up_leaves_nothing_behind(place: Place, servers: EmbeddedServers) -> None:
-    start = asyncio.create_task(servers.start_kafka())
-    while not ((place.folder / "kafka" / "log" / "start.log").exists() and running_in(place.folder / "kafka", "java")):
-        assert not start.done()
-        await asyncio.sleep(0.01)
-    start.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await start
-    await servers.stop()
-    assert place.running == []
-
-
-async def test_a_port_in_use_is_named_with_who_uses_it_and_what_to_do(place: Place, servers: EmbeddedServers) -> None:
-    with socket.create_server(("127.0.0.1", place.port)), pytest.raises(StartError) as refused:
-        await servers.start_kafka()
-    assert re.match(
-        rf"^port {place.port} on 127\.0\.0\.1 is in use by .+ \(pid {os.getpid()}\), .*EMBEDDED_KAFKA_PORT",
-        str(refused.value),
-    )
-    assert place.running == []
-
-
-async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    servers = EmbeddedServers(tmp_path / "file" / "data")
-    for start in (servers.start_postgres, servers.start_kafka):
-        with pytest.raises(StartError, match=r"file/data: Not a directory; .* DATA_DIR"):
-            await start()
-    await servers.stop()
-
-
-async def test_a_stale_pid_file_with_the_pid_of_another_program_is_no_hindrance(
-    place: Place, servers: EmbeddedServers
-) -> None:
-    await servers.start_postgres()
-    pid_file = place.folder / "postgres" / "postmaster.pid"
-    socket_lock = pid_file.with_name(".s.PGSQL.5432.lock")
-    left = {path: path.read_text().splitlines() for path in (pid_file, socket_lock)}
-    await servers.stop()
-    for path, lines in left.items():
-        path.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-    assert await value(await servers.start_postgres(), "SELECT 1") == 1
-
-
-async def test_a_server_that_ends_while_it_starts_is_quoted(place: Place, servers: EmbeddedServers) -> None:
-    await servers.start_postgres()
-    await servers.stop()
-    (place.folder / "postgres" / "global" / "pg_control").unlink()
-    with pytest.raises(StartError, match=r"^PostgreSQL ended while it started: .*pg_control.*; its log is in .*/log$"):
-        await servers.start_postgres()
-
-
-async def test_a_deep_folder_gets_its_socket_elsewhere(place: Place) -> None:
-    servers = EmbeddedServers(place.folder.joinpath(*["a rather deep folder"] * 6))
-    try:
-        dsn = await servers.start_postgres()
-        assert await value(dsn, "SELECT 1") == 1
-        (sockets,) = parse_qs(urlsplit(dsn).query)["host"]
-        assert Path(sockets).parent == TEMPORARY
-        assert os.lstat(sockets).st_mode & 0o077 == 0
-    finally:
-        await servers.stop()
-    assert sockets not in map(str, TEMPORARY.iterdir())

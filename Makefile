@@ -3,10 +3,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --quiet --progress-bar on
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-unit check lock docs clean
+.PHONY: help install run test test-unit check bench lock docs clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ check: $(VENV)/dev.done ## format, lint, types, import directions, Dockerfile an
 
 lock: $(VENV)/dev.done ## resolve requirements/*.txt anew from pyproject.toml
 	$(BIN)/python scripts/lock_requirements.py $(ARGS)
+
+bench: $(VENV)/dev.done ## compare with baselines in one run; ARGS="--help" tells more
+	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/dev.done ## write docs/settings.md from the code
 	$(BIN)/python scripts/document_settings.py

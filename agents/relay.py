@@ -8,6 +8,7 @@ advisory lock and writes on the connection that holds it, so one that lost the l
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -26,6 +27,8 @@ LOCK_KEY = 4_852_736_002
 STANDBY_SECONDS = 1.0
 # A round waits for other writers' locks at the most; longer than any statement should take.
 TIMEOUT_SECONDS = 30.0
+PAUSE_SECONDS_AN_EVENT = 0.0002
+MOST_PAUSE_SECONDS = 0.015
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +93,14 @@ class Relay(Background):
                 await self._wake_up.wait(self._watchdog_seconds)
             elif await self._publish(events):
                 published = [event.seq for event in events]
+                await asyncio.sleep(self._pause_seconds(len(events)))
         if published:
             await outbox.delete(connection, published)
+
+    def _pause_seconds(self, events: int) -> float:
+        """Under load, let more events gather for the next round: what a round costs, here and in all that follows, it
+        costs once. None where few events came (nobody should wait) or more wait already."""
+        return 0 if events >= self._batch_events else min(MOST_PAUSE_SECONDS, events * PAUSE_SECONDS_AN_EVENT)
 
     async def _partitions(self) -> int:
         waits = backoff_seconds()

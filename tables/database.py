@@ -44,6 +44,13 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, _AWAY)
 
 
+class _PlainConnection(asyncpg.Connection):
+    """Goes back to the pool as it is: nothing here changes a session, and a reset is a round trip each time."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
 class Database:
     """A pool whose address may become known later; until it is opened, PostgreSQL counts as away."""
 
@@ -61,6 +68,7 @@ class Database:
             timeout=self._timeout_seconds,
             command_timeout=self._timeout_seconds,
             server_settings=SERVER_SETTINGS | KEEPALIVES,
+            connection_class=_PlainConnection,
         )
         self._opened = dsn, pool
 

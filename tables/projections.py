@@ -42,7 +42,7 @@ VALUE: dict[Kind, str] = {
     "time": """(CASE WHEN state ->> {member} LIKE '____-__-__T__:__:__%Z'
         THEN left(state ->> {member}, 19) || rtrim(substr(state ->> {member}, 20), '.0Z') END COLLATE "C")""",
 }
-# What rows are sorted by must fit into a cursor, and a cursor into an URL: of longer texts the first characters
+# What rows are sorted by must fit into a cursor, and a cursor into a URL: of longer texts the first characters
 # count, and numbers of more digits come last, as if they were absent.
 SORT_TEXT_CHARACTERS = 256
 SORT_NUMBER_CHARACTERS = 1000
@@ -91,7 +91,9 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class Condition(NamedTuple):
-    """A comparison that rows must pass. The value is text that PostgreSQL can read as the kind; for `in` a list."""
+    """A comparison that rows must pass. The value is a text, a number as JSON has it, or a time as
+    `app.rfc3339.instant` gives it; for `in` a list of them.
+    """
 
     member: str
     kind: Kind

@@ -22,6 +22,8 @@ async def read_body(request: web.Request, kinds: Collection[str]) -> bytes | web
             415, "unsupported_encoding", "Content encoding not supported", "Send the body as it is, or with gzip."
         )
     try:
+        if request.content.is_eof():
+            return await request.read()
         async with asyncio.timeout(BODY_SECONDS):
             return await request.read()
     except web.RequestPayloadError:

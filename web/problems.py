@@ -109,7 +109,7 @@ def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
         detail = f"{request.method} is not allowed here; allowed: {', '.join(allowed.split(','))}."
         return problem(405, "method_not_allowed", "Method not allowed", detail, headers={hdrs.ALLOW: allowed})
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return problem(413, "too_large", "Too large", f"{error.text}.")
+        return problem(413, "too_large", "Too large", f"{(error.text or error.reason).rstrip('.')}.")
     code = error.reason.lower().replace(" ", "_")
     return problem(error.status, code, error.reason, error.text or error.reason)
 

@@ -16,7 +16,7 @@ import pytest
 
 from tables.database import Pool
 
-from conftest import free_port
+from conftest import free_port, server_folder
 from waiting import until
 from worker_process import ROOT, WorkerProcess
 
@@ -194,6 +194,46 @@ def test_a_wrong_setting_is_one_clear_line(tmp_path: Path) -> None:
         "headrace: SERVICES=ingestion,reader: not allowed; allowed: some of ingestion, event_handler, query, "
         "with commas"
     )
+
+
+async def test_two_workers_share_the_embedded_servers_and_the_last_one_ends_them() -> None:
+    with server_folder() as folder:
+        shared = {"DATA_DIR": str(folder / "data"), "EMBEDDED_KAFKA_PORT": str(free_port())}
+        first = WorkerProcess(folder, SERVICES="ingestion,event_handler", **shared)
+        second = WorkerProcess(folder, SERVICES="query", **shared)
+        first.start()
+        second.start()
+        try:
+            await first.ready()
+            await second.ready()
+            assert await post(first.ingestion, "1") == 202
+
+            async def there() -> bool:
+                return (await get(f"{second.query}/api/v1/projections/event_types/reading.recorded"))[0] == 200
+
+            await until(there, 60)
+            assert first.stop() == 0
+            assert await there()
+        finally:
+            first.stop()
+            assert second.stop() == 0
+        assert [one for one in psutil.process_iter() if str(folder) in " ".join(command_line(one))] == []
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_a_data_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, lines = run(tmp_path, DATA_DIR=str(tmp_path / "file" / "data"))
+    assert code != 0
+    assert len(lines) == 1
+    assert str(tmp_path / "file") in lines[0]
+    assert "DATA_DIR" in lines[0]
 
 
 @pytest.mark.parametrize("name", ["INGESTION_PORT", "QUERY_PORT"])

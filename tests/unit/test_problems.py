@@ -97,10 +97,18 @@ async def test_a_method_that_is_not_allowed_is_told_which_are() -> None:
     assert response.headers["Allow"] == "GET,HEAD"
 
 
-async def test_a_body_that_is_too_large_is_told_the_limit() -> None:
-    members = members_of(await answer_to(web.HTTPRequestEntityTooLarge(max_size=1000, actual_size=1001)))
+@pytest.mark.parametrize(
+    "error",
+    [
+        web.HTTPRequestEntityTooLarge(max_size=1000, actual_size=1001),
+        web.HTTPRequestEntityTooLarge(max_size=1000, actual_size=1001, text="More than 1000 bytes."),
+    ],
+)
+async def test_a_body_that_is_too_large_is_told_the_limit(error: web.HTTPException) -> None:
+    members = members_of(await answer_to(error))
     assert (members["status"], members["code"]) == (413, "too_large")
     assert "1000" in members["detail"]
+    assert members["detail"].count(".") == 1
 
 
 async def test_any_other_http_error_keeps_its_status() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import sys
 import threading
@@ -20,6 +19,7 @@ from faust.worker import Worker as FaustWorker
 
 from agents.batches import BatchTransport
 from app.errors import HeadraceError
+from app.logs import logging_config
 from app.settings import Settings
 from web.server import HttpServer
 
@@ -128,8 +128,9 @@ class Worker(FaustWorker):
         try:
             super().execute_from_commandline()
         except SystemExit:
-            if self._refusal is not None:
-                refuse(self._refusal)
+            for reason in (self._refusal, self.crash_reason):
+                if isinstance(reason, HeadraceError):
+                    refuse(reason)
             raise
 
 
@@ -137,40 +138,3 @@ def refuse(error: HeadraceError) -> NoReturn:
     """End the program with one line."""
     sys.stderr.write(f"headrace: {error}\n")
     raise SystemExit(1)
-
-
-def logging_config(level: str) -> dict[str, Any]:
-    """Our own lines at `level`; of the libraries only what is wrong, and not 60 times a second."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-        "filters": {"rarely": {"()": RarelyFilter}},
-        "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["rarely"]},
-        },
-        "root": {"level": "WARNING", "handlers": ["stderr"]},
-        "loggers": {name: {"level": level} for name in ("app", "agents", "tables", "web")},
-    }
-
-
-class RarelyFilter(logging.Filter):
-    """Lets a library's line through once in a while: they repeat themselves as long as a server is away."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: dict[tuple[str, int, str], float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.name.split(".")[0] in {"app", "agents", "tables", "web"}:
-            # Mode tells the life of each service under the service's own name.
-            return record.levelno > logging.INFO or not record.getMessage().startswith("[^")
-        place = (record.name, record.levelno, record.pathname + str(record.lineno))
-        last = self._seen.get(place, float("-inf"))
-        if record.created - last < LIBRARY_LINE_SECONDS:
-            return False
-        self._seen[place] = record.created
-        return True
-
-
-LIBRARY_LINE_SECONDS = 10.0

@@ -236,6 +236,17 @@ def test_a_data_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> 
     assert "DATA_DIR" in lines[0]
 
 
+def test_a_port_of_the_embedded_kafka_in_use_is_one_clear_line() -> None:
+    with server_folder() as folder, socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        code, lines = run(folder, DATA_DIR=str(folder / "data"), EMBEDDED_KAFKA_PORT=port, LOG_LEVEL="ERROR")
+    assert code != 0
+    assert len(lines) == 1, lines
+    assert port in lines[0]
+
+
 @pytest.mark.parametrize("name", ["INGESTION_PORT", "QUERY_PORT"])
 def test_a_port_in_use_is_one_clear_line(tmp_path: Path, settings: dict[str, str], name: str) -> None:
     with socket.socket() as other:

@@ -1,19 +1,6 @@
 -- One event a request, each with an id of its own, from 1,000 devices.
-local thread_number = 0
-function setup(thread)
-  thread:set("number", thread_number)
-  thread_number = thread_number + 1
-end
-function init(args)
-  run, count, refused = args[1] or "run", 0, 0
-  wrk.headers["Content-Type"] = "application/cloudevents+json"
-end
+require "report"
+require "event"
 function request()
-  count = count + 1
-  local device = (count * 7919 + number * 104729) % 1000
-  local body = string.format(
-    '{"specversion":"1.0","id":"%s-%d-%d","source":"/bench/wrk","type":"reading.recorded","subject":"device-%d",'
-      .. '"time":"2026-11-22T%02d:%02d:%02d.%03dZ","data":{"metric":"temperature","value":%d.%d,"unit":"C"}}',
-    run, number, count, device, count % 24, count % 60, device % 60, count % 1000, device % 40, count % 10)
-  return wrk.format("POST", "/api/v1/events", nil, body)
+  return wrk.format("POST", "/api/v1/events", nil, next_event())
 end

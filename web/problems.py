@@ -88,7 +88,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             raise
         return _refused(request, error)
     except Exception as error:  # the last resort: whatever it is, the client gets an answer and the worker lives
-        if request.transport is None or request.transport.is_closing():
+        if request.transport is None:
             raise  # the client is gone, and its reset is not the database's
         if request.writer.output_size:
             raise  # an answer has begun, and only a broken connection can still say that it is not whole

@@ -124,14 +124,18 @@ async def test_numbers_and_text_are_kept_as_they_were_sent(connection: Connectio
     ["UPDATE event_store SET id = 'x'", "DELETE FROM event_store", "TRUNCATE event_store"],
 )
 async def test_the_database_refuses_to_change_the_event_store(
-    connection: Connection, pool: Pool, statement: str
+    connection: Connection, pool: Pool, database_dsn: str, statement: str
 ) -> None:
     await outbox.accept(connection, [event(1)])
     await store_all(pool)
-    for replica in ("origin", "replica"):
-        await connection.execute(f"SET session_replication_role = {replica}")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute(statement)
+    superuser = await asyncpg.connect(database_dsn, user="postgres")
+    for role in ("origin", "replica"):
+        await superuser.execute(f"SET session_replication_role = {role}")
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
-            await connection.execute(statement)
+            await superuser.execute(statement)
+    await superuser.close()
     assert await pool.fetchval("SELECT count(*) FROM event_store") == 1
 
 

@@ -1,0 +1,2 @@
+-- The URL as it is given, again and again.
+require "report"

@@ -1,0 +1,84 @@
+"""The processes that are measured: workers and the bare server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from app.errors import StartError
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+POLL_SECONDS = 0.02
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
+
+
+class Running:
+    """A process with its log; in a session of its own, so that a Ctrl-C reaches only us, who end it."""
+
+    def __init__(self, arguments: Sequence[str], log: Path, settings: Mapping[str, str] | None = None) -> None:
+        self._log = log
+        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - the command is ours
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env={**inherited, "PYTHONWARNINGS": "ignore", **(settings or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.measured = psutil.Process(self._process.pid)
+
+    async def answers(self, url: str) -> None:
+        """Return when a GET of `url` is answered 200. Raises StartError when that does not come."""
+        timeout = aiohttp.ClientTimeout(total=2)
+        try:
+            async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession(timeout=timeout) as session:
+                while not await self._answers_now(session, url):
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError as error:
+            raise StartError(f"{url} has not answered for {START_SECONDS:.0f} s:\n{self.log_tail()}") from error
+
+    async def _answers_now(self, session: aiohttp.ClientSession, url: str) -> bool:
+        self.check_alive()
+        try:
+            async with session.get(url) as response:
+                return response.status == aiohttp.http.HTTPStatus.OK
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    def check_alive(self) -> None:
+        """Raises StartError when it has ended."""
+        if self._process.poll() is not None:
+            raise StartError(f"a process ended with {self._process.returncode}:\n{self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """The end of what it wrote."""
+        return self._log.read_text(errors="replace")[-3000:]
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    async def stop(self) -> None:
+        """End it, and return when it has ended. Safe to call again."""
+        if self._process.poll() is not None:
+            return
+        self._process.terminate()
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            await asyncio.to_thread(self._process.wait, STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)

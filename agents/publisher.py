@@ -31,6 +31,7 @@ class Publisher:
         self._bootstrap_servers = bootstrap_servers
         self._topic = topic
         self._partitions_if_new = partitions_if_new
+        self._partitions = 0
         self._producer: AIOKafkaProducer | None = None
 
     async def connect(self) -> int:
@@ -38,10 +39,12 @@ class Publisher:
 
         Raises KafkaError, OSError or TimeoutError when the broker is away.
         """
+        if self._producer is not None:
+            return self._partitions
         async with asyncio.timeout(ROUND_TIMEOUT_SECONDS):
-            if self._producer is not None:
-                return len(await self._producer.partitions_for(self._topic))
-            partitions = await ensure_topic(self._bootstrap_servers, self._topic, partitions=self._partitions_if_new)
+            self._partitions = await ensure_topic(
+                self._bootstrap_servers, self._topic, partitions=self._partitions_if_new
+            )
             producer = AIOKafkaProducer(
                 bootstrap_servers=self._bootstrap_servers,
                 enable_idempotence=True,
@@ -51,7 +54,7 @@ class Publisher:
             )
             self._producer = producer
             await producer.start()
-            return partitions
+            return self._partitions
 
     async def publish(self, events: Sequence[StoredEvent]) -> None:
         """Publish a round and return when every record is acknowledged.

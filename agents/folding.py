@@ -56,7 +56,7 @@ class Folding(Generic[State]):
                 waiting.append(ParkedEvent(record.position, key, _reason(error)))
                 continue
             if unstorable is not None:
-                waiting.append(ParkedEvent(record.position, key, _reason(unstorable)))
+                waiting.append(ParkedEvent(record.position, key.replace("\0", ""), _reason(unstorable)))
             else:
                 chosen.append(Chosen(key, event, subscription))
         return chosen, waiting

@@ -48,13 +48,15 @@ class Projector(Generic[State]):
         self._database = database
         self._known: KnownRows[State] = KnownRows()
         self._without_gap: set[int] = set()
+        self._turn = asyncio.Lock()
+        """The agent and the catching up take turns: what is remembered belongs to one of them at a time."""
         self._rarely = Rarely(log)
 
     async def apply(self, batch: RecordBatch) -> None:
         """Apply a batch and the others of its fetch; returns only when the batch is committed."""
-        batches = [one for one in batch.fetch if self._name not in one.applied_by]
         if self._name in batch.applied_by:
             return
+        batches = [one for one in batch.fetch if self._name not in one.applied_by]
         for wait in backoff_seconds():
             try:
                 async with self._database.acquire() as connection:
@@ -86,6 +88,10 @@ class Projector(Generic[State]):
         Raises what goes wrong, asyncpg.SerializationError when it is worth another try at once. What was not
         committed then is not done.
         """
+        async with self._turn:
+            await self._apply_parts(connection, events)
+
+    async def _apply_parts(self, connection: AnyConnection, events: Sequence[Record]) -> None:
         if not events:
             return
         try:
@@ -97,8 +103,8 @@ class Projector(Generic[State]):
                 await self._apply_locked(connection, events, unstorable=error)
                 return
             half = len(events) // 2
-            await self.apply_events(connection, events[:half])
-            await self.apply_events(connection, events[half:])
+            await self._apply_parts(connection, events[:half])
+            await self._apply_parts(connection, events[half:])
         except BaseException:
             self._known.forget()
             raise

@@ -25,6 +25,8 @@ from tables.outbox import StoredEvent
 # Any number that no one else in the database uses: "headrace relay".
 LOCK_KEY = 4_852_736_002
 STANDBY_SECONDS = 1.0
+PAST_EVENTS_AT_ONCE = 200
+EVERYWHERE = 2**62
 # A round waits for other writers' locks at the most; longer than any statement should take.
 TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS_AN_EVENT = 0.0002
@@ -46,6 +48,7 @@ class Relay(Background):
         self._wake_up = wake_up
         self._batch_events = batch_events
         self._watchdog_seconds = watchdog_seconds
+        self._among_last = outbox.MOST_ROUND_EVENTS
 
     def wake(self) -> None:
         self._wake_up.set()
@@ -64,19 +67,21 @@ class Relay(Background):
                     return
             self.is_active = True
             log.info("This worker's relay is active.")
-            await self._finish_what_is_stored(connection)
+            await self._finish_what_is_stored(connection, among_last=self._among_last)
+            self._among_last = outbox.MOST_ROUND_EVENTS
             await self._relay(connection)
         except asyncpg.UniqueViolationError:
-            # The outbox holds an event that is already stored: the next life publishes and deletes it.
+            # The outbox holds an event that is already stored, where none should be: the next life looks everywhere.
+            self._among_last = EVERYWHERE
             self.rarely.warning("The outbox holds an event that is already stored; it is published again.")
         finally:
             self.is_active = False
             database.drop(connection)
 
-    async def _finish_what_is_stored(self, connection: database.Connection) -> None:
+    async def _finish_what_is_stored(self, connection: database.Connection, *, among_last: int) -> None:
         """Publish what an earlier relay stored, before anything new gets a position."""
         while not self.should_stop:
-            events = await outbox.stored_before(connection, at_most=self._batch_events)
+            events = await outbox.stored_before(connection, among_last=among_last, at_most=PAST_EVENTS_AT_ONCE)
             if not events or not await self._publish(events):
                 return
             await outbox.delete(connection, [event.seq for event in events])

@@ -20,6 +20,7 @@ from tables.database import AnyConnection, Database, is_away
 
 MAX_GROUP_EVENTS = 2_000
 MAX_GROUP_CHARACTERS = 8_000_000
+MAX_QUEUED_CHARACTERS = 64_000_000
 DEADLOCK_TRIES = 3
 
 
@@ -39,10 +40,11 @@ class QueueFullError(HeadraceError):
 class _Submission:
     """The events of one request; they are written in one commit."""
 
-    __slots__ = ("events", "future", "outcomes")
+    __slots__ = ("characters", "events", "future", "outcomes")
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.events = events
+        self.characters = sum(len(event.text) for event in events)
         self.outcomes: list[Outcome] = [Outcome.ACCEPTED] * len(events)
         self.future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
 
@@ -56,6 +58,7 @@ class GroupCommit:
         self._committed = committed
         self._queue: deque[_Submission] = deque()
         self._queued_events = 0
+        self._queued_characters = 0
         self._writer: asyncio.Task[None] | None = None
 
     async def submit(self, events: Sequence[Event]) -> list[Outcome]:
@@ -64,11 +67,15 @@ class GroupCommit:
         Raises QueueFullError, or DependencyAwayError when PostgreSQL did not say that it is committed: then nobody
         knows, and the same events may be submitted again.
         """
-        if self._queued_events and self._queued_events + len(events) > self._max_queued_events:
-            raise QueueFullError
         submission = _Submission(events)
+        if self._queue and (
+            self._queued_events + len(events) > self._max_queued_events
+            or self._queued_characters + submission.characters > MAX_QUEUED_CHARACTERS
+        ):
+            raise QueueFullError
         self._queue.append(submission)
         self._queued_events += len(events)
+        self._queued_characters += submission.characters
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
         return await submission.future
@@ -97,8 +104,9 @@ class GroupCommit:
             submission = self._queue.popleft()
             group.append(submission)
             events += len(submission.events)
-            characters += sum(len(event.text) for event in submission.events)
+            characters += submission.characters
         self._queued_events -= events
+        self._queued_characters -= characters
         return group
 
     def _fail(self, group: list[_Submission], error: Exception) -> None:

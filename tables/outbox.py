@@ -11,9 +11,11 @@ from app.envelope import Event
 from tables.database import AnyConnection
 
 ACCEPT = "SELECT index, same FROM outbox_accept($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-DEPTH = "SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS waiting"
 NOTIFY = "SELECT pg_notify('headrace_outbox', '')"
 CHANNEL = "headrace_outbox"
+# A round is held in memory, here and in the database.
+MOST_ROUND_EVENTS = 10_000
+MOST_ROUND_BYTES = 16_000_000
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 
 
@@ -54,12 +56,6 @@ async def try_lock(connection: AnyConnection, key: int) -> bool:
     return taken
 
 
-async def depth(connection: AnyConnection, at_most: int) -> int:
-    """How many events wait, counted up to `at_most`."""
-    count: int = await connection.fetchval(DEPTH, at_most)
-    return count
-
-
 class StoredEvent(NamedTuple):
     """An event of the outbox that has its position."""
 
@@ -71,18 +67,24 @@ class StoredEvent(NamedTuple):
 
 
 # One statement, so one snapshot and one commit: what the last round published goes, what waits gets positions.
-# $1 the rows that are published, $2 the most rows to take, $3 the number of partitions.
+# $1 the rows that are published, $2 the most rows to take, $3 the number of partitions, $4 the bytes at which no more
+# rows are taken.
 STORE_NEXT = """
 WITH published AS (
     DELETE FROM outbox WHERE seq = ANY ($1::bigint[])
 ),
 waiting AS MATERIALIZED (
-    SELECT o.seq, o.id, o.source, o.event_type, o.subject, o.event_time, o.received_at, o.partition_key, o.event,
-           (o.key_hash % $3)::integer AS partition, row_number() OVER (ORDER BY o.seq) AS place
-    FROM outbox AS o
-    WHERE o.seq <> ALL ($1::bigint[])
-    ORDER BY o.seq
-    LIMIT $2
+    SELECT seq, id, source, event_type, subject, event_time, received_at, partition_key, event, partition, place
+    FROM (
+        SELECT o.*, (o.key_hash % $3)::integer AS partition, row_number() OVER earlier AS place,
+               sum(octet_length(o.event::text)) OVER earlier - octet_length(o.event::text) AS bytes_before
+        FROM outbox AS o
+        WHERE o.seq <> ALL ($1::bigint[])
+        WINDOW earlier AS (ORDER BY o.seq ROWS UNBOUNDED PRECEDING)
+        ORDER BY o.seq
+        LIMIT $2
+    ) AS next
+    WHERE bytes_before < $4
 ),
 counter AS (
     UPDATE relay_state SET last_position = last_position + (SELECT count(*) FROM waiting)
@@ -107,13 +109,17 @@ FROM waiting AS w CROSS JOIN counter
 ORDER BY w.place
 """
 
-# What an earlier relay stored and perhaps published: it keeps its positions and goes first.
+# What an earlier relay stored and perhaps published: it keeps its positions and goes first. Looked for from the store's
+# end, because the outbox may hold a million rows, and the rows of one round are all that there can be.
 STORED_BEFORE = """
 SELECT o.seq, s.position, s.partition, o.partition_key, o.event::text AS text
-FROM outbox AS o
-JOIN event_store AS s ON s.source = o.source AND s.id = o.id
+FROM event_store AS s
+CROSS JOIN LATERAL (
+    SELECT seq, partition_key, event FROM outbox WHERE outbox.source = s.source AND outbox.id = s.id LIMIT 1
+) AS o
+WHERE s.position > (SELECT last_position FROM relay_state) - $1
 ORDER BY s.position
-LIMIT $1
+LIMIT $2
 """
 DELETE = "DELETE FROM outbox WHERE seq = ANY ($1::bigint[])"
 
@@ -125,13 +131,15 @@ async def store_next(
 
     One commit. Only the active relay may call it, on the connection that holds the relay's lock.
     """
-    rows = await connection.fetch(STORE_NEXT, published, at_most, partitions)
+    rows = await connection.fetch(STORE_NEXT, published, at_most, partitions, MOST_ROUND_BYTES)
     return [StoredEvent(*row) for row in rows]
 
 
-async def stored_before(connection: AnyConnection, *, at_most: int) -> list[StoredEvent]:
-    """The rows that are already stored, in order of position."""
-    rows = await connection.fetch(STORED_BEFORE, at_most)
+async def stored_before(
+    connection: AnyConnection, *, among_last: int = MOST_ROUND_EVENTS, at_most: int
+) -> list[StoredEvent]:
+    """The rows that are already stored, in order of position; looked for among the last so many positions."""
+    rows = await connection.fetch(STORED_BEFORE, among_last, at_most)
     return [StoredEvent(*row) for row in rows]
 
 

@@ -115,6 +115,24 @@ async def test_a_round_larger_than_a_record_batch_keeps_its_order(
     assert positions(events) == list(range(1, 14))
 
 
+async def test_an_event_that_is_stored_already_does_not_stop_the_relay(
+    make_relay: Callable[..., Relay], connection: Connection, pool: Pool, kafka: str, topic: str
+) -> None:
+    await outbox.accept(connection, [event(1, subject="k"), event(2, subject="k")])
+    await make_relay().start()
+    await outbox_is_empty(pool)
+    # Where none should be: written by hand, past the door.
+    await pool.execute(
+        "INSERT INTO outbox (id, source, event_type, subject, event_time, partition_key, key_hash, event)"
+        " SELECT id, source, event_type, subject, event_time, subject, 0, event FROM event_store WHERE position = 1"
+    )
+    await outbox.accept(connection, [event(3, subject="k")])
+    await outbox_is_empty(pool)
+    assert [row["id"] for row in await pool.fetch("SELECT id FROM event_store ORDER BY position")] == ["1", "2", "3"]
+    ((_, events),) = (await published(kafka, topic)).items()
+    assert list(dict.fromkeys(positions(events))) == [1, 2, 3]
+
+
 async def test_one_relay_is_active_and_another_takes_over(
     make_relay: Callable[..., Relay], connection: Connection, pool: Pool
 ) -> None:

@@ -29,6 +29,7 @@ PAST_EVENTS_AT_ONCE = 200
 EVERYWHERE = 2**62
 # A round waits for other writers' locks at the most; longer than any statement should take.
 TIMEOUT_SECONDS = 30.0
+PAUSE_SECONDS = 0.004
 PAUSE_SECONDS_AN_EVENT = 0.0002
 MOST_PAUSE_SECONDS = 0.015
 
@@ -103,9 +104,11 @@ class Relay(Background):
             await outbox.delete(connection, published)
 
     def _pause_seconds(self, events: int) -> float:
-        """Under load, let more events gather for the next round: what a round costs, here and in all that follows, it
-        costs once. None where few events came (nobody should wait) or more wait already."""
-        return 0 if events >= self._batch_events else min(MOST_PAUSE_SECONDS, events * PAUSE_SECONDS_AN_EVENT)
+        """After a round, let events gather for the next: what a round costs, here and in all that follows, it costs
+        once. An event that comes after a pause waits for nobody; there is none where more wait already."""
+        if events >= self._batch_events:
+            return 0
+        return min(PAUSE_SECONDS + events * PAUSE_SECONDS_AN_EVENT, MOST_PAUSE_SECONDS)
 
     async def _partitions(self) -> int:
         waits = backoff_seconds()

@@ -33,11 +33,17 @@ class CpuMeter:
 
     def __init__(self, processes: Mapping[str, psutil.Process]) -> None:
         self._processes = processes
+        self._after: dict[str, float] | None = None
         self._before = self._now()
 
+    def stop(self) -> None:
+        """Measure no longer."""
+        self._after = self._now()
+
     def microseconds(self, events: int) -> dict[str, float]:
-        """CPU microseconds for each of `events`, by kind of process."""
-        return {kind: round((now - self._before[kind]) / events * 1e6, 1) for kind, now in self._now().items()}
+        """CPU microseconds for each of `events`, by kind of process, until now or until it was stopped."""
+        after = self._after or self._now()
+        return {kind: round((after[kind] - self._before[kind]) / events * 1e6, 1) for kind in after}
 
     def _now(self) -> dict[str, float]:
         return {kind: tree_seconds(one) for kind, one in self._processes.items()} | {CLIENT: client_seconds()}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -83,7 +83,6 @@ class Place:
             await owner.execute(f"CREATE DATABASE {name}")
             stack.push_async_callback(owner.execute, f"DROP DATABASE {name} WITH (FORCE)")
             dsn = urlsplit(self._postgres_dsn)._replace(path=f"/{name}").geturl()
-            # Dead rows of the database before, and pages to write, are not this round's.
             connection = await asyncpg.connect(dsn, timeout=10, command_timeout=600)
             stack.push_async_callback(connection.close, timeout=10)
             settings = {"DATABASE_URL": dsn, "BROKER_URL": self._broker_url, "TOPIC": name, "CONSUMER_GROUP": name}
@@ -104,13 +103,20 @@ async def load_bare(bare: Bare, path: str, script: str, seconds: float) -> tuple
 @asynccontextmanager
 async def open_place() -> AsyncIterator[Place]:
     """Start PostgreSQL and Kafka in a new temporary folder; end them and remove it on leaving."""
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
-        folder = Path(name).resolve()
+    with _temporary_folder() as folder:
         servers = EmbeddedServers(folder, kafka_port=free_port(but=NO_PORT))
         try:
             yield Place(folder, await servers.start_postgres(), await servers.start_kafka())
         finally:
             await servers.stop()
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o711)  # where we are root, PostgreSQL is another user, who must pass through
+        yield folder
 
 
 def _root(found: list[psutil.Process]) -> psutil.Process:

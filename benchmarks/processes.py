@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
@@ -45,7 +46,7 @@ class Running:
         timeout = aiohttp.ClientTimeout(total=2)
         try:
             async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession(timeout=timeout) as session:
-                while not await self._answers_now(session, url):
+                while not await self._answers_now(session, url):  # noqa: ASYNC110 - another process's state
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError as error:
             raise StartError(f"{url} has not answered for {START_SECONDS:.0f} s:\n{self.log_tail()}") from error
@@ -54,7 +55,7 @@ class Running:
         self.check_alive()
         try:
             async with session.get(url) as response:
-                return response.status == aiohttp.http.HTTPStatus.OK
+                return response.status == HTTPStatus.OK
         except (aiohttp.ClientError, TimeoutError):
             return False
 
@@ -80,5 +81,7 @@ class Running:
         try:
             await asyncio.to_thread(self._process.wait, STOP_SECONDS)
         except subprocess.TimeoutExpired:
+            pass  # a worker that hangs is no figure of ours
+        finally:
             self._process.kill()
-            await asyncio.to_thread(self._process.wait)
+            self._process.wait(STOP_SECONDS)

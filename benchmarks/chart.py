@@ -1,0 +1,76 @@
+"""The ratios as a picture: SVG, written by hand, because it is thirty lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from benchmarks.results import Line, number
+
+WIDTH = 900
+LABELS = 330
+ROW = 30
+TOP = 64
+BOTTOM = 84
+RIGHT = 150
+SCALE_STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+MOST_STEPS = 12
+INK, QUIET, BAR, ASKED = "#1f2328", "#8b949e", "#2f6f9f", "#c2410c"
+
+
+def draw(lines: Sequence[Line], *, subtitle: str) -> str:
+    """A row for each ratio: a bar to the median, a thin line from the least to the most, a mark where it is asked."""
+    ratios = [line for line in lines if line.shown.name.endswith("ratio")]
+    most = max([1.0, *(line.most for line in ratios), *(line.shown.at_least or 0 for line in ratios)])
+    step = next((step for step in SCALE_STEPS if most / step <= MOST_STEPS), most / MOST_STEPS)
+    unit = (WIDTH - LABELS - RIGHT) / most
+    bottom = TOP + ROW * len(ratios)
+    height = bottom + BOTTOM
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif">',
+        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+        _text(16, 26, "Events a second, as a ratio to a bare HTTP server on the same machine", size=16),
+        _text(16, 46, subtitle, fill=QUIET),
+        *(_tick(LABELS + place * step * unit, bottom, f"{place * step:g}") for place in range(int(most / step) + 1)),
+        *(part for place, line in enumerate(ratios) for part in _row(line, TOP + ROW * place, unit)),
+        _text(16, height - 38, _latencies(lines)),
+        f'<path d="M16 {height - 24}v14" stroke="{ASKED}" stroke-width="2"/>',
+        _text(24, height - 13, "asked for", fill=QUIET),
+        _text(110, height - 13, "bar: median of the rounds; thin line: least to most", fill=QUIET),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _row(line: Line, top: float, unit: float) -> list[str]:
+    middle = top + ROW / 2
+    least, median, most = (LABELS + value * unit for value in (line.least, line.middle, line.most))
+    label = line.comparison.title + (f", {line.shown.name.removesuffix('_ratio')}" if "_" in line.shown.name else "")
+    parts = [
+        _text(LABELS - 10, middle + 4, label, anchor="end"),
+        f'<rect x="{LABELS}" y="{middle - 8}" width="{median - LABELS:.1f}" height="16" fill="{BAR}"/>',
+        f'<path d="M{least:.1f} {middle}H{most:.1f}" stroke="{INK}" stroke-width="1.5"/>',
+    ]
+    value = number(line.middle)
+    if line.shown.at_least is not None:
+        value += f" (asked {number(line.shown.at_least)})"
+        place = LABELS + line.shown.at_least * unit
+        parts.append(f'<path d="M{place:.1f} {top + 3}v{ROW - 6}" stroke="{ASKED}" stroke-width="2"/>')
+    parts.append(_text(WIDTH - RIGHT + 20, middle + 4, value))
+    return parts
+
+
+def _latencies(lines: Sequence[Line]) -> str:
+    shown = [line for line in lines if line.shown.name.startswith("visible_")]
+    told = ", ".join(f"{number(line.middle)} ms ({line.shown.name.split('_')[1]})" for line in shown)
+    return f"{shown[0].comparison.title}: an event is in its projection after {told}" if shown else ""
+
+
+def _tick(place: float, bottom: float, label: str) -> str:
+    line = f'<path d="M{place:.1f} {TOP}V{bottom}" stroke="#d0d7de"/>'
+    return line + _text(place, bottom + 18, label, anchor="middle", fill=QUIET)
+
+
+def _text(x: float, y: float, text: str, *, anchor: str = "start", fill: str = INK, size: int = 13) -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {place} fill="{fill}" font-size="{size}">{escape(text)}</text>'

@@ -1,0 +1,21 @@
+"""All comparisons, in the order in which a round runs them."""
+
+from __future__ import annotations
+
+from benchmarks.backlog import BACKLOG
+from benchmarks.batches import BATCHES
+from benchmarks.comparison import Comparison
+from benchmarks.get_row import GET_ROW
+from benchmarks.projector import PROJECTOR
+from benchmarks.singles import SINGLES_ONE_WORKER, SINGLES_TWO_WORKERS
+from benchmarks.visible import VISIBLE
+
+COMPARISONS: tuple[Comparison, ...] = (
+    SINGLES_TWO_WORKERS,
+    SINGLES_ONE_WORKER,
+    BATCHES,
+    GET_ROW,
+    VISIBLE,
+    PROJECTOR,
+    BACKLOG,
+)

@@ -1,0 +1,155 @@
+"""1,000 posts a second, come what may (open loop): how long until the answer, and until the event is projected."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from benchmarks.check import check_everything
+from benchmarks.client import KeepAlive, event, post
+from benchmarks.comparison import Comparison, Options, Round, Shown
+from benchmarks.place import Place
+from benchmarks.system import STUCK_SECONDS, System
+from benchmarks.wrk import RoundFailedError
+
+SECONDS = 20.0
+POSTS_PER_SECOND = 1_000
+CONNECTIONS = 32
+# Every so manieth event has a device of its own, whose row is looked for.
+PROBE_EVERY = 20
+LOOK_SECONDS = 0.001
+FOUND = "SELECT key FROM projections WHERE projection = 'devices' AND key = ANY ($1::text[])"
+
+
+class OpenLoop:
+    """Posts at a steady rate over a few connections.
+
+    Times are seconds from when an event was due to be sent, so that waiting for a free connection, or for this
+    program, counts.
+    """
+
+    def __init__(self, run: str, posted: Callable[[str, float], None]) -> None:
+        """`posted` is told the device of each event, and when it was due."""
+        self.accepted: list[float] = []
+        self.late: list[float] = []
+        self._run = run
+        self._posted = posted
+        self._free: asyncio.Queue[KeepAlive] = asyncio.Queue()
+
+    async def run(self, port: int, events: int) -> None:
+        """Post so many; returns when all are answered. Raises RoundFailedError when one is not answered 2xx."""
+        connections = [await KeepAlive.connect(port) for _ in range(CONNECTIONS)]
+        for connection in connections:
+            self._free.put_nowait(connection)
+        start = time.perf_counter()
+        try:
+            async with asyncio.TaskGroup() as posting:
+                for number in range(events):
+                    due = start + number / POSTS_PER_SECOND
+                    if (early := due - time.perf_counter()) > 0:
+                        await asyncio.sleep(early)
+                    posting.create_task(self._post(number, due))
+        except ExceptionGroup as errors:
+            raise RoundFailedError(f"posting: {errors.exceptions[0]!r}") from errors
+        finally:
+            for connection in connections:
+                connection.close()
+
+    async def _post(self, number: int, due: float) -> None:
+        device = f"probe-{number}" if number % PROBE_EVERY == 0 else f"device-{number % 1000}"
+        request = post(event(self._run, number, device), "application/cloudevents+json")
+        connection = await self._free.get()
+        self.late.append(time.perf_counter() - due)
+        self._posted(device, due)
+        await connection.send(request)
+        self.accepted.append(time.perf_counter() - due)
+        self._free.put_nowait(connection)
+
+
+class Probes:
+    """Looks for the rows of the probes that were sent: one small query by key, every millisecond at most."""
+
+    def __init__(self, system: System, expected: int) -> None:
+        self.visible: list[float] = []
+        self._system = system
+        self._expected = expected
+        self._waiting: dict[str, float] = {}
+        self._sent = asyncio.Event()
+
+    def posted(self, device: str, due: float) -> None:
+        """Note a probe; other events are none."""
+        if device.startswith("probe-"):
+            self._waiting[device] = due
+            self._sent.set()
+
+    async def look(self) -> None:
+        """Returns when all probes were seen. Raises TimeoutError when none is sent or seen for long."""
+        while len(self.visible) < self._expected:
+            async with asyncio.timeout(STUCK_SECONDS):
+                await self._sent.wait()
+                await self._see_some()
+
+    async def _see_some(self) -> None:
+        find = self._system.connection.fetch
+        while not (rows := await find(FOUND, list(self._waiting))):  # noqa: ASYNC110 - the database's state
+            await asyncio.sleep(LOOK_SECONDS)
+        now = time.perf_counter()
+        self.visible += [now - self._waiting.pop(row["key"]) for row in rows]
+        if not self._waiting:
+            self._sent.clear()
+
+
+def percentile_ms(seconds: list[float], percent: float) -> float:
+    """The value that `percent` of them do not exceed, in milliseconds."""
+    ordered = sorted(seconds)
+    return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+async def measure(place: Place, options: Options) -> Round:
+    """Everything in one worker, as `make run` starts it; the same posts to the bare server before."""
+    events = int(POSTS_PER_SECOND * (options.seconds or SECONDS))
+    bare_loop = OpenLoop("bare", lambda _device, _due: None)
+    async with place.bare_server() as bare:
+        await bare_loop.run(bare.port, events)
+    async with place.system() as system:
+        worker = await system.start("worker", "ingestion,event_handler,query")
+        before = await system.warm_up(worker)
+        probes = Probes(system, len(range(0, events, PROBE_EVERY)))
+        loop = OpenLoop("run", probes.posted)
+        meter = system.cpu_meter()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(loop.run(worker.ingestion_port, events))
+                tasks.create_task(probes.look())
+        except ExceptionGroup as errors:
+            raise RoundFailedError(f"looking for probes: {errors.exceptions[0]!r}") from errors
+        await system.until_projected(before + events)
+        cpu = meter.microseconds(events)
+        await check_everything(system.connection, accepted=before + events)
+    return Round(
+        {
+            "visible_p50_ms": percentile_ms(probes.visible, 50),
+            "visible_p99_ms": percentile_ms(probes.visible, 99),
+            "accept_p50_ms": percentile_ms(loop.accepted, 50),
+            "accept_p99_ms": percentile_ms(loop.accepted, 99),
+            "client_late_p99_ms": percentile_ms(loop.late, 99),
+            "bare_accept_p50_ms": percentile_ms(bare_loop.accepted, 50),
+            "bare_accept_p99_ms": percentile_ms(bare_loop.accepted, 99),
+        },
+        {"system": cpu},
+    )
+
+
+VISIBLE = Comparison(
+    "visible",
+    "1,000 posts a second",
+    [
+        Shown("visible_p50_ms", at_most=10),
+        Shown("visible_p99_ms", at_most=40),
+        Shown("accept_p50_ms"),
+        Shown("accept_p99_ms"),
+        Shown("bare_accept_p99_ms"),
+    ],
+    measure,
+)

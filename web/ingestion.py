@@ -147,6 +147,8 @@ class Door:
                 "The event does not fit its type",
                 "See errors for what is wrong and where.",
                 errors,
+                event.id,
+                event.source,
             )
         return None
 

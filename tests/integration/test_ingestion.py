@@ -163,6 +163,8 @@ async def test_data_that_does_not_fit_the_schema_of_a_known_type(client: Client,
     reading = envelope(type="reading.recorded", subject="d", data={"metric": "t", "value": "warm"})
     status, answer = await post(client, reading)
     assert (status, answer["errors"][0]["pointer"]) == (422, "/data/value")
+    status, answer = await post(client, [reading], BATCH)
+    assert (status, answer["results"][0]["id"], answer["results"][0]["source"]) == (422, "1", "/tests")
     status, answer = await post(client, envelope(type="device.retired", data={}))
     assert (status, answer["errors"][0]["pointer"]) == (422, "/subject")
     assert await stored_ids(pool) == []

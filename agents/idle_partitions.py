@@ -6,9 +6,8 @@ a projection is told without a long look back, and a new event on an idle partit
 
 from __future__ import annotations
 
-import asyncio
-
 from agents.background import Background
+from app.waiting import WakeUp
 from tables import positions
 from tables.database import Database
 
@@ -21,17 +20,13 @@ class IdlePartitions(Background):
     def __init__(self, source: Database) -> None:
         super().__init__()
         self._source = source
-        self._stop = asyncio.Event()
+        self._wake_up = WakeUp()
 
     def wake(self) -> None:
-        self._stop.set()
+        self._wake_up.set()
 
     async def live(self) -> None:
         while not self.should_stop:
             async with self._source.acquire() as connection:
                 await positions.advance_idle_partitions(connection)
-            try:
-                async with asyncio.timeout(INTERVAL_SECONDS):
-                    await self._stop.wait()
-            except TimeoutError:
-                continue
+            await self._wake_up.wait(INTERVAL_SECONDS)

@@ -158,7 +158,8 @@ class Projector(Generic[State]):
         """Apply under locks what is new of the events; with `unstorable`, which says why, park them instead."""
         partitions = sorted({event.partition for event in events})
         for partition in partitions:
-            await projection_rows.start_progress(connection, self._name, partition)
+            if partition not in self._known.progress:
+                await projection_rows.start_progress(connection, self._name, partition)
         async with connection.transaction():
             progress = await projection_rows.lock_progress(connection, self._name, partitions)
             new, spans = _after(progress, events)

@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-import asyncpg
-
 from agents.background import Background
 from agents.projector import Projector
 
@@ -30,9 +28,6 @@ class CatchUp(Background):
 
     async def live(self) -> None:
         while self._waiting and not self.should_stop:
-            try:
-                await self._waiting[0].catch_up()
-            except asyncpg.SerializationError:
-                continue
+            await self._waiting[0].catch_up()
             del self._waiting[0]
         await self._stop.wait()

@@ -8,6 +8,7 @@ Nothing but a cancellation leaves `apply`, because Faust acknowledges an event w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
@@ -74,12 +75,19 @@ class Projector(Generic[State]):
             one.applied_by.add(self._name)
 
     async def catch_up(self) -> None:
-        """Apply what is stored and not applied yet, straight from the store: for a new projection, everything."""
-        async with self._database.acquire() as connection:
-            before = await event_store.last_position(connection) + 1
-            after = await projection_rows.first_progress(connection, self._name)
-            if after is not None:
-                await self._apply_past(connection, after=after, before=before)
+        """Apply what is stored and not applied yet, straight from the store: for a new projection, everything.
+
+        Raises what the database raises, apart from a difference to what is remembered, which it looks at again.
+        """
+        done = False
+        while not done:
+            with contextlib.suppress(asyncpg.SerializationError):
+                async with self._database.acquire() as connection:
+                    before = await event_store.last_position(connection) + 1
+                    after = await projection_rows.first_progress(connection, self._name)
+                    if after is not None:
+                        await self._apply_past(connection, after=after, before=before)
+                done = True
 
     async def apply_events(self, connection: AnyConnection, events: Sequence[Record]) -> None:
         """Apply events, in order of position, in one transaction; where PostgreSQL cannot hold the result, in halves,

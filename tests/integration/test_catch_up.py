@@ -82,3 +82,11 @@ async def test_the_topic_and_the_store_at_the_same_time(database: Database, conn
 
     await asyncio.gather(from_the_store(), *(from_the_topic(partition) for partition in range(4)))
     assert await seen(pool) == expected(range(1_200))
+
+
+async def test_catching_up_looks_again_where_another_worker_was_faster(
+    database: Database, connection: Connection, pool: Pool
+) -> None:
+    await store(connection, range(2_500))
+    await asyncio.gather(*(make_projector(database).catch_up() for _ in range(6)))
+    assert await seen(pool) == expected(range(2_500))

@@ -18,6 +18,7 @@ import asyncpg
 from agents.batches import Record, RecordBatch, past_record
 from agents.folding import Folding, encode_state
 from agents.known_rows import KnownRow, KnownRows
+from app.fault_points import PROJECTOR_ACKNOWLEDGING, PROJECTOR_COMMITTED, PROJECTOR_FETCHED, PROJECTOR_WRITING
 from app.projection import Projection
 from app.rarely import Rarely
 from app.waiting import backoff_seconds
@@ -60,10 +61,7 @@ class Projector(Generic[State]):
         batches = [one for one in batch.fetch if self._name not in one.applied_by]
         for wait in backoff_seconds():
             try:
-                async with self._database.acquire() as connection:
-                    await self._fill_gaps(connection, batches)
-                    events = [event for one in batches for event in one.events()]
-                    await self.apply_events(connection, sorted(events, key=_position))
+                await self._apply_fetch(batches)
             except asyncpg.SerializationError:
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it is: an exception that leaves would lose the batch
@@ -73,6 +71,18 @@ class Projector(Generic[State]):
                 break
         for one in batches:
             one.applied_by.add(self._name)
+
+    async def _apply_fetch(self, batches: Sequence[RecordBatch]) -> None:
+        if PROJECTOR_FETCHED.armed:
+            await PROJECTOR_FETCHED.passed()
+        async with self._database.acquire() as connection:
+            await self._fill_gaps(connection, batches)
+            events = [event for one in batches for event in one.events()]
+            await self.apply_events(connection, sorted(events, key=_position))
+            if PROJECTOR_COMMITTED.armed:
+                await PROJECTOR_COMMITTED.passed()
+        if PROJECTOR_ACKNOWLEDGING.armed:
+            await PROJECTOR_ACKNOWLEDGING.passed()
 
     async def catch_up(self) -> None:
         """Apply what is stored and not applied yet, straight from the store: for a new projection, everything.
@@ -207,6 +217,8 @@ class Projector(Generic[State]):
             elif version:
                 after[key] = KnownRow(None, 0, 0)
                 rows[key] = Row(None, last, version + 1, position)
+        if PROJECTOR_WRITING.armed:
+            await PROJECTOR_WRITING.passed()
         await projection_rows.write(connection, self._name, spans, rows)
         for key, row in after.items():
             self._known.remember(key, row)

@@ -10,6 +10,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from agents.topic import ensure_topic
+from app.fault_points import PUBLISHER_PUBLISHING
 from tables.outbox import StoredEvent
 
 HEADERS = [("content-type", b"application/cloudevents+json")]
@@ -79,7 +80,10 @@ class Publisher:
                 await (await self._producer.send_batch(batch, self._topic, partition=partition))
                 batch = self._producer.create_batch()
                 batch.append(timestamp=None, key=key, value=value, headers=HEADERS)
-        await (await self._producer.send_batch(batch, self._topic, partition=partition))
+        sent = await self._producer.send_batch(batch, self._topic, partition=partition)
+        if PUBLISHER_PUBLISHING.armed:
+            await PUBLISHER_PUBLISHING.passed()
+        await sent
 
     async def discard(self) -> None:
         """Throw the producer away; the next call connects anew."""

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from agents.background import Background
 from agents.publisher import Publisher
+from app.fault_points import RELAY_PUBLISHED, RELAY_STORED, RELAY_STORING
 from app.waiting import WakeUp, backoff_seconds
 from tables import database, outbox
 from tables.database import Database
@@ -93,6 +94,8 @@ class Relay(Background):
             partitions = await self._partitions()
             if not partitions:
                 return
+            if RELAY_STORING.armed:
+                await RELAY_STORING.passed()
             events = await outbox.store_next(connection, published, at_most=self._batch_events, partitions=partitions)
             published = []
             if not events:
@@ -121,6 +124,8 @@ class Relay(Background):
 
     async def _publish(self, events: Sequence[StoredEvent]) -> bool:
         """Publish until the broker has it all; False when the worker stops first."""
+        if RELAY_STORED.armed:
+            await RELAY_STORED.passed()
         waits = backoff_seconds()
         while not self.should_stop:
             try:
@@ -128,6 +133,8 @@ class Relay(Background):
             except* (KafkaError, OSError, TimeoutError) as errors:
                 await self._kafka_is_away(errors.exceptions[0], next(waits))
             else:
+                if RELAY_PUBLISHED.armed:
+                    await RELAY_PUBLISHED.passed()
                 return True
         return False
 

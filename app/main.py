@@ -30,6 +30,7 @@ from app.embedded.service import Embedded
 from app.envelope import Limits
 from app.errors import HeadraceError
 from app.event_types import EventTypes
+from app.fault_points import arm
 from app.projection import Projection
 from app.settings import Settings, data_folder, read_settings
 from app.waiting import WakeUp
@@ -56,6 +57,7 @@ def make_app(settings: Settings) -> Headrace:
         settings = replace(settings, broker_url=f"kafka://127.0.0.1:{settings.embedded_kafka_port}")
     handles_events = "event_handler" in settings.runs
     app = Headrace(settings, handles_events=handles_events)
+    arm(settings.faults)
     database = Database(pool_size=settings.database_pool_size, timeout_seconds=settings.database_timeout_seconds)
     storage = Storage(database, settings.database_url)
     ingestion, relaying = _ingestion(settings, database) if "ingestion" in settings.runs else ([], [])

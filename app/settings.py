@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from app.errors import InvalidSettingError
+from app.fault_points import POINTS, SYNTAX, Fault, read_faults
 
 ServiceName = Literal["ingestion", "event_handler", "query"]
 SERVICE_NAMES: tuple[ServiceName, ...] = get_args(ServiceName)
@@ -58,6 +59,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="DEBUG, INFO, WARNING or ERROR")
     ] = "INFO"
+    fault_points: Annotated[
+        str,
+        Meta(
+            description=f"for tests only: {SYNTAX}; the points are {', '.join(POINTS)}",
+        ),
+    ] = ""
+
+    @property
+    def faults(self) -> list[Fault]:
+        """What the fault points of this worker do; as a rule nothing."""
+        return read_faults(self.fault_points)
 
     @property
     def runs(self) -> frozenset[ServiceName]:
@@ -113,6 +125,7 @@ def allowed(field: str) -> str:
 def _check_together(settings: Settings) -> None:
     _check_services(settings)
     _check_urls(settings)
+    _check_fault_points(settings)
     if settings.ingestion_port == settings.query_port and settings.ingestion_host == settings.query_host:
         raise refused("query_port", str(settings.query_port), "a port other than INGESTION_PORT")
     for service, host in (("ingestion", settings.ingestion_host), ("query", settings.query_host)):
@@ -138,6 +151,13 @@ def _check_urls(settings: Settings) -> None:
             host and port.isdecimal() for host, _, port in (address.rpartition(":") for address in addresses)
         ):
             raise refused("broker_url", settings.broker_url, allowed("broker_url"))
+
+
+def _check_fault_points(settings: Settings) -> None:
+    try:
+        read_faults(settings.fault_points)
+    except ValueError as error:
+        raise refused("fault_points", str(error), allowed("fault_points")) from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 import threading
@@ -26,6 +27,8 @@ from web.server import HttpServer
 # Never sent to the broker; when it runs out, aiokafka leaves the group without a word.
 NEVER_SECONDS = 86_400.0 * 365
 GC_THRESHOLDS = (20_000, 20, 20)
+
+log = logging.getLogger(__name__)
 
 
 class Boot(BootStrategy):
@@ -50,7 +53,7 @@ class Headrace(faust.App):
         self.services: Sequence[ServiceT] = ()
         self.http_servers: Sequence[HttpServer] = ()
         self._shutdown_seconds = settings.shutdown_seconds
-
+        self._fault_points = settings.fault_points
         self.handles_events = handles_events
         super().__init__(
             settings.consumer_group,
@@ -83,6 +86,8 @@ class Headrace(faust.App):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        if self._fault_points:
+            log.warning("For a test, this worker breaks itself: FAULT_POINTS=%s", self._fault_points)
         await super().on_start()
 
     async def on_stop(self) -> None:

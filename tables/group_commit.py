@@ -15,6 +15,7 @@ import asyncpg
 
 from app.envelope import Event
 from app.errors import DependencyAwayError, HeadraceError
+from app.fault_points import DOOR_COMMITTED, DOOR_TAKEN
 from tables import outbox
 from tables.database import AnyConnection, Database, is_away
 
@@ -85,8 +86,12 @@ class GroupCommit:
             while self._queue:
                 group = self._take_group()
                 try:
+                    if DOOR_TAKEN.armed:
+                        await DOOR_TAKEN.passed()
                     async with self._database.acquire() as connection:
                         await self._commit(connection, group)
+                    if DOOR_COMMITTED.armed:
+                        await DOOR_COMMITTED.passed()
                 except Exception as error:  # noqa: BLE001 - whatever it is belongs to the requests that wait
                     self._fail(group, error)
                 else:

@@ -1,20 +1,20 @@
-"""Faust messages that are batches: what one fetch brought of one partition.
+"""Faust messages that are batches: what one fetch brought of all partitions.
 
-Faust spends about 100 µs on a message whatever is in it, so a message carries many records. Only the public
-`getmany` of the driver's consumer is replaced; groups, rebalances and commits stay Faust's: its bookkeeping of
-gaps commits the last record's offset + 1. See docs/adr/0003-batches-in-faust.md.
+Faust spends about 100 µs on a message whatever is in it, so a message carries a whole fetch. Of the driver's consumer
+`getmany` is replaced, and `ack` does the whole fetch; groups, rebalances and commits stay Faust's: its bookkeeping of
+gaps commits each partition's last offset + 1. See docs/adr/0003-batches-in-faust.md.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 
 import faust
 import msgspec
 from faust.transport.drivers import aiokafka as driver
-from faust.types.tuples import TP, ConsumerMessage
+from faust.types.tuples import TP, ConsumerMessage, Message
 
 from app import rfc3339
 from app.event_types import NO_DATA
@@ -55,25 +55,26 @@ _decoder = msgspec.json.Decoder(_Envelope)
 
 
 class RecordBatch:
-    """What one fetch brought of one partition; decoded once, for all agents."""
+    """What one fetch brought, by partition; decoded once, for all agents."""
 
-    __slots__ = ("_events", "_values", "applied_by", "fetch", "partition")
+    __slots__ = ("_events", "_values", "partitions")
 
-    def __init__(self, partition: int, values: list[bytes | None]) -> None:
-        self.partition = partition
-        self.fetch: list[RecordBatch] = [self]
-        """The batches of the same fetch, this one among them."""
-        self.applied_by: set[str] = set()
-        """The projections that are done with it."""
+    def __init__(self, values: Mapping[int, Sequence[bytes | None]]) -> None:
+        self.partitions = frozenset(values)
         self._values = values
         self._events: list[Record] | None = None
 
     def events(self) -> list[Record]:
-        """The events in order. What is no event of ours (no JSON, no position) is left out and logged."""
+        """The events in order of position. What is no event of ours (no JSON, no position) is left out and logged."""
         if self._events is None:
-            self._events = [event for value in self._values if (event := decode(value, self.partition))]
-            self._values = []
+            events = (decode(value, partition) for partition, values in self._values.items() for value in values)
+            self._events = sorted((event for event in events if event), key=_position)
+            self._values = {}
         return self._events
+
+
+def _position(event: Record) -> int:
+    return event.position
 
 
 def decode(value: bytes | None, partition: int) -> Record | None:
@@ -104,30 +105,68 @@ def past_record(event: PastEvent) -> Record | None:
     return decode(msgspec.json.encode(members), event.partition)
 
 
+class FetchMessage(ConsumerMessage):
+    """The message of one partition of a fetch, whose value is the RecordBatch of all of them."""
+
+    __slots__ = ("others",)
+    others: Sequence[ConsumerMessage]
+    """The last messages of the other partitions: acknowledged with this one, delivered to nobody."""
+
+
 class BatchConsumer(driver.Consumer):
-    """Yields one message for each partition of a fetch; its value is a RecordBatch."""
+    """Yields one message for a fetch."""
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - the driver's
         """Fetch, wait at most `timeout` seconds."""
         fetched, active = await self._wait_next_records(timeout)
         if fetched is None or self.should_stop:
             return
+        fetched = {tp: records for tp, records in fetched.items() if records and (active is None or tp in active)}
+        if not fetched or not self.flow_active:
+            return
         generation = self.app.consumer_generation_id
-        batches = {
-            tp: RecordBatch(tp.partition, [record.value for record in records])
-            for tp, records in fetched.items()
-            if records and (active is None or tp in active)
-        }
-        fetch = list(batches.values())
-        for tp, batch in batches.items():
-            if not self.flow_active:
-                break
-            batch.fetch = fetch
-            yield tp, _message(tp, fetched[tp][-1], batch, generation)
+        batch = RecordBatch({tp.partition: [record.value for record in records] for tp, records in fetched.items()})
+        first, *others = (_message(tp, records[-1], batch, generation) for tp, records in fetched.items())
+        first.others = others
+        for message in (first, *others):
+            if message.offset < (self._read_offset[message.tp] or 0):
+                self._begin_anew(message.tp)
+        for other in others:
+            await self._note_delivery(other)
+        yield first.tp, first
+
+    def _begin_anew(self, tp: TP) -> None:
+        """The partition was made anew: its offsets begin at 0 again, and Faust would drop what it has read before."""
+        self._read_offset[tp] = self._committed_offset[tp] = None
+        for bookkeeping in (self._acked, self._acked_index, self._gap):
+            bookkeeping.pop(tp, None)
+
+    async def _note_delivery(self, message: ConsumerMessage) -> None:
+        """What Faust does with a message that it delivers, so that it commits the offset when it is acknowledged."""
+        read = self._read_offset[message.tp]
+        if read and message.offset > read + 1:
+            await self._add_gap(message.tp, read + 1, message.offset)
+        self._read_offset[message.tp] = message.offset
+
+    def ack(self, message: Message) -> bool:
+        """Acknowledge the whole fetch."""
+        if isinstance(message, FetchMessage):
+            for other in message.others:
+                super().ack(other)
+        return super().ack(message)
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """A full buffer holds the next fetch up as it is; Faust would sleep a second when all partitions are full."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """See on_buffer_full."""
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust looks for a message of every partition here."""
 
 
-def _message(tp: TP, last: Any, batch: RecordBatch, generation: int) -> ConsumerMessage:
-    return ConsumerMessage(
+def _message(tp: TP, last: Any, batch: RecordBatch, generation: int) -> FetchMessage:
+    return FetchMessage(
         last.topic,
         last.partition,
         last.offset,

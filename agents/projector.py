@@ -55,13 +55,10 @@ class Projector(Generic[State]):
         self._rarely = Rarely(log)
 
     async def apply(self, batch: RecordBatch) -> None:
-        """Apply a batch and the others of its fetch; returns only when the batch is committed."""
-        if self._name in batch.applied_by:
-            return
-        batches = [one for one in batch.fetch if self._name not in one.applied_by]
+        """Apply a batch; returns only when it is committed."""
         for wait in backoff_seconds():
             try:
-                await self._apply_fetch(batches)
+                await self._apply_batch(batch)
             except asyncpg.SerializationError:
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it is: an exception that leaves would lose the batch
@@ -69,16 +66,13 @@ class Projector(Generic[State]):
                 await asyncio.sleep(wait)
             else:
                 break
-        for one in batches:
-            one.applied_by.add(self._name)
 
-    async def _apply_fetch(self, batches: Sequence[RecordBatch]) -> None:
+    async def _apply_batch(self, batch: RecordBatch) -> None:
         if PROJECTOR_FETCHED.armed:
             await PROJECTOR_FETCHED.passed()
         async with self._database.acquire() as connection:
-            await self._fill_gaps(connection, batches)
-            events = [event for one in batches for event in one.events()]
-            await self.apply_events(connection, sorted(events, key=_position))
+            await self._fill_gaps(connection, batch)
+            await self.apply_events(connection, batch.events())
             if PROJECTOR_COMMITTED.armed:
                 await PROJECTOR_COMMITTED.passed()
         if PROJECTOR_ACKNOWLEDGING.armed:
@@ -127,19 +121,19 @@ class Projector(Generic[State]):
             self._known.forget()
             raise
 
-    async def _fill_gaps(self, connection: AnyConnection, batches: Sequence[RecordBatch]) -> None:
-        """Before the first batch of a partition: apply what lies between the progress and the batch.
+    async def _fill_gaps(self, connection: AnyConnection, batch: RecordBatch) -> None:
+        """Before the first events of a partition: apply what lies between the progress and them.
 
         The topic starts later than the progress for a new projection, and after the topic or the group's offsets
         were lost. After that, the partition's records follow each other.
         """
-        for batch in batches:
-            if batch.partition in self._without_gap or not batch.events():
-                continue
-            after = await projection_rows.start_progress(connection, self._name, batch.partition)
-            before = batch.events()[0].position
-            await self._apply_past(connection, after=after, before=before, partition=batch.partition)
-            self._without_gap.add(batch.partition)
+        if batch.partitions <= self._without_gap:
+            return
+        for event in batch.events():
+            if event.partition not in self._without_gap:
+                after = await projection_rows.start_progress(connection, self._name, event.partition)
+                await self._apply_past(connection, after=after, before=event.position, partition=event.partition)
+                self._without_gap.add(event.partition)
 
     async def _apply_past(
         self, connection: AnyConnection, *, after: int, before: int, partition: int | None = None
@@ -245,10 +239,6 @@ def agent_of(projector: Projector[Any]) -> Callable[[Any], Awaitable[None]]:
             await stream.ack(event)
 
     return agent
-
-
-def _position(event: Record) -> int:
-    return event.position
 
 
 def _after(progress: Mapping[int, int], events: Sequence[Record]) -> tuple[list[Record], dict[int, Span]]:

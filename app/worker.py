@@ -66,7 +66,7 @@ class Headrace(faust.App):
             topic_allow_declare=False,
             table_standby_replicas=0,
             stream_wait_empty=False,
-            stream_buffer_maxsize=16,
+            stream_buffer_maxsize=4,
             consumer_max_fetch_size=262_144,
             broker_commit_interval=1.0,
             broker_session_timeout=10.0,

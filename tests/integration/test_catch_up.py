@@ -64,7 +64,7 @@ async def test_a_topic_that_begins_late_leaves_no_gap(database: Database, connec
     projector = make_projector(database)
     for partition in range(4):
         values = [record_value(one) for one in late if one.partition == partition]
-        await projector.apply(RecordBatch(partition, list(values)))
+        await projector.apply(RecordBatch({partition: values}))
     assert await seen(pool) == expected(range(1_600))
 
 
@@ -75,7 +75,7 @@ async def test_the_topic_and_the_store_at_the_same_time(database: Database, conn
         projector = make_projector(database)
         values = [record_value(one) for one in stored if one.partition == partition]
         for start in range(0, len(values), 50):
-            await projector.apply(RecordBatch(partition, list(values[start : start + 50])))
+            await projector.apply(RecordBatch({partition: values[start : start + 50]}))
 
     async def from_the_store() -> None:
         await make_projector(database).catch_up()

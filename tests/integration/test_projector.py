@@ -55,7 +55,7 @@ def record(position: int, number: Any, subject: str = "a", event_type: str = "nu
 
 
 def batch(*values: bytes | None, partition: int = 0) -> RecordBatch:
-    return RecordBatch(partition, list(values))
+    return RecordBatch({partition: list(values)})
 
 
 async def rows(pool: Pool, name: str = "numbers") -> dict[str, tuple[list[int], int, int]]:

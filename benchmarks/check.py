@@ -23,7 +23,7 @@ SELECT (SELECT count(*) FROM event_store) AS stored, (SELECT count(*) FROM outbo
        (SELECT count(*) FROM parked) AS parked
 """
 
-_independent: dict[str, Any] = runpy.run_path(str(ROOT / "tests" / "acceptance" / "independent_fold.py"))
+_independent: dict[str, Any] = runpy.run_path(str(ROOT / "tests" / "checking" / "independent_fold.py"))
 
 
 async def check_everything(connection: Connection, *, accepted: int, unanswered: int = 0) -> None:

@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaConsumer
 
 from tables.database import Pool
 
+from checking.independent_fold import comparable, fold
 from clients import Client
-from independent_fold import comparable, fold
 from waiting import until
 from worker_process import WorkerProcess
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-Rows = dict[tuple[str, str], dict[str, Any]]
+Place = tuple[str, str]
+"""(projection, key)"""
+Rows = dict[Place, dict[str, Any]]
 FLEET = {"device.registered", "reading.recorded", "device.retired"}
+COUNTERS = {"devices": "readings", "readings_hourly": "count", "event_types": "count"}
+"""The member of each projection's state that counts events."""
 
 
 def fold(events: Iterable[str]) -> Rows:
@@ -16,12 +20,23 @@ def fold(events: Iterable[str]) -> Rows:
     rows: Rows = {}
     for text in events:
         event = json.loads(text)
-        _count_type(rows, event)
-        if event["type"] in FLEET:
-            _device(rows, event)
-        if event["type"] == "reading.recorded":
-            _hour(rows, event)
+        for place in touched(event):
+            fold_event(rows, place, event)
     return rows
+
+
+def touched(event: dict[str, Any]) -> Iterator[Place]:
+    """The rows that an event changes."""
+    yield "event_types", event["type"]
+    if event["type"] in FLEET:
+        yield "devices", event["subject"]
+    if event["type"] == "reading.recorded":
+        yield "readings_hourly", f"{event['subject']}/{event['data']['metric']}/{_hour_of(event)}"
+
+
+def fold_event(rows: Rows, place: Place, event: dict[str, Any]) -> None:
+    """Fold an event into one of the rows that it changes."""
+    {"event_types": _count_type, "devices": _device, "readings_hourly": _hour}[place[0]](rows, place, event)
 
 
 def comparable(state: Any) -> Any:
@@ -41,19 +56,23 @@ def utc(text: str) -> str:
     return instant(text).isoformat().replace("+00:00", "Z")
 
 
-def _count_type(rows: Rows, event: dict[str, Any]) -> None:
+def _hour_of(event: dict[str, Any]) -> str:
+    return utc(event["time"])[:13]
+
+
+def _count_type(rows: Rows, place: Place, event: dict[str, Any]) -> None:
     time = utc(event["time"])
-    row = rows.setdefault(("event_types", event["type"]), {"count": 0, "first_time": time, "last_time": time})
+    row = rows.setdefault(place, {"count": 0, "first_time": time, "last_time": time})
     row["count"] += 1
     row["first_time"] = min(row["first_time"], time, key=instant)
     row["last_time"] = max(row["last_time"], time, key=instant)
 
 
-def _device(rows: Rows, event: dict[str, Any]) -> None:
+def _device(rows: Rows, place: Place, event: dict[str, Any]) -> None:
     time, data = utc(event["time"]), event.get("data") or {}
     new = dict.fromkeys(("name", "model", "registered_at", "retired_at"))
     row = rows.setdefault(
-        ("devices", event["subject"]),
+        place,
         {"status": "unregistered", **new, "first_seen": time, "last_seen": time, "readings": 0, "latest": {}},
     )
     row["first_seen"] = min(row["first_seen"], time, key=instant)
@@ -69,15 +88,14 @@ def _device(rows: Rows, event: dict[str, Any]) -> None:
             row["latest"][data["metric"]] = {"value": data["value"], "unit": data.get("unit"), "time": time}
 
 
-def _hour(rows: Rows, event: dict[str, Any]) -> None:
-    data, value, hour = event["data"], event["data"]["value"], utc(event["time"])[:13]
-    key = ("readings_hourly", f"{event['subject']}/{data['metric']}/{hour}")
+def _hour(rows: Rows, place: Place, event: dict[str, Any]) -> None:
+    data, value = event["data"], event["data"]["value"]
     row = rows.setdefault(
-        key,
+        place,
         {
             "device": event["subject"],
             "metric": data["metric"],
-            "hour": hour,
+            "hour": _hour_of(event),
             "count": 0,
             "sum": 0,
             "min": value,

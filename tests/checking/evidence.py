@@ -1,0 +1,100 @@
+"""Reads what PostgreSQL and the topic hold, as plain data; with statements and a consumer of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer
+
+from checking.history import History, Name, Parked, Published, Read, Row, Sent, Stored
+
+TIMEOUT_SECONDS = 20.0
+STORED = "SELECT position, source, id, partition, event::text FROM event_store ORDER BY position"
+OUTBOX = "SELECT source, id FROM outbox ORDER BY seq"
+ROWS = "SELECT projection, key, state::text, position, version FROM projections"
+PROGRESS = "SELECT projection, partition, position FROM progress"
+PARKED = "SELECT projection, position, key, error FROM parked ORDER BY projection, position"
+# How much is still to be done; the projections are those that have any progress.
+OPEN = """
+SELECT (SELECT count(*) FROM outbox) + (
+    SELECT count(*) FROM (SELECT DISTINCT projection FROM progress) AS known
+    CROSS JOIN (SELECT partition, max(position) AS head FROM event_store GROUP BY partition) AS heads
+    LEFT JOIN progress USING (projection, partition)
+    WHERE coalesce(progress.position, 0) < head
+) + (SELECT count(*) FROM event_store WHERE NOT EXISTS (SELECT FROM progress) AND position = 1)
+"""
+
+
+async def settled(dsn: str, seconds: float) -> float | None:
+    """Wait until the outbox is empty and every projection has applied all that is stored; how long that took (s).
+
+    None when it did not happen within the time: `check` then names what is stale. PostgreSQL may be away meanwhile.
+    """
+    started = time.monotonic()
+    while time.monotonic() - started < seconds:
+        try:
+            connection = await asyncpg.connect(dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS)
+            try:
+                if not await connection.fetchval(OPEN):
+                    return time.monotonic() - started
+            finally:
+                connection.terminate()
+        except (asyncpg.PostgresError, OSError, TimeoutError):
+            pass  # away; asked again below
+        await asyncio.sleep(0.1)
+    return None
+
+
+async def read_history(
+    dsn: str,
+    bootstrap_servers: str,
+    topic: str,
+    *,
+    sent: Sequence[Sent] = (),
+    reads: Sequence[Read] = (),
+    poison: frozenset[Name] = frozenset(),
+    foreign: frozenset[bytes | None] = frozenset(),
+) -> History:
+    """Everything that a checker needs, at one moment (the database in one snapshot, the topic after it)."""
+    connection = await asyncpg.connect(dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            history = History(
+                sent=sent,
+                stored=[Stored(*row) for row in await connection.fetch(STORED)],
+                outbox=[(source, id_) for source, id_ in await connection.fetch(OUTBOX)],
+                rows=[Row(*row) for row in await connection.fetch(ROWS)],
+                progress={(name, part): position for name, part, position in await connection.fetch(PROGRESS)},
+                parked=[Parked(*row) for row in await connection.fetch(PARKED)],
+                reads=reads,
+                poison=poison,
+                foreign=foreign,
+            )
+    finally:
+        await connection.close()
+    history.published = await read_topic(bootstrap_servers, topic)
+    return history
+
+
+async def read_topic(bootstrap_servers: str, topic: str) -> list[Published]:
+    """Every record from offset 0 up to the end of this moment, by partition; without a consumer group."""
+    consumer = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap_servers.removeprefix("kafka://"),
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=10_000_000,
+    )
+    records: list[Published] = []
+    async with asyncio.timeout(TIMEOUT_SECONDS * 3):
+        await consumer.start()
+        try:
+            for tp, end in sorted((await consumer.end_offsets(consumer.assignment())).items()):
+                while await consumer.position(tp) < end:
+                    for record in (await consumer.getmany(tp, timeout_ms=500)).get(tp, []):
+                        records.append(Published(tp.partition, record.offset, record.key, record.value))
+        finally:
+            await consumer.stop()
+    return records

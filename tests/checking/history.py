@@ -1,0 +1,131 @@
+"""What a checker looks at: plain data, whoever collected it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
+from typing import Any, NamedTuple
+
+Name = tuple[str, str]
+"""(source, id): names an event once and for all."""
+
+
+class Outcome(Enum):
+    """What a client was told about an event, in the end."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    """No answer, or one that leaves it open; and nobody asked again."""
+
+
+class Sent(NamedTuple):
+    """An event that a client sent; a client waits for the answer before it sends the next."""
+
+    session: str
+    key: str
+    source: str
+    id: str
+    digest: str
+    outcome: Outcome
+
+    @property
+    def name(self) -> Name:
+        return self.source, self.id
+
+
+class Stored(NamedTuple):
+    """A row of `event_store`."""
+
+    position: int
+    source: str
+    id: str
+    partition: int
+    text: str
+    """The envelope as JSON."""
+
+    @property
+    def name(self) -> Name:
+        return self.source, self.id
+
+
+class Published(NamedTuple):
+    """A record of the topic."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Row(NamedTuple):
+    """A row of `projections`."""
+
+    projection: str
+    key: str
+    state: str
+    """JSON."""
+    position: int
+    version: int
+
+
+class Parked(NamedTuple):
+    """A row of `parked`."""
+
+    projection: str
+    position: int
+    key: str
+    error: str
+
+
+class Read(NamedTuple):
+    """A row as a reader saw it. Reads of one reader come in the order in which they were made."""
+
+    reader: str
+    projection: str
+    key: str
+    position: int
+    version: int
+
+
+@dataclass
+class History:
+    """What clients were told, and what was found when everything was quiet."""
+
+    sent: Sequence[Sent] = ()
+    """Of each session in the order sent."""
+    stored: Sequence[Stored] = ()
+    outbox: Sequence[Name] = ()
+    published: Sequence[Published] = ()
+    """Of each partition in the order of offsets."""
+    rows: Sequence[Row] = ()
+    progress: dict[tuple[str, int], int] = field(default_factory=dict)
+    """(projection, partition): the position of the last event that is applied."""
+    parked: Sequence[Parked] = ()
+    reads: Sequence[Read] = ()
+    poison: frozenset[Name] = frozenset()
+    """Events that were sent to make a handler fail: they may be parked, and so may those behind them."""
+    foreign: frozenset[bytes | None] = frozenset()
+    """Values that somebody else put on the topic; they must do no harm."""
+
+
+def digest(event: dict[str, Any] | str | bytes) -> str:
+    """The content of an event, however it is spelled: order of members, white space and 1.50 or 1.5 do not count.
+
+    The extension `sequence` is not the sender's: the topic has it, the store has not. Raises ValueError when the text
+    is no JSON object.
+    """
+    text = event if isinstance(event, str | bytes) else json.dumps(event)
+    members = json.loads(text, parse_float=_number, parse_int=_number)
+    if not isinstance(members, dict):
+        raise ValueError("an event is a JSON object")  # noqa: TRY004 - one error for all that is no event
+    members.pop("sequence", None)
+    return hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _number(text: str) -> dict[str, str]:
+    return {"number": str(Decimal(text).normalize())}

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-unit check bench lock docs clean
+.PHONY: help install run test test-unit faults check bench lock docs clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -16,8 +16,11 @@ install: $(VENV)/run.done ## install what a worker needs into .venv, and the emb
 run: $(VENV)/run.done ## start a worker with everything embedded; Ctrl-C ends it
 	@exec $(BIN)/faust -A app worker
 
-test: $(VENV)/dev.done ## all tests, on servers that they start and end themselves
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/dev.done ## all tests but the slow faults, on servers that they start and end themselves
+	$(BIN)/python -m pytest -m "not slow_faults" $(ARGS)
+
+faults: $(VENV)/dev.done ## break everything that can break, under load, and prove that nothing is lost or doubled
+	$(BIN)/python -m pytest tests/faults -m faults $(ARGS)
 
 test-unit: $(VENV)/dev.done ## the tests that need no server
 	$(BIN)/python -m pytest tests/unit $(ARGS)

@@ -13,7 +13,7 @@ import aiohttp
 from conftest import free_port
 from waiting import until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
@@ -21,7 +21,9 @@ STOP_SECONDS = 20.0
 class WorkerProcess:
     """`faust -A app worker` with settings of its own."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, source: Path = ROOT, **settings: str) -> None:
+        """`folder`: for the log and the data; `source`: where the product's code is."""
+        self._source = source
         self.ingestion_port = free_port()
         self.query_port = free_port()
         self.ingestion = f"http://127.0.0.1:{self.ingestion_port}"
@@ -43,7 +45,7 @@ class WorkerProcess:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "faust", "-A", "app", "worker"],
-                cwd=ROOT,
+                cwd=self._source,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

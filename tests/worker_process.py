@@ -21,9 +21,10 @@ STOP_SECONDS = 20.0
 class WorkerProcess:
     """`faust -A app worker` with settings of its own."""
 
-    def __init__(self, folder: Path, source: Path = ROOT, **settings: str) -> None:
-        """`folder`: for the log and the data; `source`: where the product's code is."""
-        self._source = source
+    def __init__(self, folder: Path, **settings: str) -> None:
+        """`folder`: for the log and the data."""
+        self.source = ROOT
+        """Where the product's code is; read by `start`."""
         self.ingestion_port = free_port()
         self.query_port = free_port()
         self.ingestion = f"http://127.0.0.1:{self.ingestion_port}"
@@ -45,7 +46,7 @@ class WorkerProcess:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "faust", "-A", "app", "worker"],
-                cwd=self._source,
+                cwd=self.source,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -44,6 +44,16 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, _AWAY)
 
 
+def can_hold(text: str) -> bool:
+    """Whether PostgreSQL can take this text: no NUL, no lone surrogates."""
+    if text.isascii():
+        return "\0" not in text
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 class _PlainConnection(asyncpg.Connection):
     """Goes back to the pool as it is: nothing here changes a session, and a reset is a round trip each time."""
 

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from tables import event_status
-from tables.database import Database
+from tables.database import Database, can_hold
 from web.problems import problem
 
 PATH = "/api/v1/events/status"
@@ -62,12 +62,8 @@ class EventStories:
         if set(request.query) != {"source", "id"} or len(request.query) != len({"source", "id"}):
             return problem(400, "invalid_parameter", "Parameters not valid", "Give source and id, once each.")
         source, event_id = request.query["source"], request.query["id"]
-        try:
-            # Text that PostgreSQL cannot take names no event that it could hold.
-            known = "\0" not in source + event_id and bool((source + event_id).encode())
-        except UnicodeEncodeError:
-            known = False
-        found = await self._find(source, event_id) if known else None
+        # Text that PostgreSQL cannot take names no event that it could hold.
+        found = await self._find(source, event_id) if can_hold(source) and can_hold(event_id) else None
         if found is None:
             return problem(404, "event_not_found", "Event not found", "No event with this source and id was accepted.")
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")

@@ -10,20 +10,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import asyncpg
 
+from agents.attempts import Attempts
 from agents.batches import Record, RecordBatch, past_record
 from agents.folding import Folding, encode_state
 from agents.known_rows import KnownRow, KnownRows
 from app.fault_points import PROJECTOR_ACKNOWLEDGING, PROJECTOR_COMMITTED, PROJECTOR_FETCHED, PROJECTOR_WRITING
+from app.histogram import EVENTS, SECONDS, Histogram
 from app.projection import Projection
 from app.rarely import Rarely
 from app.waiting import backoff_seconds
 from tables import event_store, parked, projection_rows
 from tables.database import AnyConnection, Database
+from tables.disk_space import DiskSpace
 from tables.parked import ParkedEvent
 from tables.projection_rows import Row, Span
 
@@ -44,8 +48,13 @@ class Projector(Generic[State]):
     is not as remembered; then everything is forgotten, and done again in a transaction that locks what it reads.
     """
 
-    def __init__(self, projection: Projection[State], database: Database) -> None:
+    def __init__(self, projection: Projection[State], database: Database, disk_space: DiskSpace | None = None) -> None:
         self._name = projection.name
+        self.batch_events = Histogram(EVENTS)
+        self.batch_seconds = Histogram(SECONDS)
+        self.failed_attempts = 0
+        self._attempts = Attempts()
+        self._disk_space = disk_space or DiskSpace()
         self._folding = Folding(projection)
         self._database = database
         self._known: KnownRows[State] = KnownRows()
@@ -56,16 +65,27 @@ class Projector(Generic[State]):
 
     async def apply(self, batch: RecordBatch) -> None:
         """Apply a batch; returns only when it is committed."""
+        started = time.perf_counter()
         for wait in backoff_seconds():
+            await self._disk_space.room()
             try:
-                await self._apply_batch(batch)
+                async with self._attempts.one():
+                    await self._apply_batch(batch)
             except asyncpg.SerializationError:
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it is: an exception that leaves would lose the batch
+                self.failed_attempts += 1
+                self._disk_space.saw(error)
                 self._rarely.warning(f"Projection {self._name} waits with its events: %r", error)
                 await asyncio.sleep(wait)
             else:
                 break
+        self.batch_seconds.observe(time.perf_counter() - started)
+        self.batch_events.observe(len(batch.events()))
+
+    def restart(self) -> None:
+        """Begin anew with what is under way: with nothing remembered, on another connection."""
+        self._attempts.end()
 
     async def _apply_batch(self, batch: RecordBatch) -> None:
         if PROJECTOR_FETCHED.armed:
@@ -86,7 +106,7 @@ class Projector(Generic[State]):
         done = False
         while not done:
             with contextlib.suppress(asyncpg.SerializationError):
-                async with self._database.acquire() as connection:
+                async with self._attempts.one(), self._database.acquire() as connection:
                     before = await event_store.last_position(connection) + 1
                     after = await projection_rows.first_progress(connection, self._name)
                     if after is not None:

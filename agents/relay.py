@@ -21,6 +21,7 @@ from app.fault_points import RELAY_PUBLISHED, RELAY_STORED, RELAY_STORING
 from app.waiting import WakeUp, backoff_seconds
 from tables import database, outbox
 from tables.database import Database
+from tables.disk_space import DiskSpace
 from tables.outbox import StoredEvent
 
 # Any number that no one else in the database uses: "headrace relay".
@@ -41,10 +42,20 @@ class Relay(Background):
     """The relay of one worker: active, or standing by for the lock."""
 
     def __init__(
-        self, source: Database, publisher: Publisher, wake_up: WakeUp, *, batch_events: int, watchdog_seconds: float
+        self,
+        source: Database,
+        publisher: Publisher,
+        wake_up: WakeUp,
+        *,
+        batch_events: int,
+        watchdog_seconds: float,
+        disk_space: DiskSpace | None = None,
     ) -> None:
         super().__init__()
         self.is_active = False
+        self.rounds = self.events = self.publish_errors = 0
+        """Since the start, for the metrics."""
+        self._disk_space = disk_space or DiskSpace()
         self._source = source
         self._publisher = publisher
         self._wake_up = wake_up
@@ -61,6 +72,7 @@ class Relay(Background):
 
     async def live(self) -> None:
         """Stand by for the lock, then relay for as long as the connection that holds it lives."""
+        await self._wait_for_room()
         connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
         try:
             while not await outbox.try_lock(connection, LOCK_KEY):
@@ -76,9 +88,16 @@ class Relay(Background):
             # The outbox holds an event that is already stored, where none should be: the next life looks everywhere.
             self._among_last = EVERYWHERE
             self.rarely.warning("The outbox holds an event that is already stored; it is published again.")
+        except asyncpg.DiskFullError as error:
+            self._disk_space.saw(error)
+            raise
         finally:
             self.is_active = False
             database.drop(connection)
+
+    async def _wait_for_room(self) -> None:
+        while self._disk_space.is_full and not self.should_stop:
+            await self.sleep(STANDBY_SECONDS)
 
     async def _finish_what_is_stored(self, connection: database.Connection, *, among_last: int) -> None:
         """Publish what an earlier relay stored, before anything new gets a position."""
@@ -96,6 +115,9 @@ class Relay(Background):
                 return
             if RELAY_STORING.armed:
                 await RELAY_STORING.passed()
+            if self._disk_space.is_full:
+                await self._wait_for_room()
+                continue
             events = await outbox.store_next(connection, published, at_most=self._batch_events, partitions=partitions)
             published = []
             if not events:
@@ -103,7 +125,7 @@ class Relay(Background):
             elif await self._publish(events):
                 published = [event.seq for event in events]
                 await asyncio.sleep(self._pause_seconds(len(events)))
-        if published:
+        if published and not self._disk_space.is_full:
             await outbox.delete(connection, published)
 
     def _pause_seconds(self, events: int) -> float:
@@ -133,12 +155,15 @@ class Relay(Background):
             except* (KafkaError, OSError, TimeoutError) as errors:
                 await self._kafka_is_away(errors.exceptions[0], next(waits))
             else:
+                self.rounds += 1
+                self.events += len(events)
                 if RELAY_PUBLISHED.armed:
                     await RELAY_PUBLISHED.passed()
                 return True
         return False
 
     async def _kafka_is_away(self, error: BaseException, wait: float) -> None:
+        self.publish_errors += 1
         self.rarely.warning("The relay waits for Kafka; events are accepted and wait in the outbox: %r", error)
         await self._publisher.discard()
         await self.sleep(wait)

@@ -11,10 +11,12 @@ from dotenv import dotenv_values
 from faust.types import ServiceT
 from msgspec.structs import replace
 
+from agents.backlog_watch import BacklogWatch
 from agents.batches import AsIs
 from agents.broker_gate import BrokerGate
 from agents.catch_up import CatchUp
 from agents.devices import devices
+from agents.disk_watch import DiskWatch
 from agents.event_types import event_types
 from agents.idle_partitions import IdlePartitions
 from agents.outbox_listener import OutboxListener, OutboxNotifier
@@ -35,8 +37,11 @@ from app.projection import Projection
 from app.settings import Settings, data_folder, read_settings
 from app.waiting import WakeUp
 from app.worker import Headrace, refuse
+from tables.backlog import Backlog
 from tables.database import Database
+from tables.disk_space import DiskSpace
 from tables.group_commit import GroupCommit
+from web.bodies import BodyBudget
 from web.event_status import EventStories
 from web.health import Health
 from web.ingestion import Door
@@ -60,7 +65,8 @@ def make_app(settings: Settings) -> Headrace:
     arm(settings.faults)
     database = Database(pool_size=settings.database_pool_size, timeout_seconds=settings.database_timeout_seconds)
     storage = Storage(database, settings.database_url)
-    ingestion, relaying = _ingestion(settings, database) if "ingestion" in settings.runs else ([], [])
+    disk_space = DiskSpace()
+    ingestion, relaying = _ingestion(settings, database, disk_space) if "ingestion" in settings.runs else ([], [])
     query = _query(settings, database) if "query" in settings.runs else []
     app.http_servers = [*ingestion, *query]
     app.services = [
@@ -68,14 +74,17 @@ def make_app(settings: Settings) -> Headrace:
         *_embedded(settings, storage, with_kafka=embedded_kafka),
         storage,
         Banner(settings),
+        *([DiskWatch(database, disk_space)] if settings.runs != {"query"} else []),
         *relaying,
-        *(_event_handler(app, settings, database) if handles_events else []),
+        *(_event_handler(app, settings, database, disk_space) if handles_events else []),
     ]
     add_migrate(app, settings)
     return app
 
 
-def _ingestion(settings: Settings, database: Database) -> tuple[list[HttpServer], list[ServiceT]]:
+def _ingestion(
+    settings: Settings, database: Database, disk_space: DiskSpace
+) -> tuple[list[HttpServer], list[ServiceT]]:
     wake_up = WakeUp()
     publisher = Publisher(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions)
     relay = Relay(
@@ -84,6 +93,7 @@ def _ingestion(settings: Settings, database: Database) -> tuple[list[HttpServer]
         wake_up,
         batch_events=settings.relay_batch_events,
         watchdog_seconds=settings.relay_watchdog_seconds,
+        disk_space=disk_space,
     )
     notifier = OutboxNotifier(database)
 
@@ -93,7 +103,14 @@ def _ingestion(settings: Settings, database: Database) -> tuple[list[HttpServer]
         else:
             notifier.wake()
 
-    group_commit = GroupCommit(database, max_queued_events=settings.max_queued_events, committed=committed)
+    group_commit = GroupCommit(
+        database,
+        max_queued_events=settings.max_queued_events,
+        max_queued_bytes=settings.max_queued_bytes,
+        committed=committed,
+        disk_space=disk_space,
+    )
+    backlog = Backlog(max_events=settings.outbox_max_events, max_bytes=settings.outbox_max_bytes)
     known = EventTypes(PROJECTIONS, refuse_unknown=settings.unknown_types == "reject")
     limits = Limits(
         event_bytes=settings.max_event_bytes,
@@ -102,21 +119,25 @@ def _ingestion(settings: Settings, database: Database) -> tuple[list[HttpServer]
     )
     health = Health(needs={"postgresql": database.answers})
     stories = EventStories(database, [projection.name for projection in PROJECTIONS])
-    routes = [*Door(group_commit, known, limits).routes(), *stories.routes(), *health.routes()]
+    door = Door(group_commit, known, limits, backlog=backlog, body_budget=BodyBudget(settings.max_bodies_bytes))
+    routes = [*door.routes(), *stories.routes(), *health.routes()]
     application = make_application(routes, settings.max_body_bytes)
     server = HttpServer(application, settings.ingestion_host, settings.ingestion_port, health, setting="INGESTION_PORT")
-    return [server], [relay, OutboxListener(database, wake_up), notifier]
+    return [server], [relay, OutboxListener(database, wake_up), notifier, BacklogWatch(database, backlog)]
 
 
 def _query(settings: Settings, database: Database) -> list[HttpServer]:
     health = Health(needs={"postgresql": database.answers})
-    application = make_application([*query_routes(database, PROJECTIONS), *health.routes()], settings.max_body_bytes)
+    application = make_application(
+        [*query_routes(database, PROJECTIONS, stalled_after_seconds=settings.stall_seconds), *health.routes()],
+        settings.max_body_bytes,
+    )
     return [HttpServer(application, settings.query_host, settings.query_port, health, setting="QUERY_PORT")]
 
 
-def _event_handler(app: Headrace, settings: Settings, database: Database) -> list[ServiceT]:
+def _event_handler(app: Headrace, settings: Settings, database: Database, disk_space: DiskSpace) -> list[ServiceT]:
     topic = app.topic(settings.topic, schema=AsIs())
-    projectors = [Projector(projection, database) for projection in PROJECTIONS]
+    projectors = [Projector(projection, database, disk_space) for projection in PROJECTIONS]
     for projection, projector in zip(PROJECTIONS, projectors, strict=True):
         app.agent(topic, name=f"project_{projection.name}")(agent_of(projector))
     return [

@@ -23,6 +23,9 @@ Count = Annotated[int, Meta(ge=1, le=1_000_000_000, description="a whole number,
 Seconds = Annotated[float, Meta(ge=0.001, le=31_536_000, description="a number of seconds, more than 0")]
 Bytes = Annotated[int, Meta(ge=1_000, le=1_000_000_000, description="a number of bytes, 1000 or more")]
 
+StallSeconds = Annotated[float, Meta(ge=1, le=31_536_000, description="a number of seconds, 1 or more")]
+LargeBytes = Annotated[int, Meta(ge=1_000, le=10**15, description="a number of bytes, 1000 or more")]
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What can be set. The variable is the name in upper case; docs/settings.md is made from this class."""
@@ -51,10 +54,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_events: Count = 5_000
     max_json_depth: Annotated[int, Meta(ge=2, le=500, description="2 to 500")] = 64
     max_queued_events: Count = 20_000
+    max_queued_bytes: Bytes = 64_000_000
+    max_bodies_bytes: Bytes = 128 * 1024 * 1024
+    outbox_max_events: Count = 10_000_000
+    outbox_max_bytes: LargeBytes = 10_000_000_000
     relay_batch_events: Annotated[int, Meta(ge=1, le=10_000, description="1 to 10000")] = 1_000
     relay_watchdog_seconds: Seconds = 2.0
     database_pool_size: Annotated[int, Meta(ge=2, le=500, description="2 to 500")] = 8
     database_timeout_seconds: Seconds = 5.0
+    stall_seconds: StallSeconds = 60.0
     shutdown_seconds: Seconds = 8.0
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="DEBUG, INFO, WARNING or ERROR")

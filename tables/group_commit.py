@@ -7,6 +7,9 @@ a worker, so the order of `seq` is the order in which events were taken.
 from __future__ import annotations
 
 import asyncio
+import math
+import sys
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -18,11 +21,14 @@ from app.errors import DependencyAwayError, HeadraceError
 from app.fault_points import DOOR_COMMITTED, DOOR_TAKEN
 from tables import outbox
 from tables.database import AnyConnection, Database, is_away
+from tables.disk_space import DatabaseFullError, DiskSpace
 
 MAX_GROUP_EVENTS = 2_000
-MAX_GROUP_CHARACTERS = 8_000_000
-MAX_QUEUED_CHARACTERS = 64_000_000
+MAX_GROUP_BYTES = 8_000_000
 DEADLOCK_TRIES = 3
+MOST_RETRY_AFTER_SECONDS = 60
+# How much the newest group counts in the rate at which groups are written.
+NEWEST_WEIGHT = 0.2
 
 
 class Outcome(Enum):
@@ -37,15 +43,21 @@ class Outcome(Enum):
 class QueueFullError(HeadraceError):
     """Too many events wait to be written; the same request may succeed in a moment."""
 
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__()
+        self.retry_after_seconds = retry_after_seconds
+        """When those that wait now should be written."""
+
 
 class _Submission:
     """The events of one request; they are written in one commit."""
 
-    __slots__ = ("characters", "events", "future", "outcomes")
+    __slots__ = ("events", "future", "outcomes", "size_bytes")
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.events = events
-        self.characters = sum(len(event.text) for event in events)
+        self.size_bytes = sum(sys.getsizeof(event.text) for event in events)
+        """In memory: a text with one letter beyond Latin takes 2 or 4 bytes for each."""
         self.outcomes: list[Outcome] = [Outcome.ACCEPTED] * len(events)
         self.future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
 
@@ -53,14 +65,26 @@ class _Submission:
 class GroupCommit:
     """Takes events from many requests and writes them to the outbox. `committed` is called after each commit."""
 
-    def __init__(self, database: Database, *, max_queued_events: int, committed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        max_queued_events: int,
+        max_queued_bytes: int = 64_000_000,
+        committed: Callable[[], None],
+        disk_space: DiskSpace | None = None,
+    ) -> None:
+        self.queued_events = 0
+        self.queued_bytes = 0
         self._database = database
         self._max_queued_events = max_queued_events
+        self._max_queued_bytes = max_queued_bytes
         self._committed = committed
+        self._disk_space = disk_space or DiskSpace()
         self._queue: deque[_Submission] = deque()
-        self._queued_events = 0
-        self._queued_characters = 0
         self._writer: asyncio.Task[None] | None = None
+        self._events_a_second = 0.0
+        self._group_started = 0.0
 
     async def submit(self, events: Sequence[Event]) -> list[Outcome]:
         """Write the events of one request, all in one commit; what became of each, in the order sent.
@@ -68,23 +92,40 @@ class GroupCommit:
         Raises QueueFullError, or DependencyAwayError when PostgreSQL did not say that it is committed: then nobody
         knows, and the same events may be submitted again.
         """
+        if self._disk_space.is_full:
+            raise DatabaseFullError
         submission = _Submission(events)
         if self._queue and (
-            self._queued_events + len(events) > self._max_queued_events
-            or self._queued_characters + submission.characters > MAX_QUEUED_CHARACTERS
+            self.queued_events + len(events) > self._max_queued_events
+            or self.queued_bytes + submission.size_bytes > self._max_queued_bytes
         ):
-            raise QueueFullError
+            raise QueueFullError(self._drained_in_seconds())
         self._queue.append(submission)
-        self._queued_events += len(events)
-        self._queued_characters += submission.characters
+        self.queued_events += len(events)
+        self.queued_bytes += submission.size_bytes
         if self._writer is None:
+            self._group_started = time.monotonic()
             self._writer = asyncio.create_task(self._write())
         return await submission.future
+
+    def check_room(self) -> None:
+        """Raises what `submit` would raise for any event at all: known before a body is looked at."""
+        if self._disk_space.is_full:
+            raise DatabaseFullError
+        if self.queued_events >= self._max_queued_events or self.queued_bytes >= self._max_queued_bytes:
+            raise QueueFullError(self._drained_in_seconds())
+
+    def _drained_in_seconds(self) -> int:
+        """From what waits and the rate at which groups were written; at least as long as the group under way took."""
+        waits = self.queued_events / self._events_a_second if self._events_a_second else 0.0
+        under_way = time.monotonic() - self._group_started
+        return min(max(math.ceil(max(waits, under_way)), 1), MOST_RETRY_AFTER_SECONDS)
 
     async def _write(self) -> None:
         try:
             while self._queue:
                 group = self._take_group()
+                self._group_started = time.monotonic()
                 try:
                     if DOOR_TAKEN.armed:
                         await DOOR_TAKEN.passed()
@@ -95,6 +136,7 @@ class GroupCommit:
                 except Exception as error:  # noqa: BLE001 - whatever it is belongs to the requests that wait
                     self._fail(group, error)
                 else:
+                    self._note_rate(sum(len(submission.events) for submission in group))
                     self._committed()
                     for submission in group:
                         if not submission.future.done():
@@ -104,18 +146,30 @@ class GroupCommit:
 
     def _take_group(self) -> list[_Submission]:
         group: list[_Submission] = []
-        events = characters = 0
-        while self._queue and (not group or (events < MAX_GROUP_EVENTS and characters < MAX_GROUP_CHARACTERS)):
+        events = size_bytes = 0
+        while self._queue and (not group or (events < MAX_GROUP_EVENTS and size_bytes < MAX_GROUP_BYTES)):
             submission = self._queue.popleft()
             group.append(submission)
             events += len(submission.events)
-            characters += submission.characters
-        self._queued_events -= events
-        self._queued_characters -= characters
+            size_bytes += submission.size_bytes
+        self.queued_events -= events
+        self.queued_bytes -= size_bytes
         return group
 
+    def _note_rate(self, events: int) -> None:
+        rate = events / max(time.monotonic() - self._group_started, 1e-6)
+        self._events_a_second += (rate - self._events_a_second) * (NEWEST_WEIGHT if self._events_a_second else 1.0)
+
     def _fail(self, group: list[_Submission], error: Exception) -> None:
-        if is_away(error):
+        """Tell a group; and all that wait, where PostgreSQL cannot be reached or has no room."""
+        self._disk_space.saw(error)
+        if self._disk_space.is_full or isinstance(error, OSError):
+            group.extend(self._queue)
+            self._queue.clear()
+            self.queued_events = self.queued_bytes = 0
+        if self._disk_space.is_full:
+            error = DatabaseFullError()
+        elif is_away(error):
             error = DependencyAwayError(f"PostgreSQL does not answer ({type(error).__name__}).")
         for submission in group:
             if not submission.future.done():

@@ -1,4 +1,4 @@
-"""Reading a request's body: of a known kind, within a time; its size is limited by the application."""
+"""Reading a request's body: of a known kind, within a time, and not too many large ones at once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,43 @@ from collections.abc import Collection
 
 from aiohttp import hdrs, web
 
-from web.problems import problem
+from web.problems import problem, too_many
 
 BODY_SECONDS = 30.0
 ENCODINGS = ("", "identity", "gzip")
+BUDGET_RETRY_AFTER_SECONDS = 2
 
 
-async def read_body(request: web.Request, kinds: Collection[str]) -> bytes | web.Response:
+class BodyBudget:
+    """The memory of bodies that have begun to come and are not whole yet, of all requests together."""
+
+    def __init__(self, max_bytes: int = 128 * 1024 * 1024) -> None:
+        self.held_bytes = 0
+        self._max_bytes = max_bytes
+
+    async def read(self, request: web.Request) -> bytes | web.Response:
+        """The body; 429 when it would go beyond the budget.
+
+        Raises HTTPRequestEntityTooLarge beyond the application's limit for one body.
+        """
+        body = bytearray()
+        try:
+            while chunk := await request.content.readany():
+                body += chunk
+                self.held_bytes += len(chunk)
+                if len(body) > request.client_max_size:
+                    raise web.HTTPRequestEntityTooLarge(request.client_max_size)
+                if self.held_bytes > self._max_bytes:
+                    detail = "Too many large requests come at once."
+                    return too_many("too_many_bodies", detail, BUDGET_RETRY_AFTER_SECONDS)
+        finally:
+            self.held_bytes -= len(body)
+        return bytes(body)
+
+
+async def read_body(
+    request: web.Request, kinds: Collection[str], budget: BodyBudget | None = None
+) -> bytes | web.Response:
     """The body, unpacked, if its media type is one of `kinds`; else the answer that says why not."""
     if request.content_type not in kinds or (request.charset or "utf-8").lower() != "utf-8":
         return problem(415, "unsupported_media_type", "Media type not supported", f"Send {', '.join(kinds)}, in UTF-8.")
@@ -25,7 +55,7 @@ async def read_body(request: web.Request, kinds: Collection[str]) -> bytes | web
         if request.content.is_eof():
             return await request.read()
         async with asyncio.timeout(BODY_SECONDS):
-            return await request.read()
+            return await (budget or BodyBudget()).read(request)
     except web.RequestPayloadError:
         detail = "It is not what Content-Encoding or Transfer-Encoding says."
         return problem(400, "unreadable_body", "The body cannot be read", detail)

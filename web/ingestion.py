@@ -11,12 +11,13 @@ from aiohttp import web
 from app import rfc3339
 from app.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_batch, parse_event
 from app.event_types import EventTypes
+from app.intake_counts import IntakeCounts
+from tables.backlog import Backlog
 from tables.group_commit import GroupCommit, Outcome, QueueFullError
-from web.bodies import read_body
+from web.bodies import BodyBudget, read_body
 from web.event_status import location
-from web.problems import ProblemError, problem, problem_body
+from web.problems import ProblemError, problem, problem_body, too_many
 
-FULL_RETRY_AFTER_SECONDS = 1
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 PLAIN = "application/json"
@@ -84,10 +85,21 @@ REFUSED = {Outcome.CONFLICT: CONFLICT, Outcome.UNSTORABLE: UNSTORABLE}
 class Door:
     """The views of ingestion."""
 
-    def __init__(self, group_commit: GroupCommit, event_types: EventTypes, limits: Limits) -> None:
+    def __init__(
+        self,
+        group_commit: GroupCommit,
+        event_types: EventTypes,
+        limits: Limits,
+        *,
+        backlog: Backlog | None = None,
+        body_budget: BodyBudget | None = None,
+    ) -> None:
+        self.counts = IntakeCounts()
         self._group_commit = group_commit
         self._event_types = event_types
         self._limits = limits
+        self._backlog = backlog
+        self._body_budget = body_budget or BodyBudget()
 
     def routes(self) -> list[web.RouteDef]:
         """The one route."""
@@ -95,7 +107,13 @@ class Door:
 
     async def post_events(self, request: web.Request) -> web.Response:
         """Take one event or a batch."""
-        body = await read_body(request, KINDS)
+        if self._backlog is not None and (wait := self._backlog.retry_after_seconds) is not None:
+            return too_many("outbox_full", "Too many events wait to be published.", wait)
+        try:
+            self._group_commit.check_room()
+        except QueueFullError as error:
+            return too_many("queue_full", str(error), error.retry_after_seconds)
+        body = await read_body(request, KINDS, self._body_budget)
         if isinstance(body, web.Response):
             return body
         kind = request.content_type
@@ -105,22 +123,26 @@ class Door:
         try:
             return await take(body)
         except QueueFullError as error:
-            headers = {"Retry-After": str(FULL_RETRY_AFTER_SECONDS)}
-            return problem(429, "queue_full", "Too many events wait", str(error), headers=headers)
+            return too_many("queue_full", str(error), error.retry_after_seconds)
 
     async def _take_event(self, body: bytes) -> web.Response:
         try:
             event = parse_event(body, self._limits, rfc3339.now())
         except InvalidEnvelope as error:
+            self.counts.rejected += 1
             return _invalid(error).response()
         if refusal := self._refusal(event):
+            self.counts.rejected += 1
             return refusal.response()
         (outcome,) = await self._group_commit.submit([event])
         if outcome not in GOOD:
+            self.counts.rejected += 1
             return REFUSED[outcome].response()
         answer = msgspec.json.encode({"id": event.id, "source": event.source, "status": outcome.value})
         if outcome is Outcome.DUPLICATE:
+            self.counts.duplicate += 1
             return web.Response(body=answer, content_type="application/json")
+        self.counts.accepted += 1
         headers = {"Location": location(event.source, event.id)}
         return web.Response(body=answer, status=202, headers=headers, content_type="application/json")
 
@@ -137,7 +159,11 @@ class Door:
         results = [
             _result(index, one, None if isinstance(one, Refusal) else next(outcomes)) for index, one in enumerate(taken)
         ]
-        return _batch_answer(results)
+        summary = _summary(results)
+        self.counts.accepted += summary.accepted
+        self.counts.duplicate += summary.duplicates
+        self.counts.rejected += summary.rejected
+        return _batch_answer(summary)
 
     def _refusal(self, event: Event) -> Refusal | None:
         if errors := self._event_types.errors(event):
@@ -169,10 +195,13 @@ def _result(index: int, taken: Event | Refusal, outcome: Outcome | None) -> Resu
     return Result(index, taken.id, taken.source, "accepted" if outcome is Outcome.ACCEPTED else "duplicate")
 
 
-def _batch_answer(results: list[Result]) -> web.Response:
+def _summary(results: list[Result]) -> Summary:
     statuses = [result.status for result in results]
-    summary = Summary(statuses.count("accepted"), statuses.count("duplicate"), statuses.count("rejected"), results)
+    return Summary(statuses.count("accepted"), statuses.count("duplicate"), statuses.count("rejected"), results)
+
+
+def _batch_answer(summary: Summary) -> web.Response:
     status = 202
     if summary.rejected:
-        status = 207 if summary.rejected < len(results) else 422
+        status = 207 if summary.rejected < len(summary.results) else 422
     return web.Response(body=msgspec.json.encode(summary), status=status, content_type="application/json")

@@ -7,16 +7,20 @@ import uuid
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
+import asyncpg
 import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from app.rarely import Rarely
 from tables.database import is_away
+from tables.disk_space import DatabaseFullError
 
 CONTENT_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:headrace:problem:"
 AWAY_RETRY_AFTER_SECONDS = 2
+# Somebody must make room.
+FULL_RETRY_AFTER_SECONDS = 30
 
 log = logging.getLogger(__name__)
 rarely = Rarely(log)
@@ -75,6 +79,11 @@ def problem(
     )
 
 
+def too_many(code: str, detail: str, retry_after_seconds: int) -> web.Response:
+    """The answer to a request that comes too early: 429."""
+    return problem(429, code, "Too many events wait", detail, headers={hdrs.RETRY_AFTER: str(retry_after_seconds)})
+
+
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every error into a problem: 4xx as aiohttp raised it, 503 when PostgreSQL is away, else 500.
@@ -117,6 +126,14 @@ def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
 
 
 def _away(error: Exception) -> web.Response:
+    if isinstance(error, DatabaseFullError | asyncpg.DiskFullError):
+        return problem(
+            503,
+            "database_full",
+            "Database full",
+            "The disk of the database is full. Send the same request again later.",
+            headers={hdrs.RETRY_AFTER: str(FULL_RETRY_AFTER_SECONDS)},
+        )
     rarely.warning("PostgreSQL does not answer (%s); requests get 503.", type(error).__name__)
     return problem(
         503,

@@ -13,7 +13,9 @@ from app.errors import DependencyAwayError
 from tables.database import Database, Pool
 from tables.group_commit import GroupCommit, Outcome, QueueFullError
 
+from conftest import free_port
 from events import event
+from waiting import until
 
 ACCEPTED, DUPLICATE, CONFLICT, UNSTORABLE = Outcome
 
@@ -128,3 +130,44 @@ async def test_a_client_that_goes_away_takes_no_one_with_it(database: Database, 
     going.cancel()
     assert await staying == [ACCEPTED]
     assert await pool.fetchval("SELECT count(*) FROM outbox") == 2
+
+
+async def test_a_full_queue_tells_when_what_waits_should_be_written(database: Database, pool: Pool) -> None:
+    group, _ = group_commit(database, max_queued_events=10)
+    async with pool.acquire() as blocker, blocker.transaction():
+        await blocker.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
+        first = asyncio.create_task(group.submit([event("first")]))
+        await asyncio.sleep(0)
+        waiting = [asyncio.create_task(group.submit([event(n)])) for n in range(10)]
+
+        async def is_full() -> bool:
+            return group.queued_events == 10
+
+        await until(is_full, 10)
+        with pytest.raises(QueueFullError) as full:
+            group.check_room()
+        assert 1 <= full.value.retry_after_seconds <= 60
+        with pytest.raises(QueueFullError):
+            await group.submit([event("one more")])
+    assert await asyncio.gather(first, *waiting) == [[ACCEPTED]] * 11
+    group.check_room()
+
+
+async def test_the_queue_is_limited_in_bytes_too(database: Database) -> None:
+    group = GroupCommit(database, max_queued_events=1_000, max_queued_bytes=10_000, committed=lambda: None)
+    results = await asyncio.gather(
+        *(group.submit([event(n, data="ü€" * 1_000)]) for n in range(10)), return_exceptions=True
+    )
+    assert sum(isinstance(one, QueueFullError) for one in results) == 8
+    assert group.queued_bytes == group.queued_events == 0
+
+
+async def test_where_postgresql_cannot_be_reached_all_that_wait_are_told_at_once(database_dsn: str) -> None:
+    nowhere = Database(pool_size=1, timeout_seconds=1)
+    await nowhere.open(f"postgresql://x@127.0.0.1:{free_port()}/x")
+    group, _ = group_commit(nowhere)
+    results = await asyncio.gather(
+        *(group.submit([event(n) for n in range(1_500)]) for _ in range(5)), return_exceptions=True
+    )
+    assert all(isinstance(one, DependencyAwayError) for one in results)
+    assert group.queued_bytes == group.queued_events == 0

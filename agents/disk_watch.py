@@ -1,0 +1,79 @@
+"""When the disk of PostgreSQL is full: tells every worker of the database, probes, and tells when there is room.
+
+Guarantee: within about a second after one worker's statement was refused for want of room, no door, relay or projector
+writes, in no worker, until a probe has found room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from agents.background import Background
+from tables import database, disk_space
+from tables.database import Database
+from tables.disk_space import DiskSpace
+
+LOOK_SECONDS = 1.0
+PROBE_SECONDS = 5.0
+TIMEOUT_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class DiskWatch(Background):
+    """Runs in every worker that writes; the one that saw the trouble probes, the others ask it."""
+
+    def __init__(self, source: Database, space: DiskSpace) -> None:
+        super().__init__()
+        self._source = source
+        self._space = space
+        self._stop = asyncio.Event()
+
+    def wake(self) -> None:
+        self._stop.set()
+
+    async def live(self) -> None:
+        while not self.should_stop:
+            if self._space.seen_here:
+                await self._probe_until_there_is_room()
+            else:
+                await self._look()
+                await self._wait(LOOK_SECONDS, or_trouble=True)
+
+    async def _look(self) -> None:
+        async with self._source.acquire() as connection:
+            told = await disk_space.is_told(connection)
+        if self._space.seen_here:
+            return  # since the look
+        if told and not self._space.is_full:
+            self._space.fill()
+            log.error(
+                "Another worker says that the disk of PostgreSQL is full; this one writes nothing until it has room."
+            )
+        elif not told and self._space.is_full:
+            self._space.clear()
+            log.info("The disk of PostgreSQL has room again.")
+
+    async def _probe_until_there_is_room(self) -> None:
+        log.error("The disk of PostgreSQL is full. No event is taken, and nothing is written, until it has room.")
+        connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
+        try:
+            await disk_space.tell(connection)
+            while not await disk_space.has_room(connection):
+                await self._wait(PROBE_SECONDS)
+                if self.should_stop:
+                    return
+            self._space.clear()
+            log.info("The disk of PostgreSQL has room again.")
+        finally:
+            database.drop(connection)
+
+    async def _wait(self, seconds: float, *, or_trouble: bool = False) -> None:
+        waits = [self._stop.wait(), *([self._space.trouble()] if or_trouble else [])]
+        tasks = [asyncio.ensure_future(one) for one in waits]
+        try:
+            await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()

@@ -37,6 +37,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     time: str
     """RFC 3339 in UTC."""
     data: msgspec.Raw
+    partition_key: str
 
 
 class _Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -46,6 +47,7 @@ class _Envelope(msgspec.Struct, frozen=True, gc=False):
     sequence: str
     time: str
     subject: str | None = None
+    partitionkey: str | None = None
     data: msgspec.Raw = msgspec.Raw(NO_DATA)
 
 
@@ -92,6 +94,7 @@ def decode(value: bytes | None, partition: int) -> Record | None:
             envelope.subject,
             rfc3339.to_utc(envelope.time),
             envelope.data,
+            envelope.partitionkey or envelope.subject or envelope.source,
         )
     except ValueError as error:
         rarely.warning("A record of partition %s is no event of ours and is passed over: %s", partition, error)

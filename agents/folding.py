@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from agents.batches import Record
+from agents.known_rows import KnownRow
+from agents.state_json import decode_state
+from agents.stops import Stops
 from app.projection import Event, Projection, Subscription
-from tables.parked import ParkedEvent
+from tables.parked import Group, ParkedEvent
+from tables.projection_rows import Known
 
 State = TypeVar("State")
 
 BEHIND = "waits behind an earlier event of its key that is parked"
-
-_encoder = msgspec.json.Encoder(decimal_format="number")
+MOST_REASON_CHARACTERS = 2_000
 
 
 class Chosen(NamedTuple):
@@ -25,6 +27,23 @@ class Chosen(NamedTuple):
     key: str
     event: Event[Any]
     subscription: Subscription[Any]
+    partition_key: str
+
+
+class Unreadable(NamedTuple):
+    """An event that cannot be given to its handler; the key of its row where at least that can be told."""
+
+    position: int
+    key: str | None
+    partition_key: str
+    error: str
+
+    @property
+    def group(self) -> Group:
+        """What waits behind it, and where it waits unless an earlier one stops it."""
+        if self.key is None:
+            return Group(self.partition_key, key_is_known=False)
+        return Group(self.key)
 
 
 class Folding(Generic[State]):
@@ -35,74 +54,85 @@ class Folding(Generic[State]):
         self._state_decoder = msgspec.json.Decoder(projection.state)
         self._data_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
-    def choose(
-        self, records: Sequence[Record], *, unstorable: Exception | None = None
-    ) -> tuple[list[Chosen], list[ParkedEvent]]:
-        """The events that have a handler, and those to park because decoding or the key failed.
-
-        With `unstorable` all that have a handler are to park, for that reason.
-        """
+    def choose(self, records: Sequence[Record]) -> tuple[list[Chosen], list[Unreadable]]:
+        """The events that have a handler, and those of them that cannot be decoded, or whose key cannot be told."""
         chosen: list[Chosen] = []
-        waiting: list[ParkedEvent] = []
+        unreadable: list[Unreadable] = []
         for record in records:
             subscription = self._projection.subscription(record.type)
             if subscription is None:
                 continue
-            key = ""
             try:
-                event = self._event(record, subscription)
-                key = self._projection.key(event)
+                event = _event(record, self._data(record, subscription))
+                key = self._key(event)
             except Exception as error:  # noqa: BLE001 - a user's function may raise anything: the event waits
-                waiting.append(ParkedEvent(record.position, key, _reason(error)))
-                continue
-            if unstorable is not None:
-                waiting.append(ParkedEvent(record.position, key.replace("\0", ""), _reason(unstorable)))
+                told = self._key_without_data(record)
+                unreadable.append(Unreadable(record.position, told, record.partition_key, reason(error)))
             else:
-                chosen.append(Chosen(key, event, subscription))
-        return chosen, waiting
-
-    def decode_state(self, text: str) -> State:
-        """A row's state from its JSON."""
-        return self._state_decoder.decode(text)
+                chosen.append(Chosen(key, event, subscription, record.partition_key))
+        return chosen, unreadable
 
     def fold(
-        self, states: dict[str, State | None], chosen: Sequence[Chosen], blocked: AbstractSet[str] = frozenset()
+        self, states: dict[str, State | None], chosen: Sequence[Chosen], stops: Stops, attempts: int = 1
     ) -> tuple[dict[str, int], list[ParkedEvent]]:
         """Fold the events into `states`, in place.
 
-        Returns the position of the last event of each key that was changed, and the events to park: they raised, or
-        their key is blocked.
+        Returns the position of the last event of each key that was changed, and the events to park: they raised, at
+        the so many'th of `attempts`, or they are stopped. Those that raise stop what comes after them.
         """
         changed: dict[str, int] = {}
         waiting: list[ParkedEvent] = []
-        stopped = set(blocked)
-        for key, event, subscription in chosen:
-            if key in stopped:
-                waiting.append(ParkedEvent(event.position, key, BEHIND))
+        for key, event, subscription, partition_key in chosen:
+            group = stops.group_of(event.position, key, partition_key)
+            if group is not None:
+                waiting.append(ParkedEvent(event.position, group, BEHIND, 0))
                 continue
             try:
                 states[key] = subscription.handler(states.get(key), event)
             except Exception as error:  # noqa: BLE001 - as above
-                stopped.add(key)
-                waiting.append(ParkedEvent(event.position, key, _reason(error)))
+                stops.stop([Group(key)], event.position)
+                waiting.append(ParkedEvent(event.position, Group(key), reason(error), attempts))
             else:
                 changed[key] = event.position
         return changed, waiting
 
-    def _event(self, record: Record, subscription: Subscription[State]) -> Event[Any]:
-        data: Any = record.data
-        if subscription.data is not msgspec.Raw:
-            decoder = self._data_decoders.get(subscription.data)
-            if decoder is None:
-                decoder = self._data_decoders[subscription.data] = msgspec.json.Decoder(subscription.data)
-            data = decoder.decode(record.data)
-        return Event(record.position, record.id, record.source, record.type, record.subject, record.time, data)
+    def known_row(self, row: Known | None) -> KnownRow[State]:
+        """A row as it was read, None for none. Raises StateError."""
+        if row is None:
+            return KnownRow(None, 0, 0)
+        return KnownRow(decode_state(self._state_decoder, row.state), row.position, row.version)
+
+    def _data(self, record: Record, subscription: Subscription[State]) -> Any:
+        if subscription.data is msgspec.Raw:
+            return record.data
+        decoder = self._data_decoders.get(subscription.data)
+        if decoder is None:
+            decoder = self._data_decoders[subscription.data] = msgspec.json.Decoder(subscription.data)
+        return decoder.decode(record.data)
+
+    def _key(self, event: Event[Any]) -> str:
+        """Raises ValueError for a key that PostgreSQL could not even look for."""
+        key = self._projection.key(event)
+        if not isinstance(key, str) or "\0" in key or not (key.isascii() or key.encode()):
+            raise ValueError(f"a key must be a text without NUL characters, not {key!r}")
+        return key
+
+    def _key_without_data(self, record: Record) -> str | None:
+        """The key of an event that cannot be decoded, where the key does not depend on its data."""
+        try:
+            return self._key(_event(record, record.data))
+        except Exception:  # noqa: BLE001 - as above; then all of its partition key waits
+            return None
 
 
-def encode_state(state: object) -> str:
-    """A row's state as JSON; Decimals as numbers."""
-    return _encoder.encode(state).decode()
+def reason(error: Exception) -> str:
+    """What went wrong, as it is kept with a parked event."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - a user's exception may fail even at this
+        text = type(error).__name__
+    return text[:MOST_REASON_CHARACTERS].replace("\0", "").encode(errors="replace").decode()
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:2_000].replace("\0", "")
+def _event(record: Record, data: Any) -> Event[Any]:
+    return Event(record.position, record.id, record.source, record.type, record.subject, record.time, data)

@@ -5,10 +5,12 @@ It may be stale: a write checks all that it rests on, and when anything differs,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from tables.projection_rows import Span
+from agents.batches import Record
+from agents.state_json import encode_state
+from tables.projection_rows import Row, Span
 
 State = TypeVar("State")
 
@@ -56,3 +58,38 @@ class KnownRows(Generic[State]):
         self._rows.clear()
         self.progress.clear()
         self.has_parked = True
+
+
+def rows_to_write(
+    known: KnownRows[State], states: Mapping[str, State | None], changed: Mapping[str, int]
+) -> tuple[dict[str, Row], dict[str, KnownRow[State]]]:
+    """The rows as they are to be written, and as they will be known; `changed`: the last position of each key.
+
+    Raises StateError when a state cannot be written.
+    """
+    rows: dict[str, Row] = {}
+    after: dict[str, KnownRow[State]] = {}
+    for key, last in changed.items():
+        state, (_, position, version) = states[key], known[key]
+        if state is not None:
+            after[key] = KnownRow(state, max(position, last), version + 1)
+            rows[key] = Row(encode_state(state), *after[key][1:], position)
+        elif version:
+            after[key] = KnownRow(None, 0, 0)
+            rows[key] = Row(None, last, version + 1, position)
+    return rows, after
+
+
+def beyond(progress: Mapping[int, int], events: Sequence[Record]) -> tuple[list[Record], dict[int, Span]]:
+    """What is beyond the progress, and where it begins and ends in each partition.
+
+    Each position once: a round that was published again repeats itself.
+    """
+    new: list[Record] = []
+    spans: dict[int, Span] = {}
+    for event in events:
+        span = spans.get(event.partition)
+        if event.position > (progress[event.partition] if span is None else span.last):
+            spans[event.partition] = Span(event.position if span is None else span.first, event.position)
+            new.append(event)
+    return new, spans

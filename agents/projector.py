@@ -18,8 +18,12 @@ import asyncpg
 
 from agents.attempts import Attempts
 from agents.batches import Record, RecordBatch, past_record
-from agents.folding import Folding, encode_state
-from agents.known_rows import KnownRow, KnownRows
+from agents.folding import Folding
+from agents.known_rows import KnownRows, beyond, rows_to_write
+from agents.parking import parked_as, stops_before, unfit
+from agents.patience import Patience
+from agents.state_json import StateError
+from agents.stops import Stops
 from app.fault_points import PROJECTOR_ACKNOWLEDGING, PROJECTOR_COMMITTED, PROJECTOR_FETCHED, PROJECTOR_WRITING
 from app.histogram import EVENTS, SECONDS, Histogram
 from app.projection import Projection
@@ -29,7 +33,7 @@ from tables import event_store, parked, projection_rows
 from tables.database import AnyConnection, Database
 from tables.disk_space import DiskSpace
 from tables.parked import ParkedEvent
-from tables.projection_rows import Row, Span
+from tables.projection_rows import Known, Span
 
 State = TypeVar("State")
 
@@ -37,8 +41,13 @@ log = logging.getLogger(__name__)
 
 PAST_EVENTS_AT_ONCE = 1_000
 
-# PostgreSQL cannot hold what a handler made of an event: no retry helps.
-UNSTORABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+# PostgreSQL cannot hold what a handler made of an event, or the row is not what the handler takes: no retry helps.
+UNSTORABLE = (
+    StateError,
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
 
 
 class Projector(Generic[State]):
@@ -58,6 +67,7 @@ class Projector(Generic[State]):
         self._folding = Folding(projection)
         self._database = database
         self._known: KnownRows[State] = KnownRows()
+        self._patience = Patience()
         self._without_gap: set[int] = set()
         self._turn = asyncio.Lock()
         """The agent and the catching up take turns: what is remembered belongs to one of them at a time."""
@@ -128,7 +138,7 @@ class Projector(Generic[State]):
             return
         try:
             if not await self._apply_from_memory(connection, events):
-                await self._apply_locked(connection, events)
+                await self._apply_patiently(connection, events)
         except UNSTORABLE as error:
             self._known.forget()
             if len(events) == 1:
@@ -169,71 +179,91 @@ class Projector(Generic[State]):
         known = self._known
         if known.has_parked or any(event.partition not in known.progress for event in events):
             return False
-        new, spans = _after(known.progress, events)
-        chosen, waiting = self._folding.choose(new)
+        new, spans = beyond(known.progress, events)
+        chosen, unreadable = self._folding.choose(new)
+        if unreadable:
+            return False
         keys = {one.key for one in chosen}
         if missing := known.missing(keys):
-            await self._read(connection, missing)
+            self._remember(missing, await projection_rows.read_rows(connection, self._name, missing))
         states = {key: known[key].state for key in keys}
-        changed, failed = self._folding.fold(states, chosen)
-        if waiting or failed:
+        changed, failed = self._folding.fold(states, chosen, Stops())
+        if failed:
             known.forget()
             return False
         if new:
-            await self._write(connection, spans, {key: (states[key], position) for key, position in changed.items()})
+            await self._write(connection, spans, states, changed, if_none_is_parked=True)
             known.reach(spans)
         return True
 
+    async def _apply_patiently(self, connection: AnyConnection, events: Sequence[Record]) -> None:
+        """Apply under locks; what fails is tried again, and then parked."""
+        for attempts, wait in enumerate(self._patience.waits(), start=1):
+            if await self._apply_locked(connection, events, attempts=attempts, park=wait is None):
+                return
+            await asyncio.sleep(wait or 0)
+
     async def _apply_locked(
-        self, connection: AnyConnection, events: Sequence[Record], *, unstorable: Exception | None = None
-    ) -> None:
-        """Apply under locks what is new of the events; with `unstorable`, which says why, park them instead."""
+        self,
+        connection: AnyConnection,
+        events: Sequence[Record],
+        *,
+        attempts: int = 1,
+        park: bool = True,
+        unstorable: Exception | None = None,
+    ) -> bool:
+        """Apply under locks what is new of the events; with `unstorable`, which says why, park them instead.
+
+        False when an event failed and none may be parked; nothing is written then.
+        """
         partitions = sorted({event.partition for event in events})
         for partition in partitions:
             if partition not in self._known.progress:
                 await projection_rows.start_progress(connection, self._name, partition)
         async with connection.transaction():
             progress = await projection_rows.lock_progress(connection, self._name, partitions)
-            new, spans = _after(progress, events)
-            chosen, waiting = self._folding.choose(new, unstorable=unstorable)
+            new, spans = beyond(progress, events)
+            chosen, unreadable = self._folding.choose(new)
+            if unstorable is not None:
+                unreadable += [unfit(one, unstorable) for one in chosen]
+                chosen = []
             keys = sorted({one.key for one in chosen})
-            blocked = await parked.parked_keys(connection, self._name, keys)
-            await self._read(connection, keys, lock=True)
-            states = {key: self._known[key].state for key in keys}
-            changed, failed = self._folding.fold(states, chosen, blocked)
+            found = await projection_rows.read_rows(connection, self._name, keys, lock=True)
+            # After the locks, so that an event that was parked by who held them is seen.
+            stops = await stops_before(connection, self._name, chosen, unreadable)
+            going = {one.key for one in chosen if not stops.group_of(one.event.position, one.key, one.partition_key)}
+            self._remember(sorted(going), found)
+            states = {key: self._known[key].state for key in going}
+            changed, waiting = self._folding.fold(states, chosen, stops, attempts)
+            waiting += [parked_as(one, stops, attempts) for one in unreadable]
+            if not park and any(event.attempts for event in waiting):
+                return False
             if new:
-                await self._write(connection, spans, {key: (states[key], last) for key, last in changed.items()})
-            await self._park(connection, waiting + failed)
+                await self._write(connection, spans, states, changed)
+            await self._park(connection, waiting)
             has_parked = await parked.has_parked(connection, self._name)
         self._known.progress.update(progress)
         self._known.reach(spans)
         self._known.has_parked = has_parked
+        return True
 
-    async def _read(self, connection: AnyConnection, keys: Sequence[str], *, lock: bool = False) -> None:
-        found = await projection_rows.read_rows(connection, self._name, keys, lock=lock)
+    def _remember(self, keys: Sequence[str], found: Mapping[str, Known]) -> None:
         for key in keys:
-            row = found.get(key)
-            if row is None:
-                self._known.remember(key, KnownRow(None, 0, 0))
-            else:
-                self._known.remember(key, KnownRow(self._folding.decode_state(row.state), row.position, row.version))
+            self._known.remember(key, self._folding.known_row(found.get(key)))
 
     async def _write(
-        self, connection: AnyConnection, spans: Mapping[int, Span], changed: Mapping[str, tuple[State | None, int]]
+        self,
+        connection: AnyConnection,
+        spans: Mapping[int, Span],
+        states: Mapping[str, State | None],
+        changed: Mapping[str, int],
+        *,
+        if_none_is_parked: bool = False,
     ) -> None:
-        rows: dict[str, Row] = {}
-        after: dict[str, KnownRow[State]] = {}
-        for key, (state, last) in changed.items():
-            _, position, version = self._known[key]
-            if state is not None:
-                after[key] = KnownRow(state, max(position, last), version + 1)
-                rows[key] = Row(encode_state(state), *after[key][1:], position)
-            elif version:
-                after[key] = KnownRow(None, 0, 0)
-                rows[key] = Row(None, last, version + 1, position)
+        rows, after = rows_to_write(self._known, states, changed)
         if PROJECTOR_WRITING.armed:
             await PROJECTOR_WRITING.passed()
-        await projection_rows.write(connection, self._name, spans, rows)
+        await projection_rows.write(connection, self._name, spans, rows, if_none_is_parked=if_none_is_parked)
         for key, row in after.items():
             self._known.remember(key, row)
 
@@ -245,7 +275,7 @@ class Projector(Generic[State]):
             self._rarely.warning(
                 f"Projection {self._name} parked the event at position %s (key %r): %s",
                 event.position,
-                event.key,
+                event.group.key,
                 event.error,
             )
 
@@ -259,18 +289,3 @@ def agent_of(projector: Projector[Any]) -> Callable[[Any], Awaitable[None]]:
             await stream.ack(event)
 
     return agent
-
-
-def _after(progress: Mapping[int, int], events: Sequence[Record]) -> tuple[list[Record], dict[int, Span]]:
-    """What is beyond the progress, and where it begins and ends in each partition.
-
-    Each position once: a round that was published again repeats itself.
-    """
-    new: list[Record] = []
-    spans: dict[int, Span] = {}
-    for event in events:
-        span = spans.get(event.partition)
-        if event.position > (progress[event.partition] if span is None else span.last):
-            spans[event.partition] = Span(event.position if span is None else span.first, event.position)
-            new.append(event)
-    return new, spans

@@ -1,4 +1,4 @@
-"""How far one event has come, in one look at `outbox`, `event_store`, `progress` and `parked`."""
+"""How far one event has come, in one look at `outbox`, `event_store`, `progress`, `parked` and `discarded`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ SELECT coalesce(waiting.received_at, stored.received_at) AS received_at,
            SELECT projection FROM progress
            WHERE progress.partition = stored.partition AND progress.position >= stored.position
        ) AS applied_by,
-       ARRAY (SELECT projection FROM parked WHERE parked.position = stored.position) AS parked_by
+       ARRAY (SELECT projection FROM parked WHERE parked.position = stored.position) AS parked_by,
+       ARRAY (SELECT projection FROM discarded WHERE discarded.position = stored.position) AS discarded_by
 FROM (VALUES ($1::text, $2::text)) AS asked (source, id)
 LEFT JOIN outbox AS waiting ON waiting.source = asked.source AND waiting.id = asked.id
 LEFT JOIN event_store AS stored ON stored.source = asked.source AND stored.id = asked.id
@@ -33,6 +34,7 @@ class EventStatus(NamedTuple):
     published: bool
     applied_by: list[str]
     parked_by: list[str]
+    discarded_by: list[str]
 
 
 async def find(connection: AnyConnection, source: str, event_id: str) -> EventStatus | None:

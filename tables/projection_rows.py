@@ -67,6 +67,7 @@ SELECT require_unchanged(
     (SELECT count(*) FROM moved) = cardinality($2::integer[])
     AND (SELECT count(*) FROM inserted) + (SELECT count(*) FROM updated) + (SELECT count(*) FROM deleted)
         = cardinality($5::text[])
+    AND NOT ($10 AND EXISTS (SELECT FROM parked WHERE parked.projection = $1))
 )
 """
 
@@ -123,11 +124,18 @@ async def read_rows(
     return {row["key"]: Known(row["state"], row["position"], row["version"]) for row in rows}
 
 
-async def write(connection: AnyConnection, projection: str, spans: Mapping[int, Span], rows: Mapping[str, Row]) -> None:
+async def write(
+    connection: AnyConnection,
+    projection: str,
+    spans: Mapping[int, Span],
+    rows: Mapping[str, Row],
+    *,
+    if_none_is_parked: bool = False,
+) -> None:
     """Write the rows and move the progress of the partitions to the ends of their spans; all of it, or nothing.
 
-    Raises asyncpg.SerializationError when a row is not as it was read, or when the beginning of a span is applied
-    already.
+    Raises asyncpg.SerializationError when a row is not as it was read, when the beginning of a span is applied
+    already, or, if that is asked for, when an event of the projection is parked.
     """
     ordered = sorted(rows.items())
     columns = zip(*((key, *row) for key, row in ordered), strict=True) if ordered else ([],) * 5
@@ -138,4 +146,5 @@ async def write(connection: AnyConnection, projection: str, spans: Mapping[int, 
         [span.first for span in spans.values()],
         [span.last for span in spans.values()],
         *columns,
+        if_none_is_parked,
     )

@@ -38,7 +38,7 @@ class Story(msgspec.Struct):
     stored: Stored | None
     published: Published | None
     projections: dict[str, str]
-    """By projection: `applied`, `parked` or `waiting`."""
+    """By projection: `applied`, `parked`, `discarded` (the projection goes on without it) or `waiting`."""
 
 
 def location(source: str, event_id: str) -> str:
@@ -90,4 +90,6 @@ class EventStories:
 def _state(projection: str, status: event_status.EventStatus) -> str:
     if projection in status.parked_by:
         return "parked"
+    if projection in status.discarded_by:
+        return "discarded"
     return "applied" if projection in status.applied_by else "waiting"

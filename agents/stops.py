@@ -1,0 +1,33 @@
+"""Which events wait behind a parked one: those of its key, or, where the key cannot be told, of its partition key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tables.parked import Group
+
+
+class Stops:
+    """From which position on the events of a group wait.
+
+    The group of a partition key goes before that of a row's key: so all that waits in the group of a key comes before
+    all that waits in the group of its partition key, and within a group the order of position is the order to go in.
+    """
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, int] = {}
+        self._by_partition_key: dict[str, int] = {}
+
+    def stop(self, groups: Iterable[Group], position: int) -> None:
+        """Let what comes after the position wait."""
+        for group in groups:
+            stopped = self._by_key if group.key_is_known else self._by_partition_key
+            stopped[group.key] = min(position, stopped.get(group.key, position))
+
+    def group_of(self, position: int, key: str | None, partition_key: str) -> Group | None:
+        """The group in which an event waits; None: it need not. `key` is None where it cannot be told."""
+        if self._by_partition_key and self._by_partition_key.get(partition_key, position) < position:
+            return Group(partition_key, key_is_known=False)
+        if key is not None and self._by_key and self._by_key.get(key, position) < position:
+            return Group(key)
+        return None

@@ -32,9 +32,13 @@ class BrokerGate(Service):
             if self.should_stop:
                 return
             try:
-                await ensure_topic(self._bootstrap_servers, self._topic, partitions=self._partitions_if_new)
+                await self.look()
             except (KafkaError, OSError, TimeoutError) as error:
                 rarely.warning("The event handler waits for Kafka at %s: %r", self._bootstrap_servers, error)
                 await self.sleep(wait)
             else:
                 return
+
+    async def look(self) -> None:
+        """Return when the broker answers and has the topic. Raises KafkaError, OSError or TimeoutError when not."""
+        await ensure_topic(self._bootstrap_servers, self._topic, partitions=self._partitions_if_new)

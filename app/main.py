@@ -24,6 +24,7 @@ from agents.projector import Projector, agent_of
 from agents.publisher import Publisher
 from agents.readings_hourly import readings_hourly
 from agents.relay import Relay
+from agents.stall_detector import StallDetector
 from agents.storage import Storage
 from app.banner import Banner
 from app.commands.migrate import add_migrate
@@ -33,6 +34,7 @@ from app.envelope import Limits
 from app.errors import HeadraceError
 from app.event_types import EventTypes
 from app.fault_points import arm
+from app.loop_watchdog import LoopWatchdog
 from app.projection import Projection
 from app.settings import Settings, data_folder, read_settings
 from app.waiting import WakeUp
@@ -41,6 +43,7 @@ from tables.backlog import Backlog
 from tables.database import Database
 from tables.disk_space import DiskSpace
 from tables.group_commit import GroupCommit
+from tables.stalls import Stall, stalls
 from web.bodies import BodyBudget
 from web.event_status import EventStories
 from web.health import Health
@@ -70,6 +73,7 @@ def make_app(settings: Settings) -> Headrace:
     query = _query(settings, database) if "query" in settings.runs else []
     app.http_servers = [*ingestion, *query]
     app.services = [
+        LoopWatchdog(settings.stall_seconds),
         *app.http_servers,
         *_embedded(settings, storage, with_kafka=embedded_kafka),
         storage,
@@ -127,7 +131,13 @@ def _ingestion(
 
 
 def _query(settings: Settings, database: Database) -> list[HttpServer]:
-    health = Health(needs={"postgresql": database.answers})
+    names = [projection.name for projection in PROJECTIONS]
+
+    async def stalls_now() -> list[Stall]:
+        async with database.acquire() as connection:
+            return await stalls(connection, names, longer_than_seconds=settings.stall_seconds)
+
+    health = Health(needs={"postgresql": database.answers}, stalls=stalls_now)
     application = make_application(
         [*query_routes(database, PROJECTIONS, stalled_after_seconds=settings.stall_seconds), *health.routes()],
         settings.max_body_bytes,
@@ -140,10 +150,20 @@ def _event_handler(app: Headrace, settings: Settings, database: Database, disk_s
     projectors = [Projector(projection, database, disk_space) for projection in PROJECTIONS]
     for projection, projector in zip(PROJECTIONS, projectors, strict=True):
         app.agent(topic, name=f"project_{projection.name}")(agent_of(projector))
+    gate = BrokerGate(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions)
+    stall_detector = StallDetector(
+        database,
+        {projection.name: projector.restart for projection, projector in zip(PROJECTIONS, projectors, strict=True)},
+        partitions=app.assigned_partitions,
+        broker_answers=gate.look,
+        disk_space=disk_space,
+        stall_seconds=settings.stall_seconds,
+    )
     return [
         CatchUp(projectors),
         IdlePartitions(database),
-        BrokerGate(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions),
+        gate,
+        stall_detector,
     ]
 
 

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, cast
 import faust
 from faust.app.base import BootStrategy
 from faust.cli.worker import worker as WorkerCommand  # noqa: N812 - a class, whatever its name looks like
+from faust.exceptions import ConsumerNotStarted
 from faust.types import ServiceT, TransportT
 from faust.worker import Worker as FaustWorker
 
@@ -74,6 +75,13 @@ class Headrace(faust.App):
             broker_request_timeout=15.0,
             broker_max_poll_interval=NEVER_SECONDS,
         )
+
+    def assigned_partitions(self) -> frozenset[int]:
+        """The partitions of the topic that this worker has now."""
+        try:
+            return frozenset(one.partition for one in self.consumer.assignment())
+        except ConsumerNotStarted:
+            return frozenset()
 
     def _new_transport(self) -> TransportT:
         return BatchTransport(self.conf.broker_consumer, self)

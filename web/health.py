@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 from aiohttp import web
+
+from tables.database import is_away
+from tables.stalls import Stall
 
 CHECK_SECONDS = 2.0
 
@@ -16,10 +19,16 @@ Check = Callable[[], Awaitable[object]]
 class Health:
     """Alive: the process answers. Ready: it is not stopping, and what its service needs answers."""
 
-    def __init__(self, needs: Mapping[str, Check], uses: Mapping[str, Check] | None = None) -> None:
-        """`needs` decide; `uses` are only told (`?verbose`): the service works without them."""
+    def __init__(
+        self,
+        needs: Mapping[str, Check],
+        uses: Mapping[str, Check] | None = None,
+        stalls: Callable[[], Awaitable[Sequence[Stall]]] | None = None,
+    ) -> None:
+        """`needs` decide; `uses` are only told (`?verbose`), and `stalls` where there are any: the service works."""
         self._needs = needs
         self._uses = uses or {}
+        self._stalls = stalls
         self.stopping = False
 
     def routes(self) -> list[web.RouteDef]:
@@ -36,9 +45,20 @@ class Health:
         answer: dict[str, object] = {"status": "stopping" if self.stopping else "ready" if ready else "not ready"}
         if "verbose" in request.query:
             answer["dependencies"] = states
+        if stalled := await self._stalled():
+            answer["stalled"] = stalled
         return web.Response(
             body=msgspec.json.encode(answer), status=200 if ready else 503, content_type="application/json"
         )
+
+    async def _stalled(self) -> Sequence[Stall]:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                return await self._stalls() if self._stalls else ()
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return ()  # the dependencies tell it
 
 
 async def _state(check: Check) -> str:

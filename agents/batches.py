@@ -52,6 +52,9 @@ class _Envelope(msgspec.Struct, frozen=True, gc=False):
 
 
 POSITION_DIGITS = 20
+FOLLOWS = "headrace-follows"
+"""The header of the first record of a Kafka batch: the position of the partition's event before it. Kafka can lose
+records; a projector that sees one which it did not expect here takes what is lacking from the event store."""
 
 _decoder = msgspec.json.Decoder(_Envelope)
 
@@ -59,10 +62,11 @@ _decoder = msgspec.json.Decoder(_Envelope)
 class RecordBatch:
     """What one fetch brought, by partition; decoded once, for all agents."""
 
-    __slots__ = ("_events", "_values", "partitions")
+    __slots__ = ("_events", "_values", "follows")
 
-    def __init__(self, values: Mapping[int, Sequence[bytes | None]]) -> None:
-        self.partitions = frozenset(values)
+    def __init__(self, values: Mapping[int, Sequence[bytes | None]], follows: Mapping[int, int] | None = None) -> None:
+        self.follows = follows or {}
+        """By partition, the position of the event before the first one; left out where the topic does not tell."""
         self._values = values
         self._events: list[Record] | None = None
 
@@ -101,6 +105,14 @@ def decode(value: bytes | None, partition: int) -> Record | None:
         return None
 
 
+def followed(headers: Sequence[tuple[str, bytes]]) -> int | None:
+    """The position of the event before the one with these headers, in its partition; None where they do not tell."""
+    for name, value in headers:
+        if name == FOLLOWS and value.isdigit():
+            return int(value)
+    return None
+
+
 def past_record(event: PastEvent) -> Record | None:
     """An event of the store as it came, or would have come, from the topic."""
     members = msgspec.json.decode(event.text, type=dict[str, msgspec.Raw])
@@ -128,7 +140,14 @@ class BatchConsumer(driver.Consumer):
         if not fetched or not self.flow_active:
             return
         generation = self.app.consumer_generation_id
-        batch = RecordBatch({tp.partition: [record.value for record in records] for tp, records in fetched.items()})
+        batch = RecordBatch(
+            {tp.partition: [record.value for record in records] for tp, records in fetched.items()},
+            {
+                tp.partition: before
+                for tp, (first, *_) in fetched.items()
+                if (before := followed(first.headers)) is not None
+            },
+        )
         first, *others = (_message(tp, records[-1], batch, generation) for tp, records in fetched.items())
         first.others = others
         for message in (first, *others):

@@ -68,7 +68,6 @@ class Projector(Generic[State]):
         self._database = database
         self._known: KnownRows[State] = KnownRows()
         self._patience = Patience()
-        self._without_gap: set[int] = set()
         self._turn = asyncio.Lock()
         """The agent and the catching up take turns: what is remembered belongs to one of them at a time."""
         self._rarely = Rarely(log)
@@ -152,18 +151,19 @@ class Projector(Generic[State]):
             raise
 
     async def _fill_gaps(self, connection: AnyConnection, batch: RecordBatch) -> None:
-        """Before the first events of a partition: apply what lies between the progress and them.
+        """Apply what lies between the progress and the batch, where the batch does not follow what was applied last.
 
-        The topic starts later than the progress for a new projection, and after the topic or the group's offsets
-        were lost. After that, the partition's records follow each other.
+        So it is for a new projection, after a rebalance, and after the topic, its end or the group's offsets were lost.
         """
-        if batch.partitions <= self._without_gap:
-            return
+        seen: set[int] = set()
         for event in batch.events():
-            if event.partition not in self._without_gap:
+            if event.partition in seen:
+                continue
+            seen.add(event.partition)
+            follows = batch.follows.get(event.partition)
+            if follows is None or follows > self._known.progress.get(event.partition, -1):
                 after = await projection_rows.start_progress(connection, self._name, event.partition)
                 await self._apply_past(connection, after=after, before=event.position, partition=event.partition)
-                self._without_gap.add(event.partition)
 
     async def _apply_past(
         self, connection: AnyConnection, *, after: int, before: int, partition: int | None = None

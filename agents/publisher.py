@@ -3,49 +3,76 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
+from agents.batches import FOLLOWS
 from agents.topic import ensure_topic
+from agents.topic_end import TopicEnd
+from app.errors import HeadraceError
 from app.fault_points import PUBLISHER_PUBLISHING
 from tables.outbox import StoredEvent
 
 HEADERS = [("content-type", b"application/cloudevents+json")]
 REQUEST_TIMEOUT_MS = 10_000
-ROUND_TIMEOUT_SECONDS = 30.0
-CLOSE_TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 10.0
+# A round has longer, the more bytes it has.
+SLOWEST_BYTES_A_SECOND = 500_000
+CLOSE_TIMEOUT_SECONDS = 1.0
 # Under the 1,048,588 bytes that a broker takes by default; one event alone may be larger than this.
 MAX_BATCH_BYTES = 900_000
+
+
+class TopicLostError(HeadraceError):
+    """The topic does not have any more what it had acknowledged."""
+
+
+class TopicTooSmallError(HeadraceError):
+    """The topic has fewer partitions than when events were stored for it."""
 
 
 class Publisher:
     """An idempotent producer that is thrown away after every error.
 
     After an error nobody knows what the broker has; the round is published again by a new producer, and the
-    projectors drop what they have seen.
+    projectors drop what they have seen. A topic that was lost, or its end, is noticed at the next connect, when there
+    is nothing to publish (`check`), and at the next acknowledgement.
     """
 
     def __init__(self, bootstrap_servers: str, topic: str, *, partitions_if_new: int) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._topic = topic
         self._partitions_if_new = partitions_if_new
-        self._partitions = 0
         self._producer: AIOKafkaProducer | None = None
+        self._topic_end: TopicEnd | None = None
+        self._ends: dict[int, int] = {}
+        self._last: dict[int, int] = {}
+        self._all_is_lost = False
+        self.partitions = 0
 
-    async def connect(self) -> int:
-        """Connect if need be, make the topic if need be, and return how many partitions it has.
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a producer; it may be found dead when it is used."""
+        return self._producer is not None
+
+    async def connect(self) -> None:
+        """Connect, and make the topic if need be; then `partitions` tells how many it has.
 
         Raises KafkaError, OSError or TimeoutError when the broker is away.
         """
-        if self._producer is not None:
-            return self._partitions
-        async with asyncio.timeout(ROUND_TIMEOUT_SECONDS):
-            self._partitions = await ensure_topic(
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            self.partitions = await ensure_topic(
                 self._bootstrap_servers, self._topic, partitions=self._partitions_if_new
             )
+            self._topic_end = TopicEnd(self._bootstrap_servers, self._topic, timeout_seconds=TIMEOUT_SECONDS)
+            await self._topic_end.start()
+            self._ends = await self._topic_end.ends(range(self.partitions))
             producer = AIOKafkaProducer(
                 bootstrap_servers=self._bootstrap_servers,
                 enable_idempotence=True,
@@ -55,47 +82,96 @@ class Publisher:
             )
             self._producer = producer
             await producer.start()
-            return self._partitions
+
+    async def last_positions(self) -> dict[int, int]:
+        """The position of the last event in each partition of the topic; what comes after it is to be published.
+
+        Raises like `connect`.
+        """
+        if self._all_is_lost:
+            self._last = dict.fromkeys(range(self.partitions), 0)
+        else:
+            assert self._topic_end is not None
+            self._last = await self._topic_end.last_positions(range(self.partitions))
+        return dict(self._last)
+
+    def note_refilled(self) -> None:
+        """Note that everything that is stored has been published again."""
+        self._all_is_lost = False
+
+    async def check(self) -> None:
+        """Look whether the topic still has what it has acknowledged. Raises like `publish`."""
+        assert self._topic_end is not None
+        ends = await self._topic_end.ends(range(self.partitions))
+        if any(ends[partition] < end for partition, end in self._ends.items()):
+            raise TopicLostError
 
     async def publish(self, events: Sequence[StoredEvent]) -> None:
         """Publish a round and return when every record is acknowledged.
 
-        Raises KafkaError, OSError or TimeoutError when that is not certain; the same round may be published again.
+        Raises KafkaError, OSError or TimeoutError when that is not certain, alone or in a group, and TopicLostError;
+        the same round may be published again.
         """
-        await self.connect()
         by_partition: dict[int, list[StoredEvent]] = defaultdict(list)
         for event in events:
             by_partition[event.partition].append(event)
-        async with asyncio.timeout(ROUND_TIMEOUT_SECONDS), asyncio.TaskGroup() as sends:
+        seconds = TIMEOUT_SECONDS + sum(len(event.text) for event in events) / SLOWEST_BYTES_A_SECOND
+        async with asyncio.timeout(seconds), asyncio.TaskGroup() as sends:
             for partition, chosen in by_partition.items():
                 sends.create_task(self._publish_to(partition, chosen))
 
     async def _publish_to(self, partition: int, events: Sequence[StoredEvent]) -> None:
         assert self._producer is not None
         batch = self._producer.create_batch()
+        headers = self._headers(partition, events[0].position)
         for event in events:
             key, value = event.partition_key.encode(), record_value(event)
-            if batch.append(timestamp=None, key=key, value=value, headers=HEADERS) is None:
+            if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
                 # Acknowledged before the next one leaves: a hole in the middle would lose its events for good.
-                await (await self._producer.send_batch(batch, self._topic, partition=partition))
+                await self._send(partition, batch)
                 batch = self._producer.create_batch()
-                batch.append(timestamp=None, key=key, value=value, headers=HEADERS)
+                headers = self._headers(partition, event.position)
+                batch.append(timestamp=None, key=key, value=value, headers=headers)
+            self._last[partition] = event.position
+            headers = HEADERS
+        await self._send(partition, batch)
+
+    def _headers(self, partition: int, position: int) -> list[tuple[str, bytes]]:
+        """Those of the first record of a batch."""
+        last = self._last.get(partition, position)
+        return [*HEADERS, (FOLLOWS, b"%d" % last)] if last < position else HEADERS
+
+    async def _send(self, partition: int, batch: Any) -> None:
+        assert self._producer is not None
+        count = batch.record_count()
         sent = await self._producer.send_batch(batch, self._topic, partition=partition)
         if PUBLISHER_PUBLISHING.armed:
             await PUBLISHER_PUBLISHING.passed()
-        await sent
+        offset = (await sent).offset
+        if 0 <= offset < self._ends[partition]:
+            self._all_is_lost = True  # the end of the topic does not tell it any more
+            raise TopicLostError
+        self._ends[partition] = max(self._ends[partition], offset + count)
 
     async def discard(self) -> None:
-        """Throw the producer away; the next call connects anew."""
+        """Throw the producer away, and what it has not sent: if it went on trying, what it holds would come to the
+        topic at any time later."""
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-                await producer.stop()
-        except TimeoutError:
-            # It waits for a broker that is away; its connections end with it.
+        topic_end, self._topic_end = self._topic_end, None
+        if topic_end is not None:
+            await _stop(topic_end.stop())
+        if producer is not None:
+            # There is no public way to stop it without waiting for what it holds.
+            if producer._sender.sender_task is not None:
+                producer._sender.sender_task.cancel()
             await producer.client.close()
+            await _stop(producer.stop())
+
+
+async def _stop(stopping: Coroutine[Any, Any, None]) -> None:
+    with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+            await stopping
 
 
 def record_value(event: StoredEvent) -> bytes:

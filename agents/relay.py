@@ -16,7 +16,8 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from agents.background import Background
-from agents.publisher import Publisher
+from agents.publisher import Publisher, TopicLostError, TopicTooSmallError
+from agents.refill import refill
 from app.fault_points import RELAY_PUBLISHED, RELAY_STORED, RELAY_STORING
 from app.waiting import WakeUp, backoff_seconds
 from tables import database, outbox
@@ -34,6 +35,10 @@ TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS = 0.004
 PAUSE_SECONDS_AN_EVENT = 0.0002
 MOST_PAUSE_SECONDS = 0.015
+
+# What the publisher raises when it is not certain that the broker has a round.
+UNPUBLISHED = (KafkaError, OSError, TimeoutError, TopicLostError, TopicTooSmallError)
+MOST_WAIT_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +99,8 @@ class Relay(Background):
         finally:
             self.is_active = False
             database.drop(connection)
+            # Another relay may publish before this one does again.
+            await self._publisher.discard()
 
     async def _wait_for_room(self) -> None:
         while self._disk_space.is_full and not self.should_stop:
@@ -103,14 +110,14 @@ class Relay(Background):
         """Publish what an earlier relay stored, before anything new gets a position."""
         while not self.should_stop:
             events = await outbox.stored_before(connection, among_last=among_last, at_most=PAST_EVENTS_AT_ONCE)
-            if not events or not await self._publish(events):
+            if not events or not await self._publish(connection, events):
                 return
             await outbox.delete(connection, [event.seq for event in events])
 
     async def _relay(self, connection: database.Connection) -> None:
         published: list[int] = []
         while not self.should_stop:
-            partitions = await self._partitions()
+            partitions = await self._partitions(connection)
             if not partitions:
                 return
             if RELAY_STORING.armed:
@@ -121,8 +128,9 @@ class Relay(Background):
             events = await outbox.store_next(connection, published, at_most=self._batch_events, partitions=partitions)
             published = []
             if not events:
-                await self._wake_up.wait(self._watchdog_seconds)
-            elif await self._publish(events):
+                if not await self._wake_up.wait(self._watchdog_seconds):
+                    await self._check()
+            elif await self._publish(connection, events):
                 published = [event.seq for event in events]
                 await asyncio.sleep(self._pause_seconds(len(events)))
         if published and not self._disk_space.is_full:
@@ -135,24 +143,37 @@ class Relay(Background):
             return 0
         return min(PAUSE_SECONDS + events * PAUSE_SECONDS_AN_EVENT, MOST_PAUSE_SECONDS)
 
-    async def _partitions(self) -> int:
-        waits = backoff_seconds()
+    async def _partitions(self, connection: database.Connection, *, before: int | None = None) -> int:
+        """How many partitions the topic has, once it is there and has all that is stored (before a position); 0 when
+        the worker stops first."""
+        waits = backoff_seconds(most=MOST_WAIT_SECONDS)
         while not self.should_stop:
             try:
-                return await self._publisher.connect()
-            except (KafkaError, OSError, TimeoutError) as error:
-                await self._kafka_is_away(error, next(waits))
+                if not self._publisher.is_connected:
+                    await self._publisher.connect()
+                    await refill(connection, self._publisher, before=before)
+            except* UNPUBLISHED as errors:
+                await self._kafka_is_away(errors.exceptions[0], next(waits))
+            else:
+                return self._publisher.partitions
         return 0
 
-    async def _publish(self, events: Sequence[StoredEvent]) -> bool:
+    async def _check(self) -> None:
+        """When there is nothing to publish, see that the topic is as it was left."""
+        try:
+            await self._publisher.check()
+        except UNPUBLISHED as error:
+            await self._kafka_is_away(error, 0)
+
+    async def _publish(self, connection: database.Connection, events: Sequence[StoredEvent]) -> bool:
         """Publish until the broker has it all; False when the worker stops first."""
         if RELAY_STORED.armed:
             await RELAY_STORED.passed()
-        waits = backoff_seconds()
-        while not self.should_stop:
+        waits = backoff_seconds(most=MOST_WAIT_SECONDS)
+        while await self._partitions(connection, before=events[0].position):
             try:
                 await self._publisher.publish(events)
-            except* (KafkaError, OSError, TimeoutError) as errors:
+            except* UNPUBLISHED as errors:
                 await self._kafka_is_away(errors.exceptions[0], next(waits))
             else:
                 self.rounds += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tables.database import AnyConnection
@@ -12,6 +13,12 @@ WHERE position > $1 AND position < $2 AND ($3::integer IS NULL OR partition = $3
 ORDER BY position LIMIT $4
 """
 LAST_POSITION = "SELECT last_position FROM relay_state"
+READ_PARTITIONS = """
+SELECT position, partition, event::text AS text FROM event_store
+WHERE position > $1 AND position < $2 AND partition = ANY ($3::integer[])
+ORDER BY position LIMIT $4
+"""
+STORED_UP_TO = "SELECT partition, last_position, previous_position FROM topic_partitions"
 
 
 class PastEvent(NamedTuple):
@@ -34,3 +41,25 @@ async def last_position(connection: AnyConnection) -> int:
     """The position of the newest event; 0 when there is none."""
     position: int = await connection.fetchval(LAST_POSITION)
     return position
+
+
+class StoredUpTo(NamedTuple):
+    """What is stored for a partition."""
+
+    last: int
+    """The position of its newest event."""
+    previous: int
+    """What that was before the last round of the relay that had events of the partition."""
+
+
+async def stored_up_to(connection: AnyConnection) -> dict[int, StoredUpTo]:
+    """The newest positions of each partition that has any."""
+    return {partition: StoredUpTo(*positions) for partition, *positions in await connection.fetch(STORED_UP_TO)}
+
+
+async def read_partitions(
+    connection: AnyConnection, partitions: Sequence[int], *, after: int, before: int, at_most: int
+) -> list[PastEvent]:
+    """The events of some partitions strictly between two positions, in order."""
+    rows = await connection.fetch(READ_PARTITIONS, after, before, partitions, at_most)
+    return [PastEvent(*row) for row in rows]

@@ -102,7 +102,8 @@ stored AS (
 partitions AS (
     INSERT INTO topic_partitions (partition, last_position)
     SELECT w.partition, max(counter.before + w.place) FROM waiting AS w CROSS JOIN counter GROUP BY w.partition
-    ON CONFLICT (partition) DO UPDATE SET last_position = excluded.last_position
+    ON CONFLICT (partition) DO UPDATE
+        SET last_position = excluded.last_position, previous_position = topic_partitions.last_position
 )
 SELECT w.seq, counter.before + w.place AS position, w.partition, w.partition_key, w.event::text AS text
 FROM waiting AS w CROSS JOIN counter

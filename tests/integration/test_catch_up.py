@@ -68,6 +68,20 @@ async def test_a_topic_that_begins_late_leaves_no_gap(database: Database, connec
     assert await seen(pool) == expected(range(1_600))
 
 
+async def test_what_the_topic_has_lost_in_the_middle_comes_from_the_store(
+    database: Database, connection: Connection, pool: Pool
+) -> None:
+    stored = await store(connection, range(400))
+    projector = make_projector(database)
+    for partition in range(4):
+        events = [one for one in stored if one.partition == partition]
+        for start, end in ((0, 20), (30, 40), (40, len(events))):  # ten are lost
+            follows = events[start - 1].position if start else 0
+            values = [record_value(one) for one in events[start:end]]
+            await projector.apply(RecordBatch({partition: values}, {partition: follows}))
+    assert await seen(pool) == expected(range(400))
+
+
 async def test_the_topic_and_the_store_at_the_same_time(database: Database, connection: Connection, pool: Pool) -> None:
     stored = await store(connection, range(1_200))
 

@@ -6,14 +6,19 @@ Guarantee: what it publishes is in order of position, and nothing later comes be
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import msgspec
 
 from agents.publisher import Publisher, TopicTooSmallError
+from app.errors import DependencyAwayError
 from tables import event_store
 from tables.database import AnyConnection
 from tables.event_store import PastEvent, StoredUpTo
 from tables.outbox import MOST_ROUND_EVENTS, StoredEvent
+
+Answer = TypeVar("Answer")
 
 AT_ONCE = 200
 NOT_IN_THE_OUTBOX = 0
@@ -36,7 +41,7 @@ async def refill(connection: AnyConnection, publisher: Publisher, *, before: int
     Only the active relay may, before it publishes anything else. Raises what `Publisher.publish` raises and what the
     database raises; then the publisher must be discarded, so that the next connection begins here again.
     """
-    stored = await event_store.stored_up_to(connection)
+    stored = await _answer(event_store.stored_up_to(connection))
     if stored and max(stored) >= publisher.partitions:
         raise TopicTooSmallError(
             f"The topic has {publisher.partitions} partitions, and events are stored for {max(stored) + 1}: "
@@ -49,7 +54,8 @@ async def refill(connection: AnyConnection, publisher: Publisher, *, before: int
     end = max((stored[partition].last + 1 for partition in behind), default=0)
     end, count = end if before is None else min(end, before), 0
     while done + 1 < end:
-        events = await event_store.read_partitions(connection, behind, after=done, before=end, at_most=AT_ONCE)
+        read = event_store.read_partitions(connection, behind, after=done, before=end, at_most=AT_ONCE)
+        events = await _answer(read)
         missing = [_as_stored(event) for event in events if event.position > after[event.partition]]
         await publisher.publish(missing)
         count += len(missing)
@@ -57,6 +63,14 @@ async def refill(connection: AnyConnection, publisher: Publisher, *, before: int
     publisher.note_refilled()
     if count:
         log.warning("The topic lacked %s events of the event store; they are published again.", count)
+
+
+async def _answer(asked: Awaitable[Answer]) -> Answer:
+    """What the database answers; that it does not must not be taken for Kafka's silence."""
+    try:
+        return await asked
+    except (OSError, TimeoutError) as error:
+        raise DependencyAwayError from error
 
 
 def _after(published: int, stored: StoredUpTo) -> int:

@@ -128,8 +128,7 @@ class Relay(Background):
             events = await outbox.store_next(connection, published, at_most=self._batch_events, partitions=partitions)
             published = []
             if not events:
-                if not await self._wake_up.wait(self._watchdog_seconds):
-                    await self._check()
+                await self._wait_for_events()
             elif await self._publish(connection, events):
                 published = [event.seq for event in events]
                 await asyncio.sleep(self._pause_seconds(len(events)))
@@ -158,8 +157,10 @@ class Relay(Background):
                 return self._publisher.partitions
         return 0
 
-    async def _check(self) -> None:
-        """When there is nothing to publish, see that the topic is as it was left."""
+    async def _wait_for_events(self) -> None:
+        """Until there may be some, or the watchdog looks; then see that the topic is as it was left, too."""
+        if await self._wake_up.wait(self._watchdog_seconds):
+            return
         try:
             await self._publisher.check()
         except UNPUBLISHED as error:

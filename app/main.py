@@ -48,7 +48,7 @@ from web.bodies import BodyBudget
 from web.event_status import EventStories
 from web.health import Health
 from web.ingestion import Door
-from web.query import query_routes
+from web.query import Projections
 from web.server import HttpServer, make_application
 
 PROJECTIONS: tuple[Projection[Any], ...] = (
@@ -124,9 +124,15 @@ def _ingestion(
     health = Health(needs={"postgresql": database.answers})
     stories = EventStories(database, [projection.name for projection in PROJECTIONS])
     door = Door(group_commit, known, limits, backlog=backlog, body_budget=BodyBudget(settings.max_bodies_bytes))
-    routes = [*door.routes(), *stories.routes(), *health.routes()]
-    application = make_application(routes, settings.max_body_bytes)
-    server = HttpServer(application, settings.ingestion_host, settings.ingestion_port, health, setting="INGESTION_PORT")
+    application = make_application([*door.routes(), *stories.routes(), *health.routes()], settings.max_body_bytes)
+    server = HttpServer(
+        application,
+        settings.ingestion_host,
+        settings.ingestion_port,
+        health,
+        setting="INGESTION_PORT",
+        hot_paths=[door.hot_path()],
+    )
     return [server], [relay, OutboxListener(database, wake_up), notifier, BacklogWatch(database, backlog)]
 
 
@@ -138,11 +144,17 @@ def _query(settings: Settings, database: Database) -> list[HttpServer]:
             return await stalls(connection, names, longer_than_seconds=settings.stall_seconds)
 
     health = Health(needs={"postgresql": database.answers}, stalls=stalls_now)
-    application = make_application(
-        [*query_routes(database, PROJECTIONS, stalled_after_seconds=settings.stall_seconds), *health.routes()],
-        settings.max_body_bytes,
+    projections = Projections(database, PROJECTIONS, stalled_after_seconds=settings.stall_seconds)
+    application = make_application([*projections.routes(), *health.routes()], settings.max_body_bytes)
+    server = HttpServer(
+        application,
+        settings.query_host,
+        settings.query_port,
+        health,
+        setting="QUERY_PORT",
+        hot_paths=[projections.hot_path()],
     )
-    return [HttpServer(application, settings.query_host, settings.query_port, health, setting="QUERY_PORT")]
+    return [server]
 
 
 def _event_handler(app: Headrace, settings: Settings, database: Database, disk_space: DiskSpace) -> list[ServiceT]:

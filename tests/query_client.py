@@ -8,12 +8,13 @@ from urllib.parse import quote
 
 import msgspec
 from aiohttp import ClientResponse, web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
+from hot_server import HotServer
 from yarl import URL
 
 from app.projection import Field, Projection
 from tables.database import Database, Pool
-from web.query import query_routes
+from web.query import Projections
 from web.server import make_application
 
 Client = TestClient[web.Request, web.Application]
@@ -43,7 +44,9 @@ BARE: Projection[Any] = Projection("bare", state=Thing, key=lambda event: event.
 
 
 def serving(database: Database) -> Client:
-    return TestClient(TestServer(make_application(query_routes(database, [THINGS, BARE]), max_body_bytes=1000)))
+    projections = Projections(database, [THINGS, BARE])
+    application = make_application(projections.routes(), max_body_bytes=1000)
+    return TestClient(HotServer(application, [projections.hot_path()]))
 
 
 async def write(pool: Pool, key: str, state: str = "{}", position: int = 1) -> None:

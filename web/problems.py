@@ -105,7 +105,12 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 async def common_headers(_: web.Request, response: web.StreamResponse) -> None:
-    """For `on_response_prepare`: headers that every answer carries, and no banner that names what serves it."""
+    """For `on_response_prepare`."""
+    set_common_headers(response)
+
+
+def set_common_headers(response: web.StreamResponse) -> None:
+    """Headers that every answer carries, and no banner that names what serves it."""
     headers = response.headers
     headers["X-Content-Type-Options"] = "nosniff"
     headers.setdefault(hdrs.CACHE_CONTROL, "no-store")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -14,11 +15,13 @@ from app.projection import Field, Projection
 from tables.database import Database
 from tables.positions import ProjectionPosition, positions
 from tables.projections import Row, RowReader, read_page
+from web.hot_paths import HotPath
 from web.paging import InvalidQueryError, PageParameters
 from web.problems import ProblemError, problem
 
 PATH = "/api/v1/projections"
 JSON = "application/json"
+PLAIN_ROW = re.compile(PATH + r"/[a-z0-9_]+/(?!changes$)[A-Za-z0-9_.:-]+").fullmatch
 STALLED_AFTER_SECONDS = 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -53,31 +56,34 @@ class PageAnswer(msgspec.Struct):
     next_cursor: str | None
 
 
-def query_routes(
-    database: Database,
-    projections: Sequence[Projection[Any]],
-    *,
-    stalled_after_seconds: float = STALLED_AFTER_SECONDS,
-) -> list[web.RouteDef]:
-    """The routes of the query service; its application needs the middleware `problems`."""
-    views = _Views(database, projections, stalled_after_seconds)
-    return [
-        # A key may hold any character, also slashes and line breaks.
-        web.get(PATH + "/{name}/{key:(?s:.+)}", views.row),
-        web.get(PATH + "/{name}", views.page),
-        web.get(PATH, views.projections),
-    ]
+class Projections:
+    """The views of the query service; its application needs the middleware `problems`."""
 
-
-class _Views:
     def __init__(
-        self, database: Database, projections: Sequence[Projection[Any]], stalled_after_seconds: float
+        self,
+        database: Database,
+        projections: Sequence[Projection[Any]],
+        *,
+        stalled_after_seconds: float = STALLED_AFTER_SECONDS,
     ) -> None:
         self._database = database
         self._projections = {projection.name: projection for projection in projections}
         self._parameters = {projection.name: PageParameters(projection) for projection in projections}
         self._stalled_after_seconds = stalled_after_seconds
         self._rows = RowReader(database)
+
+    def routes(self) -> list[web.RouteDef]:
+        """All of them."""
+        return [
+            # A key may hold any character, also slashes and line breaks.
+            web.get(PATH + "/{name}/{key:(?s:.+)}", self.row),
+            web.get(PATH + "/{name}", self.page),
+            web.get(PATH, self.projections),
+        ]
+
+    def hot_path(self) -> HotPath:
+        """A row whose key needs no decoding, without parameters."""
+        return HotPath(lambda method, path: method == "GET" and PLAIN_ROW(path) is not None, self.plain_row)
 
     async def projections(self, request: web.Request) -> web.Response:
         """Every projection: what it is, and how far it is."""
@@ -106,17 +112,24 @@ class _Views:
         next_cursor = None if page.end is None else asked.cursor(page.end)
         return web.Response(body=encode(PageAnswer(page.rows, next_cursor)), content_type=JSON)
 
+    async def plain_row(self, request: web.Request) -> web.Response:
+        """The same as `row`, for a path that PLAIN_ROW matches."""
+        name, key = request.raw_path.split("/")[-2:]
+        return await self._row(request, name, key)
+
     async def row(self, request: web.Request) -> web.Response:
         """One row, or 304 when the client has it as it is."""
-        name = request.match_info["name"]
-        if name not in self._parameters:
-            return self._unknown_projection()
         if request.rel_url.raw_query_string:
             return _no_parameters()
         try:
             key = _key(request)
         except UnicodeError:
             return problem(400, "invalid_utf8", "Key not valid", "The key must be UTF-8, percent-encoded.")
+        return await self._row(request, request.match_info["name"], key)
+
+    async def _row(self, request: web.Request, name: str, key: str) -> web.Response:
+        if name not in self._parameters:
+            return self._unknown_projection()
         # No text in PostgreSQL has a NUL.
         row = None if "\0" in key else await self._rows.read(name, key)
         if row is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from aiohttp import web
 from mode import Service
 
 from app.errors import StartError
 from web.health import Health
+from web.hot_paths import HotPath, take_short_cuts
 from web.problems import common_headers, problems
 
 # In-flight requests have this long when the worker stops.
@@ -26,13 +27,23 @@ def make_application(routes: Iterable[web.AbstractRouteDef], max_body_bytes: int
 class HttpServer(Service):
     """Listens when it starts; `drain` stops that first of all, so that nothing new comes in while the rest stops."""
 
-    def __init__(self, application: web.Application, host: str, port: int, health: Health, *, setting: str) -> None:
+    def __init__(
+        self,
+        application: web.Application,
+        host: str,
+        port: int,
+        health: Health,
+        *,
+        setting: str,
+        hot_paths: Sequence[HotPath] = (),
+    ) -> None:
         super().__init__()
         self._application = application
         self._host = host
         self._port = port
         self._setting = setting
         self._health = health
+        self._hot_paths = hot_paths
         self._runner: web.AppRunner | None = None
 
     async def on_start(self) -> None:
@@ -41,6 +52,8 @@ class HttpServer(Service):
             self._application, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
         )
         await self._runner.setup()
+        if self._runner.server is not None:
+            take_short_cuts(self._runner.server, self._application, self._hot_paths)
         try:
             await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
         except OSError as error:

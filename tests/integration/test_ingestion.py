@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
+from hot_server import HotServer
 
 from agents.devices import devices
 from app.envelope import Limits
@@ -35,7 +36,7 @@ def make_client(database: Database, *, refuse_unknown: bool = False, max_queued_
     door = Door(group, EventTypes([devices], refuse_unknown=refuse_unknown), Limits(batch_events=100))
     health = Health(needs={"postgresql": database.answers})
     routes = [*door.routes(), *EventStories(database, ["devices"]).routes(), *health.routes()]
-    return TestClient(TestServer(make_application(routes, MAX_BODY_BYTES)))
+    return TestClient(HotServer(make_application(routes, MAX_BODY_BYTES), [door.hot_path()]))
 
 
 @pytest.fixture

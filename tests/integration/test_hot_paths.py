@@ -1,0 +1,65 @@
+"""A request on a hot path is answered as it would be on the ordinary one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from hot_server import HotServer
+
+from web.hot_paths import HotPath
+from web.server import make_application
+
+Client = TestClient[web.Request, web.Application]
+CLOCK = "Date"
+
+
+async def answer(request: web.Request) -> web.Response:
+    return web.Response(text=await request.text() + " " + request.match_info["place"])
+
+
+async def fail(_: web.Request) -> web.Response:
+    raise RuntimeError("planted")
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    routes = [web.post("/{place}/hot", answer), web.get("/{place}/broken", fail)]
+
+    async def hot(request: web.Request) -> web.Response:
+        return web.Response(text=await request.text() + " hot")
+
+    paths = [
+        HotPath(lambda method, path: (method, path) == ("POST", "/a/hot"), hot),
+        HotPath(lambda method, path: (method, path) == ("GET", "/a/broken"), fail),
+    ]
+    async with TestClient(HotServer(make_application(routes, max_body_bytes=10), paths)) as opened:
+        yield opened
+
+
+async def test_a_hot_path_has_the_same_headers(client: Client) -> None:
+    ordinary = await client.post("/b/hot", data=b"x")
+    hot = await client.post("/a/hot", data=b"x")
+    assert (await ordinary.text(), await hot.text()) == ("x b", "x hot")
+    differing = {CLOCK, "Content-Length"}
+    assert {k: v for k, v in hot.headers.items() if k not in differing} == {
+        k: v for k, v in ordinary.headers.items() if k not in differing
+    }
+    assert "Server" not in hot.headers
+    assert hot.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_a_hot_path_has_the_same_errors(client: Client) -> None:
+    for method, where in (("POST", "hot"), ("GET", "broken"), ("DELETE", "hot")):
+        ordinary = await client.request(method, f"/b/{where}", data=b"x" * 11)
+        hot = await client.request(method, f"/a/{where}", data=b"x" * 11)
+        assert ordinary.status == hot.status >= 400
+        assert ordinary.content_type == hot.content_type == "application/problem+json"
+        assert (await ordinary.json())["code"] == (await hot.json())["code"]
+
+
+async def test_a_client_that_waits_for_100_continue_gets_it(client: Client) -> None:
+    response = await client.post("/a/hot", data=b"x", expect100=True)
+    assert await response.text() == "x a"

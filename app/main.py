@@ -18,6 +18,7 @@ from agents.catch_up import CatchUp
 from agents.devices import devices
 from agents.disk_watch import DiskWatch
 from agents.event_types import event_types
+from agents.field_indexes import FieldIndexes
 from agents.idle_partitions import IdlePartitions
 from agents.outbox_listener import OutboxListener, OutboxNotifier
 from agents.projector import Projector, agent_of
@@ -79,6 +80,7 @@ def make_app(settings: Settings) -> Headrace:
         storage,
         Banner(settings),
         *([DiskWatch(database, disk_space)] if settings.runs != {"query"} else []),
+        *([FieldIndexes(database, PROJECTIONS)] if settings.runs & {"event_handler", "query"} else []),
         *relaying,
         *(_event_handler(app, settings, database, disk_space) if handles_events else []),
     ]

@@ -25,10 +25,13 @@ class Event(msgspec.Struct, Generic[Data], frozen=True, gc=False):
     data: Data
 
 
-class Field(msgspec.Struct, frozen=True):
+class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     """A member of the state that queries may filter and sort by."""
 
     kind: Literal["text", "number", "time"]
+    indexed: bool = False
+    """Whether filters and sorts by it have an index. It makes every update of every projection dearer; see
+    docs/projections.md. A row's key may then have 1,600 bytes at the most."""
 
 
 class Subscription(msgspec.Struct, Generic[State], frozen=True):

@@ -15,7 +15,7 @@ import msgspec
 from app import rfc3339
 from app.errors import HeadraceError
 from app.projection import Projection
-from tables.projections import Condition, Kind, Operator, Place, Sort
+from tables.pages import Condition, Kind, Operator, Place, Sort
 from web.problems import ProblemError
 
 DEFAULT_LIMIT = 50

@@ -13,8 +13,9 @@ from aiohttp import hdrs, web
 
 from app.projection import Field, Projection
 from tables.database import Database
+from tables.pages import read_page
 from tables.positions import ProjectionPosition, positions
-from tables.projections import Row, RowReader, read_page
+from tables.projections import Row, RowReader
 from web.hot_paths import HotPath
 from web.paging import InvalidQueryError, PageParameters
 from web.problems import ProblemError, problem

@@ -12,9 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.rfc3339 import instant
-from tables import projections
 from tables.database import Pool
-from tables.projections import Condition, Kind, Operator, Page, Place, Row, Sort, read_page, read_rows
+from tables.pages import (
+    NUMBER_CHARACTERS,
+    SORT_TEXT_CHARACTERS,
+    Condition,
+    Kind,
+    Operator,
+    Page,
+    Place,
+    Sort,
+    page_statements,
+    read_page,
+)
+from tables.projections import Row, read_rows
 
 MADE = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 WRITE = """
@@ -22,6 +33,7 @@ INSERT INTO projections (projection, key, state, position, version, updated_at)
 SELECT $1, row.key, row.state::jsonb, 7, 3, $4 FROM unnest($2::text[], $3::text[]) AS row (key, state)
 ON CONFLICT (projection, key) DO UPDATE SET state = excluded.state
 """
+LONG = "x" * (SORT_TEXT_CHARACTERS - 1)
 KINDS: dict[str, Kind] = {"t": "text", "n": "number", "d": "time"}
 
 keys = st.text(st.sampled_from("aAbB/ %é😀\n"), min_size=1, max_size=3)
@@ -31,7 +43,25 @@ times = st.builds(
     st.sampled_from(["", ".5", ".50", ".123456789", ".1234567891", ".000"]),
 )
 members: dict[str, st.SearchStrategy[Any]] = {
-    "t": st.sampled_from(["", "a", "A", "ab", "aé", "é", "😀", "\uffff", 'q"\\', "z"]),
+    "t": st.sampled_from(
+        [
+            "",
+            "a",
+            "A",
+            "ab",
+            "aé",
+            "é",
+            "😀",
+            "\uffff",
+            "\U0010ffff",
+            'q"\\',
+            "z",
+            LONG,
+            LONG + "1",
+            LONG + "12",
+            LONG + "13",
+        ]
+    ),
     "n": st.sampled_from([0, -1, 2, 10, 9, 0.5, 10**29 + 1, 10**29 + 2, -0.25]),
     "d": times,
 }
@@ -104,8 +134,12 @@ def in_order(rows: dict[str, dict[str, Any]], sort: Sort | None) -> list[str]:
         return ordered
     values = {key: comparable(sort.member, rows[key].get(sort.member)) for key in ordered}
     present = [key for key in ordered if values[key] is not None]
-    present.sort(key=lambda key: values[key], reverse=sort.descending)  # stable: equal ones stay in order of key
+    present.sort(key=lambda key: (_sorted_by(values[key]), key), reverse=sort.descending)
     return present + [key for key in ordered if values[key] is None]
+
+
+def _sorted_by(value: Any) -> Any:
+    return value[:SORT_TEXT_CHARACTERS] if isinstance(value, str) else value
 
 
 async def write(pool: Pool, rows: dict[str, dict[str, Any]], projection: str = "things") -> None:
@@ -207,10 +241,10 @@ async def test_rows_come_in_the_order_asked_for_with_none_for_those_that_are_not
 
 
 async def test_long_texts_sort_by_their_beginning_and_long_numbers_come_last_but_none_is_missed(pool: Pool) -> None:
-    beginning = "x" * projections.SORT_TEXT_CHARACTERS
+    beginning = "x" * SORT_TEXT_CHARACTERS
     rows: dict[str, dict[str, Any]] = {
-        "a": {"t": beginning + "2", "n": int("9" * (projections.SORT_NUMBER_CHARACTERS + 1))},
-        "b": {"t": beginning + "1", "n": int("9" * projections.SORT_NUMBER_CHARACTERS)},
+        "a": {"t": beginning + "2", "n": int("9" * (NUMBER_CHARACTERS + 1))},
+        "b": {"t": beginning + "1", "n": int("9" * NUMBER_CHARACTERS)},
         "c": {"t": "w", "n": 1},
         "d": {"d": f"2026-01-01T00:00:00.{'1' * 5000}Z"},
     }
@@ -227,7 +261,7 @@ async def test_long_texts_sort_by_their_beginning_and_long_numbers_come_last_but
 async def test_a_page_by_key_reads_no_more_rows_than_it_answers(pool: Pool) -> None:
     await write(pool, {f"{number:05}": {} for number in range(20_000)})
     await pool.execute("ANALYZE projections")
-    statement, arguments = projections._page_statement([], None, Place(None, "10000"))
+    statement, arguments = next(page_statements([], None, Place(None, "10000")))
     plan = "\n".join(
         row[0] for row in await pool.fetch(f"EXPLAIN (ANALYZE, TIMING off) {statement}", "things", 51, *arguments)
     )

@@ -1,0 +1,200 @@
+"""`projections`, by pages: rows that pass filters, in an order, from a place on.
+
+A field that is declared `indexed` has an index on `SORT_VALUE` and the key (`tables.field_indexes`); the statements
+here are written so that filters and sorts find it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from tables.database import AnyConnection
+from tables.projections import Row
+
+Kind = Literal["text", "number", "time"]
+Operator = Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "prefix"]
+
+PAGE = """
+SELECT key, position, version, updated_at, state, sorted_by::text AS sort_value
+FROM (
+    SELECT key, position, version, updated_at, state, {sorted_by} AS sorted_by
+    FROM projections
+    WHERE projection = $1{conditions}
+) AS found
+{part}
+ORDER BY {order}
+LIMIT $2::bigint
+"""
+
+# What rows are sorted by must fit into a cursor, a cursor into a URL, and an indexed field into an index: of longer
+# texts the first characters count, and a number of more characters counts as absent, in filters too.
+SORT_TEXT_CHARACTERS = 256
+NUMBER_CHARACTERS = 1000
+# The value of a member for comparisons; NULL, which no comparison is true of, where the member is absent or null, or
+# no number or time where the field is of that kind. A time becomes the text of its instant (app.rfc3339.instant):
+# C collation orders it to the last digit, and no text in a state makes it fail, as a cast to timestamptz could.
+VALUE: dict[Kind, str] = {
+    "text": """((state ->> {member}) COLLATE "C")""",
+    "number": f"""(CASE WHEN jsonb_typeof(state -> {{member}}) = 'number'
+        AND length(state ->> {{member}}) <= {NUMBER_CHARACTERS} THEN (state ->> {{member}})::numeric END)""",
+    "time": """(CASE WHEN state ->> {member} LIKE '____-__-__T__:__:__%Z'
+        THEN left(state ->> {member}, 19) || rtrim(substr(state ->> {member}, 20), '.0Z') END COLLATE "C")""",
+}
+SORT_VALUE: dict[Kind, str] = {
+    "text": f"left({VALUE['text']}, {SORT_TEXT_CHARACTERS})",
+    "number": VALUE["number"],
+    "time": f"left({VALUE['time']}, {SORT_TEXT_CHARACTERS})",
+}
+CAST: dict[Kind, str] = {"text": "{value}::text", "number": "{value}::text::numeric", "time": "{value}::text"}
+CAST_LIST: dict[Kind, str] = {
+    "text": "{value}::text[]",
+    "number": "{value}::text[]::numeric[]",
+    "time": "{value}::text[]",
+}
+CONDITION: dict[Operator, str] = {
+    "eq": "{member} = {value}",
+    "ne": "{member} <> {value}",
+    "gt": "{member} > {value}",
+    "gte": "{member} >= {value}",
+    "lt": "{member} < {value}",
+    "lte": "{member} <= {value}",
+    "in": "{member} = ANY ({value})",
+    # As a range, which an index serves: no text of so many characters that begins with the value is beyond it.
+    "prefix": f"{{member}} BETWEEN {{value}} AND rpad({{value}}, {SORT_TEXT_CHARACTERS}, chr({0x10FFFF}))",
+}
+LONG_PREFIX = "starts_with({member}, {value})"
+
+# Rows that have something to sort by, in either direction, and then those that have not. As comparisons of
+# (value, key), because that is how an index is entered in the middle.
+WITH_VALUE = "WHERE sorted_by IS NOT NULL{after}"
+WITHOUT_VALUE = "WHERE sorted_by IS NULL{after}"
+AFTER_KEY = " AND key > {key}::text"
+AFTER_ASCENDING = " AND (sorted_by, key) > ({value}, {key}::text)"
+AFTER_DESCENDING = " AND (sorted_by, key) < ({value}, {key}::text)"
+BY_KEY = "key"
+ASCENDING = "sorted_by, key"
+DESCENDING = "sorted_by DESC, key DESC"
+
+
+class Condition(NamedTuple):
+    """A comparison that rows must pass. The value is a text, a number as JSON has it, or a time as
+    `app.rfc3339.instant` gives it; for `in` a list of them.
+    """
+
+    member: str
+    kind: Kind
+    operator: Operator
+    value: str | list[str]
+
+
+class Sort(NamedTuple):
+    """What rows are ordered by; rows without it come last in both directions, equal ones go by key in the same
+    direction, and those without it by key upwards.
+    """
+
+    member: str
+    kind: Kind
+    descending: bool
+
+
+class Place(NamedTuple):
+    """Where a page ended: the next one has the rows after it, whatever was added or deleted meanwhile."""
+
+    sort_value: str | None
+    key: str
+
+
+class Page(NamedTuple):
+    """Some rows in order, and where to go on; None at the end."""
+
+    rows: list[Row]
+    end: Place | None
+
+
+async def read_page(
+    connection: AnyConnection,
+    projection: str,
+    *,
+    conditions: Sequence[Condition] = (),
+    sort: Sort | None = None,
+    after: Place | None = None,
+    limit: int,
+) -> Page:
+    """The first `limit` rows that pass all conditions, after a place, in order of `sort` or else of key."""
+    rows: list[Row] = []
+    places: list[Place] = []
+    for statement, arguments in page_statements(conditions, sort, after):
+        for key, position, version, updated_at, state, value in await connection.fetch(
+            statement, projection, limit + 1 - len(rows), *arguments
+        ):
+            rows.append(Row(projection, key, position, version, updated_at, msgspec.Raw(state)))
+            places.append(Place(value, key))
+        if len(rows) > limit:
+            return Page(rows[:limit], places[limit - 1])
+    return Page(rows, None)
+
+
+def page_statements(
+    conditions: Sequence[Condition], sort: Sort | None, after: Place | None
+) -> Iterator[tuple[str, list[str | list[str]]]]:
+    """The statements that give a page one after the other, each with its arguments after projection and limit.
+
+    PAGE, put together from the fragments above; whatever is not one of them is an argument.
+    """
+    if sort is None:
+        yield _statement(conditions, None, "WHERE true" + AFTER_KEY if after else "", BY_KEY, after)
+        return
+    if after is None or after.sort_value is not None:
+        following = AFTER_DESCENDING if sort.descending else AFTER_ASCENDING
+        part = WITH_VALUE.format(after=following if after else "")
+        yield _statement(conditions, sort, part, DESCENDING if sort.descending else ASCENDING, after)
+        after = None
+    yield _statement(conditions, sort, WITHOUT_VALUE.format(after=AFTER_KEY if after else ""), ASCENDING, after)
+
+
+class _Arguments(list[str | list[str]]):
+    """The arguments of a page's statement after the projection and the limit."""
+
+    def add(self, value: str | list[str]) -> str:
+        self.append(value)
+        return f"${len(self) + 2}"
+
+
+def _statement(
+    conditions: Sequence[Condition], sort: Sort | None, part: str, order: str, after: Place | None
+) -> tuple[str, list[str | list[str]]]:
+    arguments = _Arguments()
+    sorted_by = "NULL"
+    if sort is not None:
+        sorted_by = SORT_VALUE[sort.kind].format(member=_member(sort.member, arguments))
+    place = {}
+    if after is not None:
+        place["key"] = arguments.add(after.key)
+        if sort is not None and after.sort_value is not None:
+            place["value"] = CAST[sort.kind].format(value=arguments.add(after.sort_value))
+    statement = PAGE.format(
+        sorted_by=sorted_by,
+        conditions="".join(f" AND {_condition(condition, arguments)}" for condition in conditions),
+        part=part.format(**place),
+        order=order,
+    )
+    return statement, arguments
+
+
+def _member(member: str, arguments: _Arguments) -> str:
+    return arguments.add(member) + "::text"
+
+
+def _condition(condition: Condition, arguments: _Arguments) -> str:
+    member, kind, operator, value = condition
+    # The first characters tell whatever a shorter text asks for, and they are what an index has.
+    values = [value] if isinstance(value, str) else value
+    is_short = all(len(one) < SORT_TEXT_CHARACTERS for one in values)
+    comparison = LONG_PREFIX if operator == "prefix" and not is_short else CONDITION[operator]
+    return comparison.format(
+        member=(SORT_VALUE if is_short else VALUE)[kind].format(member=_member(member, arguments)),
+        value=(CAST_LIST if operator == "in" else CAST)[kind].format(value=arguments.add(value)),
+    )

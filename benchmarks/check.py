@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import runpy
+from collections.abc import Iterator, Sequence
 from typing import Any
-
-import asyncpg
 
 from benchmarks.processes import ROOT
 from benchmarks.wrk import RoundFailedError
@@ -25,33 +24,62 @@ SELECT (SELECT count(*) FROM event_store) AS stored, (SELECT count(*) FROM outbo
 
 _independent: dict[str, Any] = runpy.run_path(str(ROOT / "tests" / "checking" / "independent_fold.py"))
 
+States = dict[tuple[str, str], Any]
+fold = _independent["fold"]
+
 
 async def check_everything(connection: Connection, *, accepted: int, unanswered: int = 0) -> None:
     """Raises RoundFailedError unless all accepted events are stored, and every row is the fold of what is stored.
 
     `unanswered`: so many posts at most may have been written though nobody got the answer.
     """
+    await check_counts(connection, accepted=accepted, unanswered=unanswered)
+    expected = await asyncio.to_thread(_fold_of_the_store, connection, asyncio.get_running_loop())
+    rows = await connection.fetch(ROWS)
+    found = {(row["projection"], row["key"]): json.loads(row["state"]) for row in rows}
+    check_same(expected, found)
+
+
+async def check_counts(connection: Connection, *, accepted: int, unanswered: int) -> None:
+    """Raises RoundFailedError unless all that was accepted is stored, nothing waits, and nothing is parked."""
     counts = await connection.fetchrow(COUNTS)
     assert counts is not None
     if not accepted <= counts["stored"] <= accepted + unanswered or counts["waiting"] or counts["parked"]:
         raise RoundFailedError(f"{accepted} events were accepted; in the tables: {dict(counts)}")
-    events: list[asyncpg.Record] = []
-    while page := await connection.fetch(EVENTS, len(events), PAGE_EVENTS):
-        events += page
-    if [row["position"] for row in events] != list(range(1, counts["stored"] + 1)):
-        raise RoundFailedError("positions are not 1, 2, 3, …")
-    rows = await connection.fetch(ROWS)
-    wrong = await asyncio.to_thread(_differences, events, rows)
-    if wrong:
-        raise RoundFailedError(f"{len(wrong)} rows differ from the fold of the event store, for example {wrong[0]}")
 
 
-def _differences(events: list[asyncpg.Record], rows: list[asyncpg.Record]) -> list[tuple[str, str]]:
-    expected: dict[tuple[str, str], Any] = _independent["fold"](row["event"] for row in events)
-    found = {(row["projection"], row["key"]): json.loads(row["state"]) for row in rows}
+def check_same(expected: States, found: States) -> None:
+    """Raises RoundFailedError unless the rows are the same; times are compared as instants."""
     comparable = _independent["comparable"]
-    return sorted(
+    wrong = sorted(
         place
         for place in expected.keys() | found.keys()
         if comparable(expected.get(place)) != comparable(found.get(place))
     )
+    if wrong:
+        raise RoundFailedError(f"{len(wrong)} rows differ from the fold of the events, for example {wrong[0]}")
+
+
+def _fold_of_the_store(connection: Connection, loop: asyncio.AbstractEventLoop) -> States:
+    """In a thread of its own: the fold takes an iterator, and the pages come from the loop. A million events at once
+    would not fit beside what is measured."""
+
+    def events() -> Iterator[str]:
+        position = 0
+        while page := asyncio.run_coroutine_threadsafe(_page(connection, position), loop).result():
+            check_positions([row[0] for row in page], first=position + 1)
+            position = page[-1][0]
+            yield from (text for _, text in page)
+
+    rows: States = fold(events())
+    return rows
+
+
+async def _page(connection: Connection, after: int) -> list[tuple[int, str]]:
+    return [(row["position"], row["event"]) for row in await connection.fetch(EVENTS, after, PAGE_EVENTS)]
+
+
+def check_positions(positions: Sequence[int], *, first: int) -> None:
+    """Raises RoundFailedError unless they follow each other from `first`."""
+    if list(positions) != list(range(first, first + len(positions))):
+        raise RoundFailedError("positions are not 1, 2, 3, …")

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -16,13 +17,25 @@ from app.embedded.ports import free_port
 from app.embedded.processes import running_in
 from app.embedded.servers import EmbeddedServers
 from benchmarks.cpu import CpuMeter
-from benchmarks.processes import Running
+from benchmarks.processes import Running, python
 from benchmarks.system import System
 from benchmarks.wrk import WrkResult, run_wrk
+from tables.database import Connection
 
 CONNECTIONS = 64
 BARE_SERVER = "bare server"
+POSTGRES, KAFKA = "PostgreSQL", "Kafka"
 NO_PORT = 0
+CONNECT_SECONDS = 10
+# Longer than any statement of a benchmark; making a database from a large one copies all of it.
+STATEMENT_SECONDS = 600
+
+
+class Server(NamedTuple):
+    """PostgreSQL (its DSN) or Kafka (kafka://host:port), and its first process."""
+
+    address: str
+    process: psutil.Process
 
 
 class Bare:
@@ -35,32 +48,37 @@ class Bare:
 
 
 class Place:
-    """The servers, and a number for everything that needs a name of its own."""
+    """The servers, and a name for everything that needs one of its own."""
 
-    def __init__(self, folder: Path, postgres_dsn: str, broker_url: str) -> None:
-        self._folder = folder
-        self._postgres_dsn = postgres_dsn
-        self._broker_url = broker_url
+    def __init__(self, folder: Path, postgres: Server, kafka: Server) -> None:
+        self.folder = folder
+        self.postgres = postgres
+        self.kafka = kafka
         self._numbers = itertools.count(1)
-        self._servers = {
-            "PostgreSQL": _root(running_in(folder / "postgres", "postgres")),
-            "Kafka": _root(running_in(folder / "kafka", "java")),
-        }
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Kafka's address as clients other than ours want it."""
+        return self.kafka.address.removeprefix("kafka://")
+
+    def new_name(self) -> str:
+        """A name for a database, a topic, a consumer group: nobody has used it before."""
+        return f"bench_{next(self._numbers)}"
 
     async def postgres_version(self) -> str:
         """As the server tells it."""
-        connection = await asyncpg.connect(self._postgres_dsn, timeout=10)
+        connection = await connect(self.postgres.address)
         try:
-            version: str = await connection.fetchval("SHOW server_version", timeout=10)
+            version: str = await connection.fetchval("SHOW server_version")
         finally:
-            await connection.close(timeout=10)
+            await connection.close(timeout=CONNECT_SECONDS)
         return version
 
     @asynccontextmanager
     async def bare_server(self) -> AsyncIterator[Bare]:
         """The baseline as a process; ended on leaving."""
         port = free_port(but=NO_PORT)
-        process = Running(["-m", "benchmarks.bare_server", str(port)], self._folder / "bare_server.log")
+        process = Running(python("-m", "benchmarks.bare_server", str(port)), self.folder / "bare_server.log")
         try:
             bare = Bare(process, port)
             await process.answers(f"{bare.address}/")
@@ -74,21 +92,40 @@ class Place:
             return await load_bare(bare, "/api/v1/events", "post.lua", seconds)
 
     @asynccontextmanager
-    async def system(self) -> AsyncIterator[System]:
-        """A system without workers: a database, a topic and a consumer group that nobody used before."""
-        name = f"bench_{next(self._numbers)}"
+    async def database(
+        self, name: str, *, postgres: Server | None = None, like: str | None = None
+    ) -> AsyncIterator[tuple[str, Connection]]:
+        """A new database, a copy of the database `like`: its DSN and a connection; dropped on leaving."""
+        server = postgres or self.postgres
         async with AsyncExitStack() as stack:
-            owner = await asyncpg.connect(self._postgres_dsn, timeout=10, command_timeout=60)
-            stack.push_async_callback(owner.close, timeout=10)
-            await owner.execute(f"CREATE DATABASE {name}")
+            owner = await connect(server.address)
+            stack.push_async_callback(owner.close, timeout=CONNECT_SECONDS)
+            await owner.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {like} STRATEGY FILE_COPY" if like else ""))
             stack.push_async_callback(owner.execute, f"DROP DATABASE {name} WITH (FORCE)")
-            dsn = urlsplit(self._postgres_dsn)._replace(path=f"/{name}").geturl()
-            connection = await asyncpg.connect(dsn, timeout=10, command_timeout=600)
-            stack.push_async_callback(connection.close, timeout=10)
-            settings = {"DATABASE_URL": dsn, "BROKER_URL": self._broker_url, "TOPIC": name, "CONSUMER_GROUP": name}
-            system = System(self._folder, connection, settings, self._servers)
-            stack.push_async_callback(system.stop)
-            yield system
+            dsn = urlsplit(server.address)._replace(path=f"/{name}").geturl()
+            connection = await connect(dsn)
+            stack.push_async_callback(connection.close, timeout=CONNECT_SECONDS)
+            yield dsn, connection
+
+    @asynccontextmanager
+    async def system(self, *, postgres: Server | None = None, like: str | None = None) -> AsyncIterator[System]:
+        """A system without workers: a database, a topic and a consumer group of its own."""
+        name = self.new_name()
+        server = postgres or self.postgres
+        async with self.database(name, postgres=server, like=like) as (dsn, connection):
+            settings = {"DATABASE_URL": dsn, "BROKER_URL": self.kafka.address, "TOPIC": name, "CONSUMER_GROUP": name}
+            servers = {POSTGRES: server.process, KAFKA: self.kafka.process}
+            system = System(self.folder, connection, settings, servers)
+            try:
+                yield system
+            finally:
+                await system.stop()
+
+
+async def connect(dsn: str) -> Connection:
+    """A connection to PostgreSQL."""
+    connection: Connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, command_timeout=STATEMENT_SECONDS)
+    return connection
 
 
 async def load_bare(bare: Bare, path: str, script: str, seconds: float) -> tuple[WrkResult, dict[str, float]]:
@@ -106,9 +143,18 @@ async def open_place() -> AsyncIterator[Place]:
     with _temporary_folder() as folder:
         servers = EmbeddedServers(folder, kafka_port=free_port(but=NO_PORT))
         try:
-            yield Place(folder, await servers.start_postgres(), await servers.start_kafka())
+            dsn, broker_url = await servers.start_postgres(), await servers.start_kafka()
+            postgres = Server(dsn, first_process(folder / "postgres", "postgres"))
+            yield Place(folder, postgres, Server(broker_url, first_process(folder / "kafka", "java")))
         finally:
             await servers.stop()
+
+
+def first_process(folder: Path, program: str) -> psutil.Process:
+    """Of the processes of a server that runs in this folder, the one that started the others."""
+    found = running_in(folder, program)
+    pids = {process.pid for process in found}
+    return next(process for process in found if process.ppid() not in pids)
 
 
 @contextmanager
@@ -117,8 +163,3 @@ def _temporary_folder() -> Iterator[Path]:
         folder = Path(name).resolve()
         folder.chmod(0o711)  # where we are root, PostgreSQL is another user, who must pass through
         yield folder
-
-
-def _root(found: list[psutil.Process]) -> psutil.Process:
-    pids = {process.pid for process in found}
-    return next(process for process in found if process.ppid() not in pids)

@@ -1,4 +1,4 @@
-"""The processes that are measured: workers and the bare server."""
+"""The processes that are measured: workers, the bare server, and the peers."""
 
 from __future__ import annotations
 
@@ -23,16 +23,23 @@ POLL_SECONDS = 0.02
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
+def python(*arguments: str) -> list[str]:
+    """The command that runs this interpreter."""
+    return [sys.executable, *arguments]
+
+
 class Running:
     """A process with its log; in a session of its own, so that a Ctrl-C reaches only us, who end it."""
 
-    def __init__(self, arguments: Sequence[str], log: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, settings: Mapping[str, str] | None = None, *, folder: Path = ROOT
+    ) -> None:
         self._log = log
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the command is ours
-                [sys.executable, *arguments],
-                cwd=ROOT,
+                command,
+                cwd=folder,
                 env={**inherited, "PYTHONWARNINGS": "ignore", **(settings or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -11,7 +11,7 @@ import psutil
 from app.embedded.ports import free_port
 from benchmarks.client import post_batches
 from benchmarks.cpu import CpuMeter
-from benchmarks.processes import Running
+from benchmarks.processes import Running, python
 from benchmarks.wrk import RoundFailedError
 from tables.database import Connection
 
@@ -50,6 +50,7 @@ class System:
     ) -> None:
         self.connection = connection
         self.topic = settings["TOPIC"]
+        self.dsn = settings["DATABASE_URL"]
         self._folder = folder
         self._settings = settings
         self._servers = servers
@@ -63,7 +64,7 @@ class System:
         ingestion_port = free_port(but=0)
         query_port = free_port(but=ingestion_port)
         process = Running(
-            ["-m", "faust", "-A", "app", "worker"],
+            python("-m", "faust", "-A", "app", "worker"),
             self._folder / f"{self.topic}-{len(self._workers)}.log",
             {
                 **self._settings,

@@ -15,6 +15,7 @@ import asyncpg
 import msgspec
 import psutil
 import uvloop
+from aiokafka.errors import KafkaError
 
 from app.errors import HeadraceError
 from benchmarks.chart import draw
@@ -28,6 +29,7 @@ RESULTS = Path(__file__).parent / "results"
 # What can go wrong in a round without anything being wrong with the benchmarks themselves.
 ROUND_ERRORS = (
     HeadraceError,
+    KafkaError,
     OSError,
     TimeoutError,
     aiohttp.ClientError,
@@ -73,6 +75,11 @@ async def measure(place: Place, comparison: Comparison, options: Options, round_
         return Measured(comparison.name, round_number, await comparison.measure(place, options))
     except ROUND_ERRORS as error:
         return Measured(comparison.name, round_number, error=f"{type(error).__name__}: {error}")
+    except ExceptionGroup as errors:
+        expected, others = errors.split(ROUND_ERRORS)
+        if expected is None or others is not None:
+            raise
+        return Measured(comparison.name, round_number, error=repr(expected.exceptions))
 
 
 def told(comparison: Comparison, one: Measured, rounds: int) -> str:

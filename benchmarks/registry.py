@@ -7,6 +7,8 @@ from benchmarks.batches import BATCHES
 from benchmarks.comparison import Comparison
 from benchmarks.get_row import GET_ROW
 from benchmarks.projector import PROJECTOR
+from benchmarks.relay import RELAY
+from benchmarks.relay_latency import RELAY_LATENCY
 from benchmarks.singles import SINGLES_ONE_WORKER, SINGLES_TWO_WORKERS
 from benchmarks.visible import VISIBLE
 
@@ -18,4 +20,6 @@ COMPARISONS: tuple[Comparison, ...] = (
     VISIBLE,
     PROJECTOR,
     BACKLOG,
+    RELAY,
+    RELAY_LATENCY,
 )

@@ -4,67 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
 from benchmarks.check import check_everything
-from benchmarks.client import KeepAlive, event, post
 from benchmarks.comparison import Comparison, Options, Round, Shown
+from benchmarks.open_loop import Posting, percentile_ms
 from benchmarks.place import Place
 from benchmarks.system import STUCK_SECONDS, System
 from benchmarks.wrk import RoundFailedError
 
 SECONDS = 20.0
 POSTS_PER_SECOND = 1_000
-CONNECTIONS = 32
 # Every so manieth event has a device of its own, whose row is looked for.
 PROBE_EVERY = 20
+PROBE = "probe-"
 LOOK_SECONDS = 0.001
 FOUND = "SELECT key FROM projections WHERE projection = 'devices' AND key = ANY ($1::text[])"
 
 
-class OpenLoop:
-    """Posts at a steady rate over a few connections.
-
-    Times are seconds from when an event was due to be sent, so that waiting for a free connection, or for this
-    program, counts.
-    """
-
-    def __init__(self, run: str, posted: Callable[[str, float], None]) -> None:
-        """`posted` is told the device of each event, and when it was due."""
-        self.accepted: list[float] = []
-        self.late: list[float] = []
-        self._run = run
-        self._posted = posted
-        self._free: asyncio.Queue[KeepAlive] = asyncio.Queue()
-
-    async def run(self, port: int, events: int) -> None:
-        """Post so many; returns when all are answered. Raises RoundFailedError when one is not answered 2xx."""
-        connections = [await KeepAlive.connect(port) for _ in range(CONNECTIONS)]
-        for connection in connections:
-            self._free.put_nowait(connection)
-        start = time.perf_counter()
-        try:
-            async with asyncio.TaskGroup() as posting:
-                for number in range(events):
-                    due = start + number / POSTS_PER_SECOND
-                    if (early := due - time.perf_counter()) > 0:
-                        await asyncio.sleep(early)
-                    posting.create_task(self._post(number, due))
-        except ExceptionGroup as errors:
-            raise RoundFailedError(f"posting: {errors.exceptions[0]!r}") from errors
-        finally:
-            for connection in connections:
-                connection.close()
-
-    async def _post(self, number: int, due: float) -> None:
-        device = f"probe-{number}" if number % PROBE_EVERY == 0 else f"device-{number % 1000}"
-        request = post(event(self._run, number, device), "application/cloudevents+json")
-        connection = await self._free.get()
-        self.late.append(time.perf_counter() - due)
-        self._posted(device, due)
-        await connection.send(request)
-        self.accepted.append(time.perf_counter() - due)
-        self._free.put_nowait(connection)
+def device_of(number: int) -> str:
+    """The device of an event."""
+    return f"{PROBE}{number}" if number % PROBE_EVERY == 0 else f"device-{number % 1000}"
 
 
 class Probes:
@@ -77,10 +36,10 @@ class Probes:
         self._waiting: dict[str, float] = {}
         self._sent = asyncio.Event()
 
-    def posted(self, device: str, due: float) -> None:
+    def posted(self, number: int, due: float) -> None:
         """Note a probe; other events are none."""
-        if device.startswith("probe-"):
-            self._waiting[device] = due
+        if number % PROBE_EVERY == 0:
+            self._waiting[device_of(number)] = due
             self._sent.set()
 
     async def look(self) -> None:
@@ -100,27 +59,21 @@ class Probes:
             self._sent.clear()
 
 
-def percentile_ms(seconds: list[float], percent: float) -> float:
-    """The value that `percent` of them do not exceed, in milliseconds."""
-    ordered = sorted(seconds)
-    return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
-
-
 async def measure(place: Place, options: Options) -> Round:
     """Everything in one worker, as `make run` starts it; the same posts to the bare server before."""
     events = int(POSTS_PER_SECOND * (options.seconds or SECONDS))
-    bare_loop = OpenLoop("bare", lambda _device, _due: None)
+    bare_loop = Posting("bare", device_of)
     async with place.bare_server() as bare:
-        await bare_loop.run(bare.port, events)
+        await bare_loop.run(bare.port, events, per_second=POSTS_PER_SECOND)
     async with place.system() as system:
         worker = await system.start("worker", "ingestion,event_handler,query")
         before = await system.warm_up(worker)
         probes = Probes(system, len(range(0, events, PROBE_EVERY)))
-        loop = OpenLoop("run", probes.posted)
+        loop = Posting("run", device_of, probes.posted)
         meter = system.cpu_meter()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(loop.run(worker.ingestion_port, events))
+                tasks.create_task(loop.run(worker.ingestion_port, events, per_second=POSTS_PER_SECOND))
                 tasks.create_task(probes.look())
         except ExceptionGroup as errors:
             raise RoundFailedError(f"looking for probes: {errors.exceptions[0]!r}") from errors

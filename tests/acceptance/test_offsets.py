@@ -1,0 +1,61 @@
+"""What the event handler tells Kafka: that it is done with every partition of what it fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+from aiokafka.admin import AIOKafkaAdminClient
+
+from tables.database import Pool
+
+from checking.evidence import read_topic
+from waiting import until
+from worker_process import WorkerProcess
+
+EVENTS = 400
+APPLIED = "SELECT count(*) FROM projections WHERE projection = 'devices'"
+
+
+async def committed(bootstrap: str, group: str) -> dict[int, int]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        return {tp.partition: found.offset for tp, found in (await admin.list_consumer_group_offsets(group)).items()}
+    finally:
+        await admin.close()
+
+
+async def test_the_offsets_of_all_partitions_of_a_fetch_are_committed(
+    tmp_path: Path, database_dsn: str, kafka: str, topic: str, pool: Pool
+) -> None:
+    worker = WorkerProcess(tmp_path, DATABASE_URL=database_dsn, BROKER_URL=kafka, TOPIC=topic, CONSUMER_GROUP=topic)
+    worker.start()
+    try:
+        await worker.ready()
+        batch = [
+            {
+                "specversion": "1.0",
+                "id": str(n),
+                "source": "/t",
+                "type": "device.retired",
+                "subject": f"d{n}",
+                "data": {},
+            }
+            for n in range(EVENTS)
+        ]
+        async with aiohttp.ClientSession() as session:
+            for start in range(0, EVENTS, 40):
+                async with session.post(f"{worker.ingestion}/api/v1/events", json=batch[start : start + 40]) as answer:
+                    assert answer.status == 202
+
+        async def applied() -> bool:
+            return bool(await pool.fetchval(APPLIED) == EVENTS)
+
+        await until(applied, 60)
+    finally:
+        assert worker.stop() == 0
+    bootstrap = kafka.removeprefix("kafka://")
+    ends = {record.partition: record.offset + 1 for record in await read_topic(bootstrap, topic)}
+    assert len(ends) > 1
+    assert await committed(bootstrap, topic) == ends

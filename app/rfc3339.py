@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
+from time import time_ns
 
 _SHAPE = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]"
@@ -71,4 +73,10 @@ def to_microseconds(utc: str) -> str:
 
 def now() -> str:
     """Return the current time in UTC, with six digits of fraction."""
-    return f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    seconds, microseconds = divmod(time_ns() // 1_000, 1_000_000)
+    return f"{_to_the_second(seconds)}.{microseconds:06d}Z"
+
+
+@lru_cache(maxsize=1)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()

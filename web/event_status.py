@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 import msgspec
@@ -14,6 +16,7 @@ from tables.database import Database, can_hold
 from web.problems import problem
 
 PATH = "/api/v1/events/status"
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
 
 
 class Received(msgspec.Struct):
@@ -43,7 +46,15 @@ class Story(msgspec.Struct):
 
 def location(source: str, event_id: str) -> str:
     """The address of an event's story."""
-    return f"{PATH}?source={quote(source, safe='')}&id={quote(event_id, safe='')}"
+    return f"{PATH}?source={_quoted_source(source)}&id={_quoted(event_id)}"
+
+
+def _quoted(text: str) -> str:
+    return text if _UNRESERVED(text) else quote(text, safe="")
+
+
+_quoted_source = lru_cache(maxsize=1_000)(_quoted)
+"""Sources come again and again; ids do not."""
 
 
 class EventStories:

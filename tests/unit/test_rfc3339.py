@@ -153,3 +153,12 @@ def test_now_is_canonical_and_between_before_and_after() -> None:
     assert before <= datetime.fromisoformat(now) <= after
     assert rfc3339.to_utc(now) == now
     assert len(now) == len("2026-01-01T00:00:00.000000Z")
+
+
+def test_now_is_the_time_in_utc_to_the_microsecond() -> None:
+    before = datetime.now(UTC).replace(tzinfo=None)
+    told = rfc3339.now()
+    after = datetime.now(UTC).replace(tzinfo=None)
+    assert len(told) == len("2026-11-22T12:00:00.000001Z")
+    assert before <= datetime.fromisoformat(told.removesuffix("Z")) <= after
+    assert rfc3339.to_utc(told) == told or told.endswith("0Z")

@@ -114,7 +114,7 @@ class History:
 
 
 def digest(event: dict[str, Any] | str | bytes) -> str:
-    """The content of an event, however it is spelled: order of members, white space and 1.50 or 1.5 do not count.
+    """The content of an event, however it is spelled: order of members, white space, 1.50 or 1.5, and -0 or 0 do not count.
 
     The extension `sequence` is not the sender's: the topic has it, the store has not. Raises ValueError when the text
     is no JSON object.
@@ -128,4 +128,5 @@ def digest(event: dict[str, Any] | str | bytes) -> str:
 
 
 def _number(text: str) -> dict[str, str]:
-    return {"number": str(Decimal(text).normalize())}
+    number = Decimal(text)
+    return {"number": str(number.normalize()) if number else "0"}  # jsonb knows no -0

@@ -27,6 +27,7 @@ from agents.readings_hourly import readings_hourly
 from agents.relay import Relay
 from agents.stall_detector import StallDetector
 from agents.storage import Storage
+from app import worker_metrics
 from app.banner import Banner
 from app.commands.migrate import add_migrate
 from app.embedded.servers import EmbeddedServers
@@ -36,6 +37,7 @@ from app.errors import HeadraceError
 from app.event_types import EventTypes
 from app.fault_points import arm
 from app.loop_watchdog import LoopWatchdog
+from app.metrics import Metrics
 from app.projection import Projection
 from app.settings import Settings, data_folder, read_settings
 from app.waiting import WakeUp
@@ -49,7 +51,9 @@ from web.bodies import BodyBudget
 from web.event_status import EventStories
 from web.health import Health
 from web.ingestion import Door
+from web.metrics import DatabaseSamples, MetricsView
 from web.query import Projections
+from web.request_times import RequestTimes
 from web.server import HttpServer, make_application
 
 PROJECTIONS: tuple[Projection[Any], ...] = (
@@ -70,8 +74,11 @@ def make_app(settings: Settings) -> Headrace:
     database = Database(pool_size=settings.database_pool_size, timeout_seconds=settings.database_timeout_seconds)
     storage = Storage(database, settings.database_url)
     disk_space = DiskSpace()
-    ingestion, relaying = _ingestion(settings, database, disk_space) if "ingestion" in settings.runs else ([], [])
-    query = _query(settings, database) if "query" in settings.runs else []
+    names = [projection.name for projection in PROJECTIONS] if "query" in settings.runs else []
+    told = MetricsView(Metrics(), DatabaseSamples(database, names, stalled_after_seconds=settings.stall_seconds))
+    told.add(worker_metrics.disk(disk_space))
+    ingestion, relaying = _ingestion(settings, database, disk_space, told) if "ingestion" in settings.runs else ([], [])
+    query = _query(settings, database, told) if "query" in settings.runs else []
     app.http_servers = [*ingestion, *query]
     app.services = [
         LoopWatchdog(settings.stall_seconds),
@@ -82,14 +89,14 @@ def make_app(settings: Settings) -> Headrace:
         *([DiskWatch(database, disk_space)] if settings.runs != {"query"} else []),
         *([FieldIndexes(database, PROJECTIONS)] if settings.runs & {"event_handler", "query"} else []),
         *relaying,
-        *(_event_handler(app, settings, database, disk_space) if handles_events else []),
+        *(_event_handler(app, settings, database, disk_space, told) if handles_events else []),
     ]
     add_migrate(app, settings)
     return app
 
 
 def _ingestion(
-    settings: Settings, database: Database, disk_space: DiskSpace
+    settings: Settings, database: Database, disk_space: DiskSpace, told: MetricsView
 ) -> tuple[list[HttpServer], list[ServiceT]]:
     wake_up = WakeUp()
     publisher = Publisher(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions)
@@ -125,8 +132,18 @@ def _ingestion(
     )
     health = Health(needs={"postgresql": database.answers})
     stories = EventStories(database, [projection.name for projection in PROJECTIONS])
-    door = Door(group_commit, known, limits, backlog=backlog, body_budget=BodyBudget(settings.max_bodies_bytes))
-    application = make_application([*door.routes(), *stories.routes(), *health.routes()], settings.max_body_bytes)
+    bodies = BodyBudget(settings.max_bodies_bytes)
+    door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies)
+    times = RequestTimes("ingestion")
+    told.add(
+        times.samples,
+        worker_metrics.intake("http", door.counts),
+        worker_metrics.door(group_commit, bodies),
+        worker_metrics.outbox(backlog),
+        worker_metrics.relay(relay),
+    )
+    routes = [*door.routes(), *stories.routes(), *health.routes(), *told.routes()]
+    application = make_application(routes, settings.max_body_bytes, times)
     server = HttpServer(
         application,
         settings.ingestion_host,
@@ -138,7 +155,7 @@ def _ingestion(
     return [server], [relay, OutboxListener(database, wake_up), notifier, BacklogWatch(database, backlog)]
 
 
-def _query(settings: Settings, database: Database) -> list[HttpServer]:
+def _query(settings: Settings, database: Database, told: MetricsView) -> list[HttpServer]:
     names = [projection.name for projection in PROJECTIONS]
 
     async def stalls_now() -> list[Stall]:
@@ -147,7 +164,10 @@ def _query(settings: Settings, database: Database) -> list[HttpServer]:
 
     health = Health(needs={"postgresql": database.answers}, stalls=stalls_now)
     projections = Projections(database, PROJECTIONS, stalled_after_seconds=settings.stall_seconds)
-    application = make_application([*projections.routes(), *health.routes()], settings.max_body_bytes)
+    times = RequestTimes("query")
+    told.add(times.samples)
+    routes = [*projections.routes(), *health.routes(), *told.routes()]
+    application = make_application(routes, settings.max_body_bytes, times)
     server = HttpServer(
         application,
         settings.query_host,
@@ -159,22 +179,25 @@ def _query(settings: Settings, database: Database) -> list[HttpServer]:
     return [server]
 
 
-def _event_handler(app: Headrace, settings: Settings, database: Database, disk_space: DiskSpace) -> list[ServiceT]:
+def _event_handler(
+    app: Headrace, settings: Settings, database: Database, disk_space: DiskSpace, told: MetricsView
+) -> list[ServiceT]:
     topic = app.topic(settings.topic, schema=AsIs())
-    projectors = [Projector(projection, database, disk_space) for projection in PROJECTIONS]
-    for projection, projector in zip(PROJECTIONS, projectors, strict=True):
-        app.agent(topic, name=f"project_{projection.name}")(agent_of(projector))
+    projectors = {projection.name: Projector(projection, database, disk_space) for projection in PROJECTIONS}
+    for name, projector in projectors.items():
+        app.agent(topic, name=f"project_{name}")(agent_of(projector))
+    told.add(worker_metrics.projectors(projectors))
     gate = BrokerGate(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions)
     stall_detector = StallDetector(
         database,
-        {projection.name: projector.restart for projection, projector in zip(PROJECTIONS, projectors, strict=True)},
+        {name: projector.restart for name, projector in projectors.items()},
         partitions=app.assigned_partitions,
         broker_answers=gate.look,
         disk_space=disk_space,
         stall_seconds=settings.stall_seconds,
     )
     return [
-        CatchUp(projectors),
+        CatchUp(list(projectors.values())),
         IdlePartitions(database),
         gate,
         stall_detector,

@@ -27,6 +27,8 @@ CROSS JOIN LATERAL (
 """
 HAS_PARKED = "SELECT EXISTS (SELECT FROM parked WHERE projection = $1)"
 
+COUNTS = "SELECT projection, count(*) AS events FROM parked GROUP BY projection"
+
 
 class Group(NamedTuple):
     """Events that wait in one order: those of a row's key, or, where the first one's key cannot be told, those of a
@@ -68,3 +70,8 @@ async def has_parked(connection: AnyConnection, projection: str) -> bool:
     """Whether the projection has any event parked."""
     found: bool = await connection.fetchval(HAS_PARKED, projection)
     return found
+
+
+async def counts(connection: AnyConnection) -> dict[str, int]:
+    """How many events are parked, by projection; those that have none are left out."""
+    return {row["projection"]: row["events"] for row in await connection.fetch(COUNTS)}

@@ -20,6 +20,8 @@ View = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class HotPath(NamedTuple):
     """A view, and how to see by method and path as they were sent that a request is for it."""
 
+    route: str
+    """As the ordinary route is called, for the metrics."""
     is_meant: Callable[[str, str], bool]
     view: View
     """Must not look at `request.match_info` or `request.app`."""
@@ -27,6 +29,8 @@ class HotPath(NamedTuple):
 
 class HotRequest(web.Request):
     """A request that may have no match_info."""
+
+    hot_route: str | None = None
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         if self._match_info is None:
@@ -38,13 +42,14 @@ class HotRequest(web.Request):
 def take_short_cuts(server: web.Server, application: web.Application, hot_paths: Sequence[HotPath]) -> None:
     """Let `server` answer these paths by their views, through the application's middlewares, and the rest as before."""
     handle: Any = server.request_handler
-    ways = [(path.is_meant, _through_middlewares(application, path.view)) for path in hot_paths]
+    ways = [(path.is_meant, path.route, _through_middlewares(application, path.view)) for path in hot_paths]
 
     async def handle_hot_first(request: HotRequest) -> web.StreamResponse:
         if hdrs.EXPECT not in request.headers:
             method, path = request.method, request.raw_path
-            for is_meant, view in ways:
+            for is_meant, route, view in ways:
                 if is_meant(method, path):
+                    request.hot_route = route
                     return await view(request)
         answer: web.StreamResponse = await handle(request)
         return answer

@@ -109,7 +109,7 @@ class Door:
 
     def hot_path(self) -> HotPath:
         """The same, for a request as nearly all are."""
-        return HotPath(lambda method, path: path == PATH and method == "POST", self.post_events)
+        return HotPath(PATH, lambda method, path: path == PATH and method == "POST", self.post_events)
 
     async def post_events(self, request: web.Request) -> web.Response:
         """Take one event or a batch."""

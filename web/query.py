@@ -21,6 +21,7 @@ from web.paging import InvalidQueryError, PageParameters
 from web.problems import ProblemError, problem
 
 PATH = "/api/v1/projections"
+ROW_ROUTE = PATH + "/{name}/{key}"
 JSON = "application/json"
 PLAIN_ROW = re.compile(PATH + r"/[a-z0-9_]+/(?!changes$)[A-Za-z0-9_.:-]+").fullmatch
 STALLED_AFTER_SECONDS = 60.0
@@ -84,7 +85,7 @@ class Projections:
 
     def hot_path(self) -> HotPath:
         """A row whose key needs no decoding, without parameters."""
-        return HotPath(lambda method, path: method == "GET" and PLAIN_ROW(path) is not None, self.plain_row)
+        return HotPath(ROW_ROUTE, lambda method, path: method == "GET" and PLAIN_ROW(path) is not None, self.plain_row)
 
     async def projections(self, request: web.Request) -> web.Response:
         """Every projection: what it is, and how far it is."""

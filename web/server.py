@@ -11,14 +11,18 @@ from app.errors import StartError
 from web.health import Health
 from web.hot_paths import HotPath, take_short_cuts
 from web.problems import common_headers, problems
+from web.request_times import RequestTimes
 
 # In-flight requests have this long when the worker stops.
 SHUTDOWN_SECONDS = 3.0
 
 
-def make_application(routes: Iterable[web.AbstractRouteDef], max_body_bytes: int) -> web.Application:
-    """An application whose errors are problems (RFC 9457)."""
-    application = web.Application(middlewares=[problems], client_max_size=max_body_bytes)
+def make_application(
+    routes: Iterable[web.AbstractRouteDef], max_body_bytes: int, times: RequestTimes | None = None
+) -> web.Application:
+    """An application whose errors are problems (RFC 9457), and whose requests are counted by `times`."""
+    middlewares = [problems] if times is None else [times.middleware(), problems]
+    application = web.Application(middlewares=middlewares, client_max_size=max_body_bytes)
     application.add_routes(routes)
     application.on_response_prepare.append(common_headers)
     return application

@@ -32,8 +32,8 @@ async def client() -> AsyncIterator[Client]:
         return web.Response(text=await request.text() + " hot")
 
     paths = [
-        HotPath(lambda method, path: (method, path) == ("POST", "/a/hot"), hot),
-        HotPath(lambda method, path: (method, path) == ("GET", "/a/broken"), fail),
+        HotPath("/a/hot", lambda method, path: (method, path) == ("POST", "/a/hot"), hot),
+        HotPath("/a/broken", lambda method, path: (method, path) == ("GET", "/a/broken"), fail),
     ]
     async with TestClient(HotServer(make_application(routes, max_body_bytes=10), paths)) as opened:
         yield opened

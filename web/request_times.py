@@ -1,0 +1,52 @@
+"""How many requests, how long, with what outcome: by route and class of status, never by path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import perf_counter
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from app import metrics
+from app.histogram import SECONDS, Histogram
+from app.metrics import Sample
+
+UNMATCHED = "unmatched"
+CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
+
+
+class RequestTimes:
+    """The requests of one port."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._histograms: dict[tuple[str, int], Histogram] = {}
+
+    def middleware(self) -> Middleware:
+        """The outermost middleware: what is inside turns errors into answers."""
+        histograms = self._histograms
+
+        @web.middleware
+        async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
+            started = perf_counter()
+            response = await handler(request)
+            key = (getattr(request, "hot_route", None) or _route(request), response.status // 100)
+            histogram = histograms.get(key)
+            if histogram is None:
+                histogram = histograms[key] = Histogram(SECONDS)
+            histogram.observe(perf_counter() - started)
+            return response
+
+        return timed
+
+    def samples(self) -> Iterator[Sample]:
+        """For the metrics."""
+        for (route, status_class), histogram in self._histograms.items():
+            yield Sample(metrics.REQUESTS, histogram, (self._service, route, CLASSES[status_class]))
+
+
+def _route(request: web.Request) -> str:
+    """The pattern of the route, not the path: clients cannot make new ones."""
+    resource = request.match_info.route.resource
+    return UNMATCHED if resource is None else resource.canonical

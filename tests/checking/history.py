@@ -114,7 +114,8 @@ class History:
 
 
 def digest(event: dict[str, Any] | str | bytes) -> str:
-    """The content of an event, however it is spelled: order of members, white space, 1.50 or 1.5, and -0 or 0 do not count.
+    """The content of an event, however it is spelled: order of members, white space, 1.50 or 1.5 and -0 or 0 do not
+    count.
 
     The extension `sequence` is not the sender's: the topic has it, the store has not. Raises ValueError when the text
     is no JSON object.

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from agents.folding import Chosen, Unreadable, reason
 from agents.stops import Stops
+from app.parking import Group
 from tables import parked
 from tables.database import AnyConnection
-from tables.parked import Group, ParkedEvent
+from tables.parked import ParkedEvent
 
 
 async def stops_before(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tables.parked import Group
+from app.parking import Group
 
 
 class Stops:

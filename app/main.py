@@ -25,11 +25,13 @@ from agents.projector import Projector, agent_of
 from agents.publisher import Publisher
 from agents.readings_hourly import readings_hourly
 from agents.relay import Relay
+from agents.retrying import Retrier
 from agents.stall_detector import StallDetector
 from agents.storage import Storage
 from app import worker_metrics
 from app.banner import Banner
 from app.commands.migrate import add_migrate
+from app.commands.parked import add_parked
 from app.embedded.servers import EmbeddedServers
 from app.embedded.service import Embedded
 from app.envelope import Limits
@@ -52,6 +54,7 @@ from web.event_status import EventStories
 from web.health import Health
 from web.ingestion import Door
 from web.metrics import DatabaseSamples, MetricsView
+from web.parked import parked_routes
 from web.query import Projections
 from web.request_times import RequestTimes
 from web.server import HttpServer, make_application
@@ -61,6 +64,9 @@ PROJECTIONS: tuple[Projection[Any], ...] = (
     readings_hourly,
     event_types,
 )
+
+# A request for a retry is answered by then; what is left is told.
+RETRY_SECONDS = 20.0
 
 
 def make_app(settings: Settings) -> Headrace:
@@ -92,6 +98,7 @@ def make_app(settings: Settings) -> Headrace:
         *(_event_handler(app, settings, database, disk_space, told) if handles_events else []),
     ]
     add_migrate(app, settings)
+    add_parked(settings, PROJECTIONS)
     return app
 
 
@@ -164,9 +171,10 @@ def _query(settings: Settings, database: Database, told: MetricsView) -> list[Ht
 
     health = Health(needs={"postgresql": database.answers}, stalls=stalls_now)
     projections = Projections(database, PROJECTIONS, stalled_after_seconds=settings.stall_seconds)
+    parked = parked_routes(database, names, Retrier(PROJECTIONS, database, most_seconds=RETRY_SECONDS))
     times = RequestTimes("query")
     told.add(times.samples)
-    routes = [*projections.routes(), *health.routes(), *told.routes()]
+    routes = [*projections.routes(), *parked, *health.routes(), *told.routes()]
     application = make_application(routes, settings.max_body_bytes, times)
     server = HttpServer(
         application,

@@ -1,11 +1,13 @@
-"""`parked`, as event handlers write it: events that a projection could not apply, and those behind them."""
+"""`parked`: events that a projection could not apply, and those that wait behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from app.parking import Group
 from tables.database import AnyConnection
+from tables.event_store import PastEvent
 
 PARK = """
 INSERT INTO parked (projection, position, key, key_is_known, error, attempts, tried_at)
@@ -25,17 +27,31 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS found
 """
+FIRST = """
+SELECT parked.position, stored.partition, stored.event::text AS text
+FROM parked JOIN event_store AS stored ON stored.position = parked.position
+WHERE parked.projection = $1 AND hashtextextended(parked.key, 0) = hashtextextended($2::text, 0)
+  AND parked.key = $2 AND parked.key_is_known = $3
+ORDER BY parked.position LIMIT $4
+FOR UPDATE OF parked
+"""
+IN_GROUP = """
+SELECT count(*) FROM parked
+WHERE projection = $1 AND hashtextextended(key, 0) = hashtextextended($2::text, 0) AND key = $2 AND key_is_known = $3
+"""
+GROUP_OF = "SELECT key, key_is_known FROM parked WHERE projection = $1 AND position = $2"
+RELEASE = "DELETE FROM parked WHERE projection = $1 AND position = ANY ($2::bigint[])"
+UPDATE = """
+UPDATE parked
+SET key = p.key, key_is_known = p.key_is_known, error = p.error, attempts = parked.attempts + p.attempts,
+    tried_at = CASE WHEN p.attempts > 0 THEN clock_timestamp() ELSE tried_at END
+FROM unnest($2::bigint[], $3::text[], $4::boolean[], $5::text[], $6::integer[])
+    AS p (position, key, key_is_known, error, attempts)
+WHERE parked.projection = $1 AND parked.position = p.position
+"""
 HAS_PARKED = "SELECT EXISTS (SELECT FROM parked WHERE projection = $1)"
 
 COUNTS = "SELECT projection, count(*) AS events FROM parked GROUP BY projection"
-
-
-class Group(NamedTuple):
-    """Events that wait in one order: those of a row's key, or, where the first one's key cannot be told, those of a
-    partition key."""
-
-    key: str
-    key_is_known: bool = True
 
 
 class ParkedEvent(NamedTuple):
@@ -49,15 +65,7 @@ class ParkedEvent(NamedTuple):
 
 async def park(connection: AnyConnection, projection: str, events: Sequence[ParkedEvent]) -> None:
     """Let events wait; in the transaction that moves the progress past them."""
-    await connection.execute(
-        PARK,
-        projection,
-        [event.position for event in events],
-        [event.group.key for event in events],
-        [event.group.key_is_known for event in events],
-        [event.error for event in events],
-        [event.attempts for event in events],
-    )
+    await connection.execute(PARK, projection, *_columns(events))
 
 
 async def blocked(connection: AnyConnection, projection: str, groups: Collection[Group]) -> set[Group]:
@@ -75,3 +83,40 @@ async def has_parked(connection: AnyConnection, projection: str) -> bool:
 async def counts(connection: AnyConnection) -> dict[str, int]:
     """How many events are parked, by projection; those that have none are left out."""
     return {row["projection"]: row["events"] for row in await connection.fetch(COUNTS)}
+
+
+async def first(connection: AnyConnection, projection: str, group: Group, *, at_most: int) -> list[PastEvent]:
+    """The first events of a group, in order, locked until the transaction ends."""
+    return [PastEvent(*row) for row in await connection.fetch(FIRST, projection, *group, at_most)]
+
+
+async def count(connection: AnyConnection, projection: str, group: Group) -> int:
+    """How many events wait in a group."""
+    found: int = await connection.fetchval(IN_GROUP, projection, *group)
+    return found
+
+
+async def group_of(connection: AnyConnection, projection: str, position: int) -> Group | None:
+    """The group in which an event waits; None: it is not parked."""
+    row = await connection.fetchrow(GROUP_OF, projection, position)
+    return None if row is None else Group(*row)
+
+
+async def release(connection: AnyConnection, projection: str, positions: Sequence[int]) -> None:
+    """Let events wait no more; in the transaction that applies or discards them."""
+    await connection.execute(RELEASE, projection, positions)
+
+
+async def update(connection: AnyConnection, projection: str, events: Sequence[ParkedEvent]) -> None:
+    """Let events wait in another group, or for another reason; their `attempts` are added to those before."""
+    await connection.execute(UPDATE, projection, *_columns(events))
+
+
+def _columns(events: Sequence[ParkedEvent]) -> tuple[list[int], list[str], list[bool], list[str], list[int]]:
+    return (
+        [event.position for event in events],
+        [event.group.key for event in events],
+        [event.group.key_is_known for event in events],
+        [event.error for event in events],
+        [event.attempts for event in events],
+    )

@@ -22,6 +22,12 @@ SELECT partition, position FROM progress
 WHERE projection = $1 AND partition = ANY ($2::integer[])
 ORDER BY partition FOR UPDATE
 """
+START_ALL_PROGRESS = """
+INSERT INTO progress (projection, partition, position)
+SELECT $1, partition, 0 FROM topic_partitions
+ON CONFLICT DO NOTHING
+"""
+LOCK_ALL_PROGRESS = "SELECT FROM progress WHERE projection = $1 ORDER BY partition FOR UPDATE"
 READ_ROWS = """
 SELECT key, state::text AS state, position, version FROM projections
 WHERE projection = $1 AND key = ANY ($2::text[])
@@ -114,6 +120,16 @@ async def lock_progress(connection: AnyConnection, projection: str, partitions: 
     """The position of the last applied event of each partition, locked until the transaction ends."""
     rows = await connection.fetch(LOCK_PROGRESS, projection, partitions)
     return {row["partition"]: row["position"] for row in rows}
+
+
+async def start_all_progress(connection: AnyConnection, projection: str) -> None:
+    """Make sure that the progress of every partition that has events can be locked."""
+    await connection.execute(START_ALL_PROGRESS, projection)
+
+
+async def lock_all_progress(connection: AnyConnection, projection: str) -> None:
+    """Until the transaction ends, no event is applied to the projection, nor parked."""
+    await connection.execute(LOCK_ALL_PROGRESS, projection)
 
 
 async def read_rows(

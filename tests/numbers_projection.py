@@ -20,14 +20,14 @@ class Numbers(msgspec.Struct):
     numbers: list[int]
 
 
-def make_projection(name: str = "numbers") -> Projection[Numbers]:
+def make_projection(name: str = "numbers", *, refuses_negative: bool = True) -> Projection[Numbers]:
     projection = Projection(
         name, state=Numbers, key=lambda event: event.subject or "", description="The numbers of a key"
     )
 
     @projection.on("numbered", Numbered)
     def numbered(state: Numbers | None, event: Event[Numbered]) -> Numbers | None:
-        if event.data.number < 0:
+        if event.data.number < 0 and refuses_negative:
             raise ValueError("negative")
         if event.data.number == 0:
             return None

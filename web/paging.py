@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import blake2b
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -53,7 +53,7 @@ class PageRequest(msgspec.Struct, frozen=True):
 
     def cursor(self, end: Place) -> str:
         """The cursor of the page that begins after `end`. Opaque to clients: base64url of JSON."""
-        return _cursor(self.bound_to, end)
+        return make_cursor(self.bound_to, end)
 
 
 class _Filter(NamedTuple):
@@ -92,14 +92,14 @@ class PageParameters:
 
         Raises InvalidQueryError, which has everything that is wrong and says what is allowed.
         """
-        pairs = _pairs(query_string)
-        errors = [*self._name_errors(pairs)]
+        pairs = read_pairs(query_string)
+        errors = [*name_errors(pairs, RESERVED | self._filters.keys(), self._allowed)]
         given = dict(pairs)
         limit, sort, conditions = DEFAULT_LIMIT, None, []
         for name, value in given.items():
             try:
                 if name == "limit":
-                    limit = _limit(value)
+                    limit = read_limit(value)
                 elif name == "sort":
                     sort = self._sort(value)
                 elif name in self._filters:
@@ -108,19 +108,9 @@ class PageParameters:
                 errors.append(ProblemError(parameter=name, code="invalid_value", detail=str(error)))
         if errors:
             raise InvalidQueryError(errors)
-        bound_to = _bound_to(self._projection, given)
-        after = _place(given["cursor"], bound_to, sort) if "cursor" in given else None
-        return PageRequest(limit, conditions, sort, after, bound_to)
-
-    def _name_errors(self, pairs: list[tuple[str, str]]) -> Iterator[ProblemError]:
-        for name, times in Counter(name for name, _ in pairs).items():
-            shown = name[:MAX_SHOWN_CHARACTERS]
-            if name not in RESERVED and name not in self._filters:
-                detail = f"There is no such parameter. {self._allowed}"
-                yield ProblemError(parameter=shown, code="unknown_parameter", detail=detail)
-            elif times > 1:
-                detail = "A parameter may be given once. For one of several values there is field[in]=a,b."
-                yield ProblemError(parameter=shown, code="repeated_parameter", detail=detail)
+        bound = bound_to(self._projection, given)
+        after = read_cursor(given["cursor"], bound, sort) if "cursor" in given else None
+        return PageRequest(limit, conditions, sort, after, bound)
 
     def _sort(self, value: str) -> Sort:
         member = value.removeprefix("-")
@@ -130,7 +120,7 @@ class PageParameters:
         return Sort(member, self._fields[member], value.startswith("-"))
 
 
-def _pairs(query_string: str) -> list[tuple[str, str]]:
+def read_pairs(query_string: str) -> list[tuple[str, str]]:
     """Names and values, decoded. Unlike aiohttp's `query`, bytes that are not UTF-8 are refused, not replaced."""
     try:
         query_string.encode()
@@ -144,7 +134,20 @@ def _pairs(query_string: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _limit(value: str) -> int:
+def name_errors(pairs: list[tuple[str, str]], names: Collection[str], allowed: str) -> Iterator[ProblemError]:
+    """Parameters that are none of `names`, or are given again; `allowed` says it in words."""
+    for name, times in Counter(name for name, _ in pairs).items():
+        shown = name[:MAX_SHOWN_CHARACTERS]
+        if name not in names:
+            detail = f"There is no such parameter. {allowed}"
+            yield ProblemError(parameter=shown, code="unknown_parameter", detail=detail)
+        elif times > 1:
+            detail = "A parameter may be given once. For one of several values there is field[in]=a,b."
+            yield ProblemError(parameter=shown, code="repeated_parameter", detail=detail)
+
+
+def read_limit(value: str) -> int:
+    """How many a page may have. Raises ValueError."""
     if not LIMIT.fullmatch(value) or not 1 <= int(value) <= MAX_LIMIT:
         raise ValueError(f"The limit is a whole number from 1 to {MAX_LIMIT}.")
     return int(value)
@@ -169,18 +172,23 @@ def _value(kind: Kind, value: str) -> str:
     return value
 
 
-def _bound_to(projection: str, given: dict[str, str]) -> bytes:
+def bound_to(projection: str, given: dict[str, str]) -> bytes:
+    """What names a query, for its cursors."""
     query = sorted((name, value) for name, value in given.items() if name not in {"limit", "cursor"})
     return msgspec.json.encode((projection, query))
 
 
-def _cursor(bound_to: bytes, end: Place) -> str:
-    digest = blake2b(bound_to + msgspec.json.encode(end), digest_size=DIGEST_BYTES).hexdigest()
+def make_cursor(bound: bytes, end: Place) -> str:
+    """The cursor of a query's page that begins after `end`."""
+    digest = blake2b(bound + msgspec.json.encode(end), digest_size=DIGEST_BYTES).hexdigest()
     return base64.urlsafe_b64encode(msgspec.json.encode((digest, *end))).rstrip(b"=").decode()
 
 
-def _place(cursor: str, bound_to: bytes, sort: Sort | None) -> Place:
-    """The place that a cursor stands for, if it is, to the letter, the one that this query gives for that place."""
+def read_cursor(cursor: str, bound: bytes, sort: Sort | None) -> Place:
+    """The place that a cursor stands for, if it is, to the letter, the one that this query gives for that place.
+
+    Raises InvalidQueryError.
+    """
     refused = _invalid(
         "invalid_cursor",
         "Not a cursor of this query. Send next_cursor as it was given, with the same filters and the same sort.",
@@ -196,7 +204,7 @@ def _place(cursor: str, bound_to: bytes, sort: Sort | None) -> Place:
     readable = "\0" not in key + (sort_value or "") and (
         sort_value is None or (sort is not None and (sort.kind != "number" or bool(NUMBER.fullmatch(sort_value))))
     )
-    if not readable or _cursor(bound_to, place) != cursor:
+    if not readable or make_cursor(bound, place) != cursor:
         raise refused
     return place
 

@@ -1,0 +1,82 @@
+"""The servers that a command needs: those of the settings, or the embedded ones, started for as long as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+
+from app.embedded.servers import EmbeddedServers
+from app.errors import DependencyAwayError, HeadraceError, StartError
+from app.settings import Settings, data_folder
+from app.worker import refuse
+from tables import database
+from tables.database import Connection, Database
+
+CONNECT_SECONDS = 10.0
+
+Result = TypeVar("Result")
+
+
+def run(command: Coroutine[Any, Any, Result]) -> Result:
+    """Run a command to its end; end the program with one line where it cannot be done."""
+    try:
+        return asyncio.run(command)
+    except HeadraceError as error:
+        refuse(error)
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+        refuse(StartError(f"The tables are not those of this version ({error}): run faust -A app migrate."))
+    except Exception as error:
+        if not database.is_away(error):
+            raise
+        refuse(DependencyAwayError(f"PostgreSQL does not answer: {error!r}"))
+
+
+@asynccontextmanager
+async def postgres(settings: Settings) -> AsyncIterator[str]:
+    """The address of PostgreSQL. Raises HeadraceError."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    servers = EmbeddedServers(data_folder(settings))
+    try:
+        yield await servers.start_postgres()
+    finally:
+        await servers.stop()
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[Connection]:
+    """A connection to the database. Raises HeadraceError, DependencyAwayError when it does not answer."""
+    async with postgres(settings) as dsn:
+        connection = await connect(dsn)
+        try:
+            yield connection
+        finally:
+            database.drop(connection)
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Database]:
+    """A small pool on the database. Raises HeadraceError, DependencyAwayError when it does not answer."""
+    async with postgres(settings) as dsn:
+        database.drop(await connect(dsn))
+        pool = Database(pool_size=2, timeout_seconds=settings.database_timeout_seconds)
+        await pool.open(dsn)
+        try:
+            yield pool
+        finally:
+            pool.close()
+
+
+async def connect(dsn: str) -> Connection:
+    """Raises DependencyAwayError, which names the setting to look at."""
+    try:
+        return await database.connect(dsn, timeout_seconds=CONNECT_SECONDS)
+    except Exception as error:
+        if not database.is_away(error) and not isinstance(error, asyncpg.PostgresError):
+            raise
+        raise DependencyAwayError(f"PostgreSQL does not answer: {error}. Look at DATABASE_URL.") from error

@@ -1,0 +1,117 @@
+"""`parked`, as commands and the API show it: the first event of each group, and how many wait behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from app.parking import Group
+from tables.database import AnyConnection
+
+# $1 the projection or NULL, $2 the key or NULL, $3 and $4 the projection and position to go on after, $5 how many.
+FIRST_OF_GROUPS = """
+SELECT p.projection, p.key, p.key_is_known, p.position, s.id, s.source, s.event_type, s.subject,
+       p.error, p.attempts, p.parked_at, p.tried_at,
+       (
+           SELECT count(*) FROM parked AS behind
+           WHERE behind.projection = p.projection AND behind.key_is_known = p.key_is_known AND behind.key = p.key
+             AND hashtextextended(behind.key, 0) = hashtextextended(p.key, 0) AND behind.position > p.position
+       ) AS waiting_behind
+FROM parked AS p LEFT JOIN event_store AS s ON s.position = p.position
+WHERE ($1::text IS NULL OR p.projection = $1)
+  AND ($2::text IS NULL OR hashtextextended(p.key, 0) = hashtextextended($2, 0) AND p.key = $2)
+  AND (p.projection, p.position) > ($3::text, $4::bigint)
+  AND NOT EXISTS (
+      SELECT FROM parked AS before
+      WHERE before.projection = p.projection AND before.key_is_known = p.key_is_known AND before.key = p.key
+        AND hashtextextended(before.key, 0) = hashtextextended(p.key, 0) AND before.position < p.position
+  )
+ORDER BY p.projection, p.position
+LIMIT $5
+"""
+FIND = """
+SELECT p.projection, p.key, p.key_is_known, p.position, p.error, p.attempts, p.parked_at, p.tried_at,
+       (
+           SELECT min(before.position) FROM parked AS before
+           WHERE before.projection = p.projection AND before.key_is_known = p.key_is_known AND before.key = p.key
+             AND hashtextextended(before.key, 0) = hashtextextended(p.key, 0)
+       ) AS first_position,
+       s.event::text AS event
+FROM parked AS p LEFT JOIN event_store AS s ON s.position = p.position
+WHERE p.projection = $1 AND p.position = $2
+"""
+
+
+class ParkedGroup(msgspec.Struct, frozen=True):
+    """The first event of a group, and what waits behind it."""
+
+    projection: str
+    key: str
+    """The key of a row; where `key_is_known` is false, the partition key of the events."""
+    key_is_known: bool
+    position: int
+    id: str | None
+    source: str | None
+    type: str | None
+    subject: str | None
+    error: str
+    attempts: int
+    parked_at: datetime
+    tried_at: datetime | None
+    waiting_behind: int
+
+    @property
+    def group(self) -> Group:
+        """What to retry or discard."""
+        return Group(self.key, self.key_is_known)
+
+
+class ParkedOne(msgspec.Struct, frozen=True):
+    """A parked event, with its envelope."""
+
+    projection: str
+    key: str
+    key_is_known: bool
+    position: int
+    error: str
+    attempts: int
+    parked_at: datetime
+    tried_at: datetime | None
+    first_position: int
+    """The first event of its group: it must go first."""
+    event: msgspec.Raw | None
+
+
+class After(NamedTuple):
+    """Where a page ended."""
+
+    projection: str
+    position: int
+
+
+BEGINNING = After("", 0)
+
+
+async def first_of_groups(
+    connection: AnyConnection,
+    *,
+    projection: str | None = None,
+    key: str | None = None,
+    after: After = BEGINNING,
+    at_most: int,
+) -> Sequence[ParkedGroup]:
+    """The first event of each group, in order of projection and position."""
+    rows = await connection.fetch(FIRST_OF_GROUPS, projection, key, *after, at_most)
+    return [ParkedGroup(*row) for row in rows]
+
+
+async def find(connection: AnyConnection, projection: str, position: int) -> ParkedOne | None:
+    """One parked event; None: it is not parked."""
+    row = await connection.fetchrow(FIND, projection, position)
+    if row is None:
+        return None
+    event = row["event"]
+    return ParkedOne(**{**row, "event": None if event is None else msgspec.Raw(event.encode())})

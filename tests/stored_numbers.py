@@ -1,0 +1,39 @@
+"""Numbers in the event store, as the relay stores them, and in the hands of a projector."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from agents.batches import RecordBatch
+from agents.projector import Projector
+from agents.publisher import record_value
+from tables import outbox
+from tables.database import Connection
+from tables.outbox import StoredEvent
+
+from events import event
+
+PARTITIONS = 4
+
+
+async def store(connection: Connection, numbers: Sequence[tuple[str, Any]], **members: Any) -> list[StoredEvent]:
+    """Store an event for each (subject, number); the ids continue the positions."""
+    first = await connection.fetchval("SELECT last_position FROM relay_state") + 1
+    events = [
+        event(place, type="numbered", subject=subject, data={"number": number}, **members)
+        for place, (subject, number) in enumerate(numbers, first)
+    ]
+    await outbox.accept(connection, events)
+    stored = await outbox.store_next(connection, [], at_most=10_000, partitions=PARTITIONS)
+    await outbox.delete(connection, [one.seq for one in stored])
+    return stored
+
+
+async def apply(projector: Projector[Any], stored: Sequence[StoredEvent]) -> None:
+    """Give the events to the projector as one fetch."""
+    values: dict[int, list[bytes | None]] = defaultdict(list)
+    for one in stored:
+        values[one.partition].append(record_value(one))
+    await projector.apply(RecordBatch(dict(values)))

@@ -35,6 +35,7 @@ CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 class _Step(NamedTuple):
     applied: int
+    moved: int
     failure: Failure | None
     is_last: bool
 
@@ -82,7 +83,7 @@ class Retrier:
 
     async def _retry_all(self, connection: AnyConnection, projection: str) -> Outcome:
         deadline = self._deadline()
-        applied, left, failures = 0, 0, list[Failure]()
+        applied, failures = 0, list[Failure]()
         after = parked_list.BEGINNING
         while found := await parked_list.first_of_groups(
             connection, projection=projection, after=after, at_most=GROUPS_AT_ONCE
@@ -90,13 +91,12 @@ class Retrier:
             for one in found:
                 outcome = await self._retry_group(connection, projection, one.group, deadline)
                 applied += outcome.applied
-                left += outcome.still_parked
                 failures += outcome.failures[: MOST_FAILURES - len(failures)]
                 after = parked_list.After(projection, one.position)
-        return Outcome(projection, 0, applied, left, failures)
+        return Outcome(projection, 0, applied, await parked.count_all(connection, projection), failures)
 
     async def _retry_group(self, connection: AnyConnection, projection: str, group: Group, deadline: float) -> Outcome:
-        applied, failure, at_most = 0, None, EVENTS_AT_ONCE
+        applied, moved, failure, at_most = 0, 0, None, EVENTS_AT_ONCE
         while time.monotonic() < deadline:
             try:
                 step = await self._step(connection, projection, group, at_most)
@@ -110,11 +110,12 @@ class Retrier:
                 break
             at_most = min(at_most * 2, EVENTS_AT_ONCE)
             applied += step.applied
+            moved += step.moved
             failure = step.failure
             if failure or step.is_last:
                 break
         left = await parked.count(connection, projection, group)
-        return Outcome(projection, 0, applied, left, [failure] if failure else [])
+        return Outcome(projection, 0, applied, left + moved, [failure] if failure else [])
 
     async def _step(self, connection: AnyConnection, projection: str, group: Group, at_most: int) -> _Step:
         """Apply the first events of a group, in one transaction, up to the first that fails."""
@@ -131,7 +132,7 @@ class Retrier:
             await parked.release(connection, projection, replay.applied)
             await parked.update(connection, projection, [*replay.moved, *([replay.failed] if replay.failed else [])])
         failure = None if replay.failed is None else _failure(replay.failed)
-        return _Step(len(replay.applied), failure, len(waiting) < at_most)
+        return _Step(len(replay.applied), len(replay.moved), failure, len(waiting) < at_most)
 
     async def _fail_first(
         self, connection: AnyConnection, projection: str, group: Group, error: Exception

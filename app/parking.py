@@ -32,7 +32,8 @@ class Outcome(msgspec.Struct, frozen=True):
     discarded: int
     applied: int
     still_parked: int
-    """In the groups that were asked for. Without failures: the time was up, or they came meanwhile; ask again."""
+    """Of what was asked for. Without failures: the time was up, or they came meanwhile, or they wait behind another
+    event now that their key can be told; ask again."""
     failures: list[Failure]
     """The first event of each group that could not be applied, of at most 100 groups."""
 

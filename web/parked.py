@@ -15,8 +15,8 @@ from aiohttp import web
 from app.parking import Group, NotFirstError, NotParkedError, Outcome, Parking
 from tables import parked_list
 from tables.database import Database
+from tables.pages import Place
 from tables.parked_list import BEGINNING, After, ParkedGroup
-from tables.projections import Place
 from web.bodies import read_body
 from web.paging import (
     DEFAULT_LIMIT,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import msgspec
 import pytest
-from numbers_projection import Numbers, make_projection, parked, rows
-from stored_numbers import apply, store
+from msgspec.structs import replace
 
 from agents.projector import Projector
 from agents.retrying import EVENTS_AT_ONCE, Retrier
 from app.parking import Failure, Group, NotFirstError, NotParkedError
+from app.projection import Event, Projection, Subscription
 from tables.database import Connection, Database, Pool
+
+from numbers_projection import Numbered, Numbers, make_projection, parked, rows
+from stored_numbers import apply, store
 
 BEHIND = "waits behind an earlier event of its key that is parked"
 
@@ -66,14 +71,14 @@ async def test_a_retry_goes_as_far_as_it_can(
 ) -> None:
     await apply(projector, await store(connection, [("a", -1), ("a", 2), ("a", -30), ("a", 4)]))
     projection = make_projection(refuses_negative=False)
-    better = projection.by_type["numbered"]
+    numbered = projection.by_type["numbered"]
 
-    def handler(state: Numbers | None, event: object) -> Numbers | None:
-        if event.data.number < -10:  # type: ignore[attr-defined]
+    def handler(state: Numbers | None, event: Event[Any]) -> Numbers | None:
+        if event.data.number < -10:
             raise ValueError("very negative")
-        return better.handler(state, event)  # type: ignore[arg-type]
+        return numbered.handler(state, event)
 
-    projection.by_type["numbered"] = type(better)(better.data, handler)
+    projection.by_type["numbered"] = Subscription(Numbered, handler)
     outcome = await Retrier([projection], database).retry("numbers", Group("a"))
     assert (outcome.applied, outcome.still_parked) == (2, 2)
     assert outcome.failures == [Failure(3, "a", "ValueError: very negative")]
@@ -130,36 +135,91 @@ async def test_retries_while_projectors_of_other_workers_apply_lose_and_double_n
     }
 
 
+class Spelled(msgspec.Struct):
+    number: int | str
+
+
+def by_parity(event: Event[Any]) -> str:
+    if event.data.number == "three":
+        return f"{event.subject} odd"
+    return f"{event.subject} {'odd' if event.data.number % 2 else 'even'}"
+
+
+def by_parity_projection(*, reads_words: bool) -> Projection[Numbers]:
+    projection = make_projection()
+    projection.key = by_parity
+    numbered = projection.by_type["numbered"]
+    if reads_words:
+
+        def handler(state: Numbers | None, event: Event[Any]) -> Numbers | None:
+            number = 3 if event.data.number == "three" else event.data.number
+            return numbered.handler(state, replace(event, data=Numbered(number)))
+
+        projection.by_type["numbered"] = Subscription(Spelled, handler)
+    return projection
+
+
 async def test_events_whose_key_is_told_now_go_to_their_rows_or_wait_there(
     database: Database, connection: Connection, pool: Pool
 ) -> None:
-    def key(event: object) -> str:
-        return f"{event.subject} {'even' if event.data.number % 2 == 0 else 'odd'}"  # type: ignore[attr-defined]
-
-    strict, lenient = make_projection(), make_projection()
-    strict.key = lenient.key = key
-    lenient.by_type["also numbered"] = lenient.by_type["numbered"]
-    numbers = [("a", 1), ("a", -3), ("a", "none"), ("a", 5), ("a", 6), ("a", -8), ("a", 10)]
-    stored = await store(connection, numbers)
-    await apply(Projector(strict, database), stored)
-    assert [(p, k) for p, k, _ in await parked(pool)] == [(2, "a odd"), *((p, "a") for p in range(3, 8))]
-
-    class Unnumbered:
-        number = 0
-
-    lenient_decoding = lenient.by_type["numbered"]
-    lenient.by_type["numbered"] = type(lenient_decoding)(
-        dict, lambda state, event: lenient_decoding.handler(state, _as_numbers(event))
-    )
-    lenient.key = lambda event: key(_as_numbers(event))
-    retrier = Retrier([lenient], database)
+    numbers = [("a", 1), ("a", -3), ("a", "three"), ("a", 5), ("a", 6), ("a", -8), ("a", 10), ("b", "three")]
+    await apply(Projector(by_parity_projection(reads_words=False), database), await store(connection, numbers))
+    waiting = [(position, key) for position, key, _ in await parked(pool)]
+    assert waiting == [(2, "a odd"), *((position, "a") for position in range(3, 8)), (8, "b")]
+    retrier = Retrier([by_parity_projection(reads_words=True)], database)
     outcome = await retrier.retry("numbers", Group("a", key_is_known=False))
-    assert (outcome.applied, outcome.still_parked, outcome.failures) == (1, 0, [])
+    assert (outcome.applied, outcome.still_parked, outcome.failures) == (1, 4, [])
     assert await rows(pool) == {"a odd": ([1], 1, 1), "a even": ([6], 5, 1)}
-    assert [(p, k) for p, k, _ in await parked(pool)] == [
-        (2, "a odd"),
-        (3, "a odd"),
-        (4, "a odd"),
-        (6, "a even"),
-        (7, "a even"),
-    ]
+    moved = [(position, key) for position, key, _ in await parked(pool)]
+    assert moved == [(2, "a odd"), (3, "a odd"), (4, "a odd"), (6, "a even"), (7, "a even"), (8, "b")]
+
+
+async def test_what_the_database_cannot_hold_stays_and_the_rest_goes(
+    database: Database, connection: Connection, pool: Pool
+) -> None:
+    projector = Projector(make_projection(), database)
+    await apply(projector, await store(connection, [("a", -1), *(("a", number) for number in range(2, 30))]))
+    projection = make_projection(refuses_negative=False)
+    numbered = projection.by_type["numbered"]
+
+    def handler(state: Numbers | None, event: Event[Any]) -> Any:
+        return object() if event.data.number == 20 else numbered.handler(state, event)
+
+    projection.by_type["numbered"] = Subscription(Numbered, handler)
+    outcome = await Retrier([projection], database).retry("numbers", Group("a"))
+    assert (outcome.applied, outcome.still_parked) == (19, 10)
+    assert [(one.position, one.error.split(":")[0]) for one in outcome.failures] == [(20, "StateError")]
+
+
+async def test_the_first_event_is_discarded_and_the_others_go_on_without_it(
+    projector: Projector[Numbers], unfixed: Retrier, connection: Connection, pool: Pool
+) -> None:
+    await apply(projector, await store(connection, [("a", 1), ("a", -2), ("a", 3), ("a", -4), ("a", 5)]))
+    with pytest.raises(NotFirstError, match="position 3 waits behind the one at position 2"):
+        await unfixed.discard("numbers", 3, reason="wrong", by="tests")
+    outcome = await unfixed.discard("numbers", 2, reason="a wrong number", by="tests")
+    assert (outcome.discarded, outcome.applied, outcome.still_parked) == (1, 1, 2)
+    assert [one.position for one in outcome.failures] == [4]
+    assert await rows(pool) == {"a": ([1, 3], 3, 2)}
+    kept = await pool.fetch("SELECT position, key, error, reason, discarded_by FROM discarded")
+    assert [tuple(row) for row in kept] == [(2, "a", "ValueError: negative", "a wrong number", "tests")]
+    with pytest.raises(NotParkedError):
+        await unfixed.discard("numbers", 2, reason="again", by="tests")
+
+
+async def test_a_whole_key_is_discarded_and_its_new_events_are_applied(
+    projector: Projector[Numbers], unfixed: Retrier, connection: Connection, pool: Pool
+) -> None:
+    await apply(projector, await store(connection, [("a", 1), ("a", -2), *(("a", 3) for _ in range(EVENTS_AT_ONCE))]))
+    outcome = await unfixed.discard("numbers", Group("a"), reason="wrong", by="tests")
+    assert (outcome.discarded, outcome.applied, outcome.still_parked) == (EVENTS_AT_ONCE + 1, 0, 0)
+    await apply(projector, await store(connection, [("a", 4)]))
+    assert (await rows(pool))["a"][0] == [1, 4]
+
+
+async def test_a_key_that_is_not_parked_is_an_error(unfixed: Retrier) -> None:
+    for group in (Group("a"), Group("a", key_is_known=False)):
+        with pytest.raises(NotParkedError):
+            await unfixed.retry("numbers", group)
+        with pytest.raises(NotParkedError):
+            await unfixed.discard("numbers", group, reason="wrong", by="tests")

@@ -93,7 +93,7 @@ class Retrier:
                 applied += outcome.applied
                 failures += outcome.failures[: MOST_FAILURES - len(failures)]
                 after = parked_list.After(projection, one.position)
-        return Outcome(projection, 0, applied, await parked.count_all(connection, projection), failures)
+        return Outcome(projection, 0, applied, (await parked.counts(connection)).get(projection, 0), failures)
 
     async def _retry_group(self, connection: AnyConnection, projection: str, group: Group, deadline: float) -> Outcome:
         applied, moved, failure, at_most = 0, 0, None, EVENTS_AT_ONCE

@@ -39,7 +39,6 @@ IN_GROUP = """
 SELECT count(*) FROM parked
 WHERE projection = $1 AND hashtextextended(key, 0) = hashtextextended($2::text, 0) AND key = $2 AND key_is_known = $3
 """
-IN_PROJECTION = "SELECT count(*) FROM parked WHERE projection = $1"
 GROUP_OF = "SELECT key, key_is_known FROM parked WHERE projection = $1 AND position = $2"
 RELEASE = "DELETE FROM parked WHERE projection = $1 AND position = ANY ($2::bigint[])"
 UPDATE = """
@@ -94,12 +93,6 @@ async def first(connection: AnyConnection, projection: str, group: Group, *, at_
 async def count(connection: AnyConnection, projection: str, group: Group) -> int:
     """How many events wait in a group."""
     found: int = await connection.fetchval(IN_GROUP, projection, *group)
-    return found
-
-
-async def count_all(connection: AnyConnection, projection: str) -> int:
-    """How many events of a projection wait."""
-    found: int = await connection.fetchval(IN_PROJECTION, projection)
     return found
 
 

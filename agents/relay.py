@@ -23,10 +23,9 @@ from app.waiting import WakeUp, backoff_seconds
 from tables import database, outbox
 from tables.database import Database
 from tables.disk_space import DiskSpace
+from tables.lock_keys import LockKey
 from tables.outbox import StoredEvent
 
-# Any number that no one else in the database uses: "headrace relay".
-LOCK_KEY = 4_852_736_002
 STANDBY_SECONDS = 1.0
 PAST_EVENTS_AT_ONCE = 200
 EVERYWHERE = 2**62
@@ -80,7 +79,7 @@ class Relay(Background):
         await self._wait_for_room()
         connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
         try:
-            while not await outbox.try_lock(connection, LOCK_KEY):
+            while not await outbox.try_lock(connection, LockKey.RELAY):
                 await self.sleep(STANDBY_SECONDS)
                 if self.should_stop:
                     return

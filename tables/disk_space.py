@@ -13,9 +13,8 @@ import asyncpg
 
 from app.errors import DependencyAwayError
 from tables.database import AnyConnection
+from tables.lock_keys import LockKey
 
-# Any number that no one else in the database uses: "headrace disk is full".
-LOCK_KEY = 4_852_736_003
 # A lock, because it is told to all workers without a write, and ends with the session that holds it.
 TELL = "SELECT pg_try_advisory_lock($1)"
 IS_TOLD = "SELECT NOT pg_try_advisory_xact_lock_shared($1)"
@@ -74,12 +73,12 @@ class DiskSpace:
 
 async def tell(connection: AnyConnection) -> None:
     """Let the other workers know, for as long as the connection lives."""
-    await connection.fetchval(TELL, LOCK_KEY)
+    await connection.fetchval(TELL, LockKey.DISK_IS_FULL)
 
 
 async def is_told(connection: AnyConnection) -> bool:
     """Whether a worker says that the disk is full."""
-    told: bool = await connection.fetchval(IS_TOLD, LOCK_KEY)
+    told: bool = await connection.fetchval(IS_TOLD, LockKey.DISK_IS_FULL)
     return told
 
 

@@ -12,10 +12,9 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from tables.database import AnyConnection
+from tables.lock_keys import LockKey
 from tables.pages import SORT_VALUE, Kind
 
-# Any number that no one else in the database uses: "headrace field indexes".
-LOCK_KEY = 4_852_736_003
 PREFIX = "projections_by_field_"
 DIGEST_BYTES = 8
 # As long as a build takes: it reads the whole table, and waits for transactions that were there before it.
@@ -71,7 +70,7 @@ async def keep(connection: AnyConnection, fields: Iterable[IndexedField]) -> Cha
     one is at it. Waiting for the lock instead would hold a snapshot that the builder waits for. Raises
     asyncpg.ProgramLimitExceededError when a row does not fit into an index.
     """
-    if not await connection.fetchval(TRY_LOCK, LOCK_KEY):
+    if not await connection.fetchval(TRY_LOCK, LockKey.FIELD_INDEXES):
         return None
     try:
         declared = {field.name: field for field in fields}
@@ -86,7 +85,7 @@ async def keep(connection: AnyConnection, fields: Iterable[IndexedField]) -> Cha
             await connection.execute(ANALYZE, timeout=BUILD_SECONDS)
     finally:
         if not connection.is_closed():
-            await connection.execute(UNLOCK, LOCK_KEY)
+            await connection.execute(UNLOCK, LockKey.FIELD_INDEXES)
     return Changed(created, dropped)
 
 

@@ -7,9 +7,7 @@ from typing import NamedTuple
 
 from app.errors import StartError
 from tables.database import AnyConnection
-
-# Any number that no one else in the database uses: "headrace migrations".
-LOCK_KEY = 4_852_736_001
+from tables.lock_keys import LockKey
 
 CREATE_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -50,7 +48,7 @@ async def migrate(connection: AnyConnection) -> list[str]:
     Raises StartError when the database was made by a newer version.
     """
     async with connection.transaction():
-        await connection.execute(LOCK, LOCK_KEY, timeout=TIMEOUT_SECONDS)
+        await connection.execute(LOCK, LockKey.MIGRATE, timeout=TIMEOUT_SECONDS)
         await connection.execute(CREATE_TABLE)
         applied = {row["number"] for row in await connection.fetch(APPLIED)}
         known = migrations()

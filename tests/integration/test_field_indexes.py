@@ -14,6 +14,7 @@ from app.projection import Field, Projection
 from tables import field_indexes
 from tables.database import Connection, Database, Pool
 from tables.field_indexes import CREATE, IndexedField
+from tables.lock_keys import LockKey
 from tables.pages import Condition, Kind, Operator, Place, Sort, page_statements, read_page
 
 from waiting import until
@@ -60,9 +61,9 @@ async def test_names_with_quotes_are_names_like_any_other(connection: Connection
 
 async def test_while_one_worker_makes_indexes_another_does_nothing(connection: Connection, pool: Pool) -> None:
     async with pool.acquire() as other:
-        await other.execute(f"SELECT pg_advisory_lock({field_indexes.LOCK_KEY})")
+        await other.execute(f"SELECT pg_advisory_lock({LockKey.FIELD_INDEXES})")
         assert await field_indexes.keep(connection, [COLOR]) is None
-        await other.execute(f"SELECT pg_advisory_unlock({field_indexes.LOCK_KEY})")
+        await other.execute(f"SELECT pg_advisory_unlock({LockKey.FIELD_INDEXES})")
     assert await index_names(pool) == set()
 
 

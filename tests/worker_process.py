@@ -41,6 +41,10 @@ class WorkerProcess:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
+    def set(self, **settings: str) -> None:
+        """Settings for the next start."""
+        self._environment |= settings
+
     def start(self) -> None:
         """Start it; see `ready`."""
         with self.log.open("ab") as log:

@@ -10,6 +10,7 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer
 
 from checking.history import History, Name, Parked, Published, Read, Row, Sent, Stored
+from checking.independent_fold import COUNTERS
 
 TIMEOUT_SECONDS = 20.0
 STORED = "SELECT position, source, id, partition, event::text FROM event_store ORDER BY position"
@@ -17,14 +18,15 @@ OUTBOX = "SELECT source, id FROM outbox ORDER BY seq"
 ROWS = "SELECT projection, key, state::text, position, version FROM projections"
 PROGRESS = "SELECT projection, partition, position FROM progress"
 PARKED = "SELECT projection, position, key, error FROM parked ORDER BY projection, position"
-# How much is still to be done; the projections are those that have any progress.
+# How much is still to be done.
 OPEN = """
 SELECT (SELECT count(*) FROM outbox) + (
-    SELECT count(*) FROM (SELECT DISTINCT projection FROM progress) AS known
+    SELECT count(*)
+    FROM unnest($1::text[]) AS asked (projection)
     CROSS JOIN (SELECT partition, max(position) AS head FROM event_store GROUP BY partition) AS heads
     LEFT JOIN progress USING (projection, partition)
     WHERE coalesce(progress.position, 0) < head
-) + (SELECT count(*) FROM event_store WHERE NOT EXISTS (SELECT FROM progress) AND position = 1)
+)
 """
 
 
@@ -38,7 +40,7 @@ async def settled(dsn: str, seconds: float) -> float | None:
         try:
             connection = await asyncpg.connect(dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS)
             try:
-                if not await connection.fetchval(OPEN):
+                if not await connection.fetchval(OPEN, list(COUNTERS)):
                     return time.monotonic() - started
             finally:
                 connection.terminate()

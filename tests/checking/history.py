@@ -6,9 +6,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from enum import Enum
 from typing import Any, NamedTuple
+
+EXACT = Context(prec=200_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 Name = tuple[str, str]
 """(source, id): names an event once and for all."""
@@ -114,8 +116,7 @@ class History:
 
 
 def digest(event: dict[str, Any] | str | bytes) -> str:
-    """The content of an event, however it is spelled: order of members, white space, 1.50 or 1.5 and -0 or 0 do not
-    count.
+    """The content of an event, however it is spelled: order of members, white space, 1.50 or 1.5, -0 or 0 do not count.
 
     The extension `sequence` is not the sender's: the topic has it, the store has not. Raises ValueError when the text
     is no JSON object.
@@ -129,5 +130,6 @@ def digest(event: dict[str, Any] | str | bytes) -> str:
 
 
 def _number(text: str) -> dict[str, str]:
-    number = Decimal(text)
-    return {"number": str(number.normalize()) if number else "0"}  # jsonb knows no -0
+    """A number to its last digit; PostgreSQL makes 0 of -0."""
+    exact = Decimal(text).normalize(EXACT)
+    return {"number": str(exact) if exact else "0"}

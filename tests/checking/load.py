@@ -90,9 +90,17 @@ class Load:
         self._refused_share = refused_share
         self._make = make or random_event
         self._names = [f"s{number}-{seed}" for number in range(sessions)]
+        self._batches = itertools.count(1)
         self._given_up = asyncio.Event()
         self._stopping = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
+
+    async def post_once(self, events: int) -> None:
+        """Post one batch, in a session of its own, and return when it is answered."""
+        name = f"once-{next(self._batches)}-{self._names[0]}"
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS)) as http:
+            chance = random.Random(name)
+            await self._send(http, chance, name, self._events(chance, name, events))
 
     def start(self) -> None:
         """Begin to post."""
@@ -118,18 +126,19 @@ class Load:
         async with aiohttp.ClientSession(timeout=timeout) as http:
             while not self._stopping.is_set():
                 started = time.monotonic()
-                events = self._next(chance, name)
-                self.in_flight += len(events)
-                outcomes = await self._post_until_known(http, chance, events)
-                self.in_flight -= len(events)
-                for event, outcome in zip(events, outcomes, strict=True):
-                    sent = Sent(name, event["subject"], event["source"], event["id"], digest(event), outcome)
-                    self.journal.sent.append(sent)
-                pause = started + len(events) * self._seconds_an_event - time.monotonic()
-                await self._pause(pause)
+                size = chance.choice((1, 1, 1, chance.randint(1, self._most_in_a_batch)))
+                await self._send(http, chance, name, self._events(chance, name, size))
+                await self._pause(started + size * self._seconds_an_event - time.monotonic())
 
-    def _next(self, chance: random.Random, name: str) -> list[Event]:
-        size = chance.choice((1, 1, 1, chance.randint(2, self._most_in_a_batch))) if self._most_in_a_batch > 1 else 1
+    async def _send(self, http: aiohttp.ClientSession, chance: random.Random, name: str, events: list[Event]) -> None:
+        self.in_flight += len(events)
+        outcomes = await self._post_until_known(http, chance, events)
+        self.in_flight -= len(events)
+        for event, outcome in zip(events, outcomes, strict=True):
+            sent = Sent(name, event["subject"], event["source"], event["id"], digest(event), outcome)
+            self.journal.sent.append(sent)
+
+    def _events(self, chance: random.Random, name: str, size: int) -> list[Event]:
         events = []
         for device in chance.choices(self._devices, self._weights, k=size):
             event = self._make(chance, f"/sessions/{name}", device)

@@ -1,0 +1,47 @@
+"""A checker that has never found anything proves nothing: each of these bugs must turn the suite red.
+
+Each is planted alone, in a copy of the product; the same fault without the bug must leave nothing to find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from checking.findings import report
+from planted_bugs import BUGS, PlantedBug
+from planted_system import PlantedSystem, kinds
+from planting import Edit, plant
+
+pytestmark = pytest.mark.faults
+
+Make = Callable[[tuple[Edit, ...]], PlantedSystem]
+
+
+@pytest.fixture
+async def make_system(tmp_path: Path, database_dsn: str, kafka: str, topic: str) -> AsyncIterator[Make]:
+    made = []
+
+    def make(edits: tuple[Edit, ...]) -> PlantedSystem:
+        system = PlantedSystem(plant(tmp_path / "source", edits), tmp_path, database_dsn, kafka, topic)
+        made.append(system)
+        return system
+
+    yield make
+    for system in made:
+        await system.stop()
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+async def test_a_planted_bug_is_named(make_system: Make, bug: PlantedBug) -> None:
+    findings = await bug.scenario(make_system(bug.edits + bug.setting))
+    print(report(findings))
+    assert (bug.kind.value, bug.where) in kinds(findings), report(findings)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+async def test_the_same_fault_without_the_bug_leaves_nothing_to_find(make_system: Make, bug: PlantedBug) -> None:
+    findings = await bug.scenario(make_system(bug.setting))
+    assert findings == [], report(findings)

@@ -80,6 +80,7 @@ class PlantedSystem:
         journal = await load.stop()
         await settled(self.dsn, SETTLED_SECONDS)
         reads = [read for poller in self._pollers for read in await poller.stop()]
+        assert bool(reads) == bool(self._pollers), "nothing could be read"
         history = await read_history(self.dsn, self._kafka, self._topic, sent=journal.sent, reads=reads, poison=poison)
         print(f"{len(history.stored)} events stored, {len(history.published)} records, {len(reads)} reads")
         return check(history)

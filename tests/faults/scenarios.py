@@ -38,6 +38,7 @@ async def _killed_and_started_again(system: PlantedSystem, faults: str) -> list[
     load.start()
     system.read(worker)
     await has_ended(worker, KILLED)
+    print(f"{load.in_flight} events were posted and not answered when the worker died")
     await system.restart(worker)
     await accepted(load, 200)
     return await system.verdict(load)

@@ -34,6 +34,11 @@ async def make_system(tmp_path: Path, database_dsn: str, kafka: str, topic: str)
         await system.stop()
 
 
+def test_an_edit_whose_text_is_gone_must_be_written_anew(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"agents/relay.py has this text 0 times, not once.*\nnot there"):
+        plant(tmp_path / "source", [Edit("agents/relay.py", "not there", "")])
+
+
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 async def test_a_planted_bug_is_named(make_system: Make, bug: PlantedBug) -> None:
     findings = await bug.scenario(make_system(bug.edits + bug.setting))

@@ -5,6 +5,7 @@ Each is planted alone, in a copy of the product; the same fault without the bug 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from checking.findings import report
 from planted_bugs import BUGS, PlantedBug
 from planted_system import PlantedSystem, kinds
 from planting import Edit, plant
+from worker_process import ROOT
 
 pytestmark = pytest.mark.faults
 
@@ -37,6 +39,12 @@ async def make_system(tmp_path: Path, database_dsn: str, kafka: str, topic: str)
 def test_an_edit_whose_text_is_gone_must_be_written_anew(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"agents/relay.py has this text 0 times, not once.*\nnot there"):
         plant(tmp_path / "source", [Edit("agents/relay.py", "not there", "")])
+
+
+def test_the_documentation_tells_which_bugs_are_planted() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+    for bug in BUGS:
+        assert re.search(rf"^\| {bug.name} \|.*\| {bug.kind.value} \({bug.where}\) \|$", text, re.MULTILINE), bug.name
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)

@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH_VENV := .headrace/bench/venv
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
@@ -35,7 +36,7 @@ check: $(VENV)/dev.done ## format, lint, types, import directions, Dockerfile an
 lock: $(VENV)/dev.done ## resolve requirements/*.txt anew from pyproject.toml
 	$(BIN)/python scripts/lock_requirements.py $(ARGS)
 
-bench: $(VENV)/dev.done ## compare with baselines in one run; ARGS="--help" tells more
+bench: $(VENV)/dev.done $(BENCH_VENV)/bench.done ## compare with baselines in one run; ARGS="--help" tells more
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/dev.done ## write docs/settings.md from the code
@@ -58,4 +59,10 @@ $(VENV)/run.done: requirements/run.txt | $(VENV)/bin/python
 $(VENV)/dev.done: requirements/dev.txt $(VENV)/run.done
 	@echo "Installing the tools of the tests …" >&2
 	@$(PIP) -r requirements/dev.txt
+	@touch $@
+
+$(BENCH_VENV)/bench.done: requirements/bench.txt $(VENV)/dev.done
+	@echo "Installing what the benchmarks compare with …" >&2
+	@test -d $(BENCH_VENV) || $(BIN)/python -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install --disable-pip-version-check --require-hashes --quiet -r requirements/bench.txt
 	@touch $@

@@ -8,7 +8,7 @@ transaction is seen, so the rebalance after the pause is not in it; the events o
 event store (agents/catch_up.py) while its agents consume the topic from the beginning; which of the two applies an
 event is a race that the progress decides. The time is from the first progress it notes.
 
-Both end when all three projections have applied everything.
+Both end when all three projections have applied everything. Quix Streams (benchmarks/quix.py) reads the same topic.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from benchmarks.check import check_everything
 from benchmarks.client import post_batches
 from benchmarks.comparison import Comparison, Options, Round, Shown
 from benchmarks.place import Place
+from benchmarks.quix import measure_quix
 from benchmarks.system import PROJECTIONS, System
 
 SECONDS = 5.0
@@ -44,6 +45,7 @@ async def measure(place: Place, options: Options) -> Round:
     async with place.system() as system:
         from_topic, topic_cpu = await _topic(system, options.events)
         await system.stop(HANDLER)
+        quix, quix_cpu = await measure_quix(place, system.topic)
         await system.connection.execute(EMPTY)
         with_history, history_cpu = await _history(system)
     return Round(
@@ -52,9 +54,11 @@ async def measure(place: Place, options: Options) -> Round:
             "history_per_s": with_history,
             "topic_ratio": from_topic / bare.per_second,
             "history_ratio": with_history / bare.per_second,
+            "times_quix": from_topic / quix,
+            "quix_per_s": quix,
             "bare_per_s": bare.per_second,
         },
-        {"baseline": bare_cpu, "topic": topic_cpu, "history": history_cpu},
+        {"baseline": bare_cpu, "topic": topic_cpu, "history": history_cpu, "quix": quix_cpu},
     )
 
 
@@ -105,6 +109,8 @@ PROJECTOR = Comparison(
         Shown("history_per_s", at_least=20_000),
         Shown("topic_ratio"),
         Shown("history_ratio"),
+        Shown("times_quix"),
+        Shown("quix_per_s"),
     ],
     measure,
 )

@@ -62,15 +62,23 @@ class Topic:
 
     async def records(self) -> list[Record]:
         """All of them; in the order of each partition."""
-        found: list[Record] = []
+        return [record_of(record) for record in await self._all()]
+
+    async def values(self) -> list[str]:
+        """The values of all of them; in the order of each partition."""
+        return [record.value.decode() for record in await self._all()]
+
+    async def _all(self) -> list[Any]:
+        found: list[Any] = []
         expected = await self.count()
         self._consumer.assign(self.partitions)
+        await self._consumer.seek_to_beginning()
         while len(found) < expected:
             fetched = await self._consumer.getmany(timeout_ms=FETCH_MS)
             if not fetched:
                 raise RoundFailedError(f"{len(found)} of {expected} records can be read")
             for records in fetched.values():
-                found += map(record_of, records)
+                found += records
         return found
 
 

@@ -7,17 +7,23 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EXTRAS: dict[str, list[str]] = {"service": [], "run": ["embedded"], "dev": ["embedded", "dev"]}
+PROJECT = "pyproject.toml"
+# What each file is resolved from; the peers of the benchmarks stand alone, in an environment of their own.
+SOURCES: dict[str, list[str]] = {
+    "service": [PROJECT],
+    "run": [PROJECT, "--extra", "embedded"],
+    "dev": [PROJECT, "--extra", "embedded", "--extra", "dev"],
+    "bench": ["--group", "bench"],
+}
 
 
 def main() -> None:
     """Write them; `make lock ARGS=--upgrade` takes newer versions."""
-    for name, extras in EXTRAS.items():
-        chosen = [argument for extra in extras for argument in ("--extra", extra)]
+    for name, chosen in SOURCES.items():
         output = f"requirements/{name}.txt"
         subprocess.run(
             [
-                *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--output-file", output),
+                *(sys.executable, "-m", "uv", "pip", "compile", "--output-file", output),
                 *("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-emit-index-url"),
                 *("--quiet", *chosen, *sys.argv[1:]),
             ],

@@ -1,0 +1,1 @@
+"""What Headrace is compared with. Run by an environment of their own (requirements/bench.txt), as a user would."""

@@ -1,0 +1,22 @@
+"""The peers run in an environment of their own; where it is missing, the one who runs the benchmarks is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import StartError
+from benchmarks import peer_environment
+from benchmarks.textbook import PARTS
+
+
+def test_a_missing_environment_is_told_with_what_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_environment, "ENVIRONMENT", tmp_path)
+    with pytest.raises(StartError, match="make bench"):
+        peer_environment.peer_python("quix_fold.py")
+
+
+@pytest.mark.parametrize("script", [*PARTS.values(), "quix_fold.py"])
+def test_every_peer_is_there(script: str) -> None:
+    assert (peer_environment.PEERS / script).is_file()

@@ -92,7 +92,11 @@ def make_app(settings: Settings) -> Headrace:
         *_embedded(settings, storage, with_kafka=embedded_kafka),
         storage,
         Banner(settings),
-        *([DiskWatch(database, disk_space)] if settings.runs != {"query"} else []),
+        *(
+            [DiskWatch(database, disk_space, None if settings.database_url else data_folder(settings))]
+            if settings.runs != {"query"}
+            else []
+        ),
         *([FieldIndexes(database, PROJECTIONS)] if settings.runs & {"event_handler", "query"} else []),
         *relaying,
         *(_event_handler(app, settings, database, disk_space, told) if handles_events else []),

@@ -48,9 +48,13 @@ class DiskSpace:
     def saw(self, error: BaseException) -> None:
         """Note an error of a statement; only that of a full disk counts."""
         if isinstance(error, asyncpg.DiskFullError):
-            self.seen_here = True
-            self.fill()
-            self._trouble.set()
+            self.notice()
+
+    def notice(self) -> None:
+        """Nobody shall write, and the others shall be told."""
+        self.seen_here = True
+        self.fill()
+        self._trouble.set()
 
     def fill(self) -> None:
         """Nobody shall write."""

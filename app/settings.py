@@ -48,6 +48,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     topic_partitions: Annotated[int, Meta(ge=1, le=1_000, description="1 to 1000; counts when we create the topic")] = 8
     consumer_group: Text = "headrace"
+    consumer_instance_id: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9._-]{0,249}$",
+            description="a name of letters, digits, . _ - that no other event handler has: started again under it, "
+            "this one goes on at once instead of after 10 seconds",
+        ),
+    ] = ""
     unknown_types: Annotated[Literal["store", "reject"], Meta(description="store or reject")] = "store"
     max_event_bytes: Bytes = 1_000_000
     max_body_bytes: Bytes = 8 * 1024 * 1024

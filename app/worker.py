@@ -69,6 +69,7 @@ class Headrace(faust.App):
             stream_wait_empty=False,
             stream_buffer_maxsize=4,
             consumer_max_fetch_size=262_144,
+            consumer_group_instance_id=settings.consumer_instance_id or None,
             broker_commit_interval=1.0,
             broker_session_timeout=10.0,
             broker_heartbeat_interval=2.0,

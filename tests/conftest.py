@@ -26,6 +26,13 @@ hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2_0
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 TEMPLATE = "template_of_tests"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The fault tests have fixtures of their own, in one plugin with the table that they print."""
+    config.pluginmanager.import_plugin("fault_fixtures")
+
+
 _numbers = itertools.count(1)
 
 

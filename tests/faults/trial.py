@@ -1,0 +1,377 @@
+"""One fault: workers under load, what the fault did to them, how long they took to go on, and the checker's word."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from checking.checker import check
+from checking.evidence import read_history, settled
+from checking.findings import Finding, Kind, report
+from checking.history import Name, Outcome, Sent, digest
+from checking.load import Load, random_event
+from checking.poller import Poller
+from waiting import until
+from worker_process import WorkerProcess
+
+START_EVENTS = 200
+PATIENCE_SECONDS = 120.0
+SETTLED_SECONDS = 90.0
+PROBE_KEYS = 32
+QUICK_PROBES = 3
+QUICK_SECONDS = 1.5
+PROBE_REQUEST_SECONDS = 5.0
+TIMEOUT_SECONDS = 10.0
+ROWS = [("event_types", "reading.recorded"), ("devices", "device-1"), ("devices", "device-2")]
+
+UNDER_WAY = """
+SELECT (SELECT count(*) FROM outbox)
+     + (SELECT count(*) FROM event_store AS s WHERE s.position > coalesce((SELECT min(position) FROM progress), 0)
+        AND EXISTS (SELECT FROM progress AS p WHERE p.partition = s.partition AND p.position < s.position))
+"""
+PUBLISHED = "SELECT count(*) FROM event_store WHERE source = $1 AND NOT EXISTS (SELECT FROM outbox WHERE source = $1)"
+APPLIED = """
+SELECT count(*) FROM event_store AS s WHERE s.source = $1 AND NOT EXISTS (
+    SELECT FROM unnest($2::text[]) AS known (projection)
+    LEFT JOIN progress AS p ON p.projection = known.projection AND p.partition = s.partition
+    WHERE coalesce(p.position, 0) < s.position
+)
+"""
+PROJECTIONS = ["devices", "readings_hourly", "event_types"]
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Outcomes:
+    """What is told of a fault in docs/reliability.md."""
+
+    test: str
+    fault: str
+    seed: int
+    events: int = 0
+    under_way: int = 0
+    bit: dict[str, int] = field(default_factory=dict)
+    """How often it was felt, by what it was felt by."""
+    resumed_seconds: dict[str, float] = field(default_factory=dict)
+    lost: int = 0
+    doubled: int = 0
+    wrong: int = 0
+    """Findings of every other kind."""
+    longest_pause_seconds: float = 0
+    copies: int = 0
+    """Records beyond one for each event: what at-least-once means."""
+
+
+class FaultyWorker(WorkerProcess):
+    """A worker that can be frozen and started again with other settings."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        super().__init__(folder, **settings)
+        self.services = settings["SERVICES"]
+
+    def set(self, **settings: str) -> None:
+        """Settings for the next start."""
+        self._environment |= settings
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
+
+class Trial:
+    """One database, one topic, the workers on them, and the load."""
+
+    def __init__(self, folder: Path, *, dsn: str, kafka: str, topic: str, outcomes: Outcomes) -> None:
+        self.dsn = dsn
+        self.kafka = kafka
+        self.topic = topic
+        self.outcomes = outcomes
+        self.workers: list[FaultyWorker] = []
+        self.foreign: set[bytes | None] = set()
+        self.poison: set[Name] = set()
+        self._folder = folder
+        self._load: Load | None = None
+        self._pollers: list[Poller] = []
+        self._probed: list[Sent] = []
+
+    async def start(self, services: str = "ingestion,event_handler,query", **settings: str) -> FaultyWorker:
+        """A worker that is ready."""
+        worker = self.worker(services, **settings)
+        worker.start()
+        await worker.ready()
+        return worker
+
+    def worker(self, services: str = "ingestion,event_handler,query", **settings: str) -> FaultyWorker:
+        """A worker that is not started."""
+        given = {
+            "DATABASE_URL": self.dsn,
+            "BROKER_URL": self.kafka,
+            "TOPIC": self.topic,
+            "CONSUMER_GROUP": self.topic,
+            "SERVICES": services,
+        }
+        made = FaultyWorker(self._folder, **{**given, **settings})
+        self.workers.append(made)
+        return made
+
+    async def load(self, *workers: FaultyWorker, warm_up: int = START_EVENTS, **options: Any) -> Load:
+        """Clients that post to these workers; returns when some events are accepted and applied."""
+        self._load = Load([one.ingestion for one in workers], seed=self.outcomes.seed, **options)
+        self._load.start()
+        await self.accepted(warm_up)
+        if any("event_handler" in one.services for one in self.workers):
+            await self.resumed("start")
+            del self.outcomes.resumed_seconds["start"]
+        return self._load
+
+    def read(self, *workers: FaultyWorker) -> None:
+        """Read rows from these workers' query services until the end."""
+        for worker in workers:
+            self._pollers.append(Poller(worker.query, worker.query, ROWS))
+            self._pollers[-1].start()
+
+    @property
+    def clients(self) -> Load:
+        """The load that runs."""
+        assert self._load is not None, "no load"
+        return self._load
+
+    async def accepted(self, events: int) -> None:
+        """Return when so many more events are accepted."""
+        goal = self.clients.accepted + events
+
+        async def enough() -> bool:
+            return self.clients.accepted >= goal
+
+        await until(enough, PATIENCE_SECONDS, f"the door takes nothing\n{self.logs()}")
+
+    @property
+    def failed_reads(self) -> int:
+        """Requests of readers that were not answered."""
+        return sum(poller.failed for poller in self._pollers)
+
+    async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        """Return when it holds."""
+        await until(condition, PATIENCE_SECONDS, f"it does not come to that\n{self.logs()}")
+
+    async def has_members(self, count: int) -> None:
+        """Return when the consumer group has so many members and is at peace."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.removeprefix("kafka://"))
+        await admin.start()
+
+        async def stable() -> bool:
+            try:
+                (answer,) = await admin.describe_consumer_groups([self.topic])
+            except KafkaError:
+                return False
+            ((_, _, state, _, _, members, *_),) = answer.groups
+            return bool(state == "Stable" and len(members) == count)
+
+        try:
+            await until(stable, PATIENCE_SECONDS, f"the group does not have {count} members\n{self.logs()}")
+        finally:
+            await admin.close()
+
+    async def note_under_way(self) -> None:
+        """Note how many events are on their way now: posts without an answer, the outbox, what is not applied."""
+        here = self.clients.in_flight + await self._ask(UNDER_WAY)
+        self.outcomes.under_way = max(self.outcomes.under_way, here)
+
+    def bit(self, **times: int) -> None:
+        """Note how often the fault was felt; AssertionError when it was not."""
+        for felt, count in times.items():
+            self.outcomes.bit[felt.replace("_", " ")] = count
+        assert any(times.values()), f"the fault was not felt: {times}\n{self.logs()}"
+
+    async def resumed(self, what: str, *, within: float | None = None, published: bool = False) -> float:
+        """Wait until everything goes on for every key; returns the seconds since the call.
+
+        Again and again an event of each of many keys is posted, until all of these are applied by every projection (or
+        published) as quickly as ever, twice: what a starting event handler finds in the store does not count. Noted as
+        the time to resume after `what`; AssertionError when it is more than `within`.
+        """
+        started = resumed_at = time.monotonic()
+        quick = 0
+        while quick < QUICK_PROBES:
+            before = time.monotonic()
+            await self._probe(published=published)
+            if time.monotonic() - before > QUICK_SECONDS:
+                quick = 0
+            else:
+                quick += 1
+                resumed_at = time.monotonic() if quick == 1 else resumed_at
+        seconds = resumed_at - started
+        self.outcomes.resumed_seconds[what] = round(seconds, 2)
+        print(f"resumed {seconds:.2f} s after {what}")
+        assert within is None or seconds <= within, f"{seconds:.1f} s, not {within}\n{self.logs()}"
+        return seconds
+
+    async def _probe(self, *, published: bool) -> None:
+        source = f"/probes/{next(_numbers)}-{self.outcomes.seed}"
+        chance = random.Random(source)
+        events = [random_event(chance, source, f"probe-{number}") for number in range(PROBE_KEYS)]
+        await self._post_until_accepted(events)
+        for event in events:
+            self._probed.append(Sent(source, event["subject"], source, event["id"], digest(event), Outcome.ACCEPTED))
+
+        async def there() -> bool:
+            try:
+                question = (PUBLISHED, source) if published else (APPLIED, source, PROJECTIONS)
+                return await self._ask(*question) == PROBE_KEYS
+            except (asyncpg.PostgresError, OSError, TimeoutError):
+                return False
+
+        await until(there, PATIENCE_SECONDS, f"it does not go on\n{self.logs()}")
+
+    async def _post_until_accepted(self, events: list[dict[str, Any]]) -> None:
+        timeout = aiohttp.ClientTimeout(total=PROBE_REQUEST_SECONDS)
+        doors = [one for one in self.workers if "ingestion" in one.services]
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            for door in itertools.cycle(doors):
+                try:
+                    async with http.post(f"{door.ingestion}/api/v1/events", json=events) as response:
+                        if response.status == 202:
+                            return
+                except (aiohttp.ClientError, OSError, TimeoutError):
+                    pass  # asked again below, as long as there is patience
+                assert time.monotonic() < deadline, f"the door takes nothing\n{self.logs()}"
+                await asyncio.sleep(0.05)
+
+    async def verdict(self) -> list[Finding]:
+        """Let everything come to rest, check, note it, and fail where something is wrong."""
+        journal = await self.clients.stop(patience_seconds=PATIENCE_SECONDS)
+        rest = await settled(self.dsn, SETTLED_SECONDS)
+        reads = [read for poller in self._pollers for read in await poller.stop()]
+        history = await read_history(
+            self.dsn,
+            self.kafka,
+            self.topic,
+            sent=[*journal.sent, *self._probed],
+            reads=reads,
+            poison=frozenset(self.poison),
+            foreign=frozenset(self.foreign),
+        )
+        findings = check(history)
+        told = self.outcomes
+        told.events = len(history.stored)
+        told.copies = len(history.published) - len(history.stored) - len(self.foreign)
+        told.lost = sum(one.kind is Kind.LOST for one in findings)
+        told.doubled = sum(one.kind is Kind.DUPLICATED for one in findings)
+        told.wrong = len(findings) - told.lost - told.doubled
+        told.longest_pause_seconds = round(journal.longest_pause_seconds, 2)
+        print(told)
+        assert findings == [], f"{report(findings)}\n{self.logs()}"
+        assert rest is not None, f"it does not come to rest\n{self.logs()}"
+        assert journal.without_retry_after == 0
+        assert journal.answers["500"] == 0, self.logs()
+        return findings
+
+    async def stop(self) -> None:
+        """End what runs."""
+        if self._load is not None:
+            await self._load.stop(patience_seconds=0)
+        for poller in self._pollers:
+            await poller.stop()
+        for worker in self.workers:
+            if worker.runs:
+                worker.kill()
+
+    def logs(self, characters: int = 3_000) -> str:
+        """The end of each worker's log."""
+        return "\n".join(
+            f"--- {one.log.name} ({one.services})\n{one.log.read_text()[-characters:]}"
+            for one in self.workers
+            if one.log.exists()
+        )
+
+    def said(self, text: str, *workers: FaultyWorker) -> int:
+        """How many lines of the logs have this text."""
+        return sum(
+            text in line
+            for one in workers or self.workers
+            if one.log.exists()
+            for line in one.log.read_text().splitlines()
+        )
+
+    async def until_said(self, text: str, *workers: FaultyWorker) -> None:
+        """Return when a worker has said it."""
+
+        async def said() -> bool:
+            return self.said(text, *workers) > 0
+
+        await until(said, PATIENCE_SECONDS, f"nobody has said {text!r}\n{self.logs()}")
+
+    async def _ask(self, query: str, *arguments: object) -> int:
+        connection = await asyncpg.connect(self.dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS)
+        try:
+            found: int = await connection.fetchval(query, *arguments)
+        finally:
+            connection.terminate()
+        return found
+
+
+class Keeper:
+    """Starts a worker again whenever it has ended, as a service manager does."""
+
+    def __init__(self, worker: FaultyWorker, *, again: Callable[[int], dict[str, str]] | None = None) -> None:
+        """`again`: settings for the start after so many deaths."""
+        self.deaths: list[int] = []
+        """Exit codes; -9 for kill -9."""
+        self._worker = worker
+        self._again = again
+        self._running = asyncio.create_task(self._keep())
+
+    async def _keep(self) -> None:
+        while True:
+            code = self._worker.process.poll()
+            if code is not None:
+                self.deaths.append(code)
+                if self._again is not None:
+                    self._worker.set(**self._again(len(self.deaths)))
+                self._worker.start()
+            await asyncio.sleep(0.05)
+
+    async def died(self, times: int) -> None:
+        """Return when it has ended so often."""
+
+        async def often_enough() -> bool:
+            return len(self.deaths) >= times
+
+        await until(often_enough, PATIENCE_SECONDS, f"it lives; deaths: {self.deaths}")
+
+    async def stop(self) -> None:
+        """Start it no more."""
+        self._running.cancel()
+        await asyncio.wait([self._running])
+
+
+async def during(seconds: float, *watch: Callable[[], Awaitable[None]]) -> None:
+    """How long a fault lasts; what is watched is looked at twice a second."""
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        for look in watch:
+            await look()
+        await asyncio.sleep(min(left, 0.5))

@@ -18,11 +18,12 @@ import pytest
 
 from app.embedded.ports import free_port
 
+from fault_outcomes import Outcomes
 from fault_table import table, totals
 from own_kafka import OwnKafka
 from own_postgres import OwnPostgres
 from tcp_proxy import TcpProxy
-from trial import Outcomes, Trial
+from trial import Trial
 
 SEED = int(os.environ.get("FAULT_SEED") or random.SystemRandom().randrange(1_000_000))
 RESULTS = os.environ.get("FAULT_RESULTS", "")

@@ -6,7 +6,8 @@ import random
 
 from app.fault_points import POINTS
 
-from trial import Keeper, Trial
+from faulty_worker import Keeper
+from trial import Trial
 
 # So that it has work in hand; a round or a fetch has tens of events.
 PASSAGES = range(5, 25)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import signal
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,9 @@ from checking.findings import Finding, Kind, report
 from checking.history import Name, Outcome, Sent, digest
 from checking.load import Load, random_event
 from checking.poller import Poller
+from fault_outcomes import Outcomes
+from faulty_worker import FaultyWorker
 from waiting import until
-from worker_process import WorkerProcess
 
 START_EVENTS = 200
 PATIENCE_SECONDS = 120.0
@@ -52,52 +51,6 @@ SELECT count(*) FROM event_store AS s WHERE s.source = $1 AND NOT EXISTS (
 PROJECTIONS = ["devices", "readings_hourly", "event_types"]
 
 _numbers = itertools.count(1)
-
-
-@dataclass
-class Outcomes:
-    """What is told of a fault in docs/reliability.md."""
-
-    test: str
-    fault: str
-    seed: int
-    events: int = 0
-    under_way: int = 0
-    bit: dict[str, int] = field(default_factory=dict)
-    """How often it was felt, by what it was felt by."""
-    resumed_seconds: dict[str, float] = field(default_factory=dict)
-    lost: int = 0
-    doubled: int = 0
-    wrong: int = 0
-    """Findings of every other kind."""
-    longest_pause_seconds: float = 0
-    copies: int = 0
-    """Records beyond one for each event: what at-least-once means."""
-
-
-class FaultyWorker(WorkerProcess):
-    """A worker that can be frozen and started again with other settings."""
-
-    def __init__(self, folder: Path, **settings: str) -> None:
-        super().__init__(folder, **settings)
-        self.services = settings["SERVICES"]
-
-    def set(self, **settings: str) -> None:
-        """Settings for the next start."""
-        self._environment |= settings
-
-    @property
-    def runs(self) -> bool:
-        """Whether it was started and has not ended."""
-        return self._process is not None and self._process.poll() is None
-
-    def freeze(self) -> None:
-        """SIGSTOP."""
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """SIGCONT."""
-        self.process.send_signal(signal.SIGCONT)
 
 
 class Trial:
@@ -331,41 +284,6 @@ class Trial:
         finally:
             connection.terminate()
         return found
-
-
-class Keeper:
-    """Starts a worker again whenever it has ended, as a service manager does."""
-
-    def __init__(self, worker: FaultyWorker, *, again: Callable[[int], dict[str, str]] | None = None) -> None:
-        """`again`: settings for the start after so many deaths."""
-        self.deaths: list[int] = []
-        """Exit codes; -9 for kill -9."""
-        self._worker = worker
-        self._again = again
-        self._running = asyncio.create_task(self._keep())
-
-    async def _keep(self) -> None:
-        while True:
-            code = self._worker.process.poll()
-            if code is not None:
-                self.deaths.append(code)
-                if self._again is not None:
-                    self._worker.set(**self._again(len(self.deaths)))
-                self._worker.start()
-            await asyncio.sleep(0.05)
-
-    async def died(self, times: int) -> None:
-        """Return when it has ended so often."""
-
-        async def often_enough() -> bool:
-            return len(self.deaths) >= times
-
-        await until(often_enough, PATIENCE_SECONDS, f"it lives; deaths: {self.deaths}")
-
-    async def stop(self) -> None:
-        """Start it no more."""
-        self._running.cancel()
-        await asyncio.wait([self._running])
 
 
 async def during(seconds: float, *watch: Callable[[], Awaitable[None]]) -> None:

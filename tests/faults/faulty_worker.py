@@ -1,0 +1,69 @@
+"""A worker that is frozen, killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from waiting import until
+from worker_process import WorkerProcess
+
+PATIENCE_SECONDS = 120.0
+
+
+class FaultyWorker(WorkerProcess):
+    """A worker that can be frozen and started again with other settings."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        super().__init__(folder, **settings)
+        self.services = settings["SERVICES"]
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
+
+class Keeper:
+    """Starts a worker again whenever it has ended, as a service manager does."""
+
+    def __init__(self, worker: FaultyWorker, *, again: Callable[[int], dict[str, str]] | None = None) -> None:
+        """`again`: settings for the start after so many deaths."""
+        self.deaths: list[int] = []
+        """Exit codes; -9 for kill -9."""
+        self._worker = worker
+        self._again = again
+        self._running = asyncio.create_task(self._keep())
+
+    async def _keep(self) -> None:
+        while True:
+            code = self._worker.process.poll()
+            if code is not None:
+                self.deaths.append(code)
+                if self._again is not None:
+                    self._worker.set(**self._again(len(self.deaths)))
+                self._worker.start()
+            await asyncio.sleep(0.05)
+
+    async def died(self, times: int) -> None:
+        """Return when it has ended so often."""
+
+        async def often_enough() -> bool:
+            return len(self.deaths) >= times
+
+        await until(often_enough, PATIENCE_SECONDS, f"it lives; deaths: {self.deaths}")
+
+    async def stop(self) -> None:
+        """Start it no more."""
+        self._running.cancel()
+        await asyncio.wait([self._running])

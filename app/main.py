@@ -21,6 +21,7 @@ from agents.event_types import event_types
 from agents.field_indexes import FieldIndexes
 from agents.idle_partitions import IdlePartitions
 from agents.outbox_listener import OutboxListener, OutboxNotifier
+from agents.past import Past
 from agents.projector import Projector, agent_of
 from agents.publisher import Publisher
 from agents.readings_hourly import readings_hourly
@@ -174,12 +175,14 @@ def _query(settings: Settings, database: Database, told: MetricsView) -> list[Ht
             return await stalls(connection, names, longer_than_seconds=settings.stall_seconds)
 
     health = Health(needs={"postgresql": database.answers}, stalls=stalls_now)
-    projections = Projections(database, PROJECTIONS, stalled_after_seconds=settings.stall_seconds)
+    pasts = {projection.name: Past(projection) for projection in PROJECTIONS}
+    projections = Projections(database, PROJECTIONS, pasts, stalled_after_seconds=settings.stall_seconds)
     parked = parked_routes(database, names, Retrier(PROJECTIONS, database, most_seconds=RETRY_SECONDS))
     times = RequestTimes("query")
     told.add(times.samples)
     routes = [*projections.routes(), *parked, *health.routes(), *told.routes()]
     application = make_application(routes, settings.max_body_bytes, times)
+    application.on_shutdown.append(projections.close)
     server = HttpServer(
         application,
         settings.query_host,

@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient
 from hot_server import HotServer
 from yarl import URL
 
+from agents.past import Past
 from app.projection import Field, Projection
 from tables.database import Database, Pool
 from web.query import Projections
@@ -44,8 +45,9 @@ BARE: Projection[Any] = Projection("bare", state=Thing, key=lambda event: event.
 
 
 def serving(database: Database) -> Client:
-    projections = Projections(database, [THINGS, BARE])
+    projections = Projections(database, [THINGS, BARE], {one.name: Past(one) for one in (THINGS, BARE)})
     application = make_application(projections.routes(), max_body_bytes=1000)
+    application.on_shutdown.append(projections.close)
     return TestClient(HotServer(application, [projections.hot_path()]))
 
 

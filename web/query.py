@@ -16,14 +16,17 @@ from tables.database import Database
 from tables.pages import read_page
 from tables.positions import ProjectionPosition, positions
 from tables.projections import Row, RowReader
+from web.changes import HEARTBEAT_SECONDS, MOST_LISTENERS, ChangeStreams
 from web.hot_paths import HotPath
 from web.paging import InvalidQueryError, PageParameters
+from web.past import Past
 from web.problems import ProblemError, problem
 
 PATH = "/api/v1/projections"
 ROW_ROUTE = PATH + "/{name}/{key}"
 JSON = "application/json"
-PLAIN_ROW = re.compile(PATH + r"/[a-z0-9_]+/(?!changes$)[A-Za-z0-9_.:-]+").fullmatch
+CHANGES = "changes"
+PLAIN_ROW = re.compile(PATH + r"/[a-z0-9_]+/(?!" + CHANGES + r"$)[A-Za-z0-9_.:-]+").fullmatch
 STALLED_AFTER_SECONDS = 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -65,14 +68,23 @@ class Projections:
         self,
         database: Database,
         projections: Sequence[Projection[Any]],
+        pasts: Mapping[str, Past],
         *,
         stalled_after_seconds: float = STALLED_AFTER_SECONDS,
+        most_streams: int = MOST_LISTENERS,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
         self._database = database
         self._projections = {projection.name: projection for projection in projections}
         self._parameters = {projection.name: PageParameters(projection) for projection in projections}
         self._stalled_after_seconds = stalled_after_seconds
         self._rows = RowReader(database)
+        self._streams = ChangeStreams(
+            database,
+            {name: past.keys for name, past in pasts.items()},
+            most_listeners=most_streams,
+            heartbeat_seconds=heartbeat_seconds,
+        )
 
     def routes(self) -> list[web.RouteDef]:
         """All of them."""
@@ -86,6 +98,10 @@ class Projections:
     def hot_path(self) -> HotPath:
         """A row whose key needs no decoding, without parameters."""
         return HotPath(ROW_ROUTE, lambda method, path: method == "GET" and PLAIN_ROW(path) is not None, self.plain_row)
+
+    async def close(self, _: web.Application) -> None:
+        """End what would go on; for `on_shutdown`."""
+        self._streams.close()
 
     async def projections(self, request: web.Request) -> web.Response:
         """Every projection: what it is, and how far it is."""
@@ -119,15 +135,18 @@ class Projections:
         name, key = request.raw_path.split("/")[-2:]
         return await self._row(request, name, key)
 
-    async def row(self, request: web.Request) -> web.Response:
-        """One row, or 304 when the client has it as it is."""
+    async def row(self, request: web.Request) -> web.StreamResponse:
+        """One row, or 304 when the client has it as it is; or the stream of changes."""
+        name, raw_key = request.match_info["name"], _raw_key(request)
+        if raw_key == CHANGES:
+            return await self._changes(request, name)
         if request.rel_url.raw_query_string:
             return _no_parameters()
         try:
-            key = _key(request)
+            key = _key(raw_key)
         except UnicodeError:
             return problem(400, "invalid_utf8", "Key not valid", "The key must be UTF-8, percent-encoded.")
-        return await self._row(request, request.match_info["name"], key)
+        return await self._row(request, name, key)
 
     async def _row(self, request: web.Request, name: str, key: str) -> web.Response:
         if name not in self._parameters:
@@ -141,6 +160,13 @@ class Projections:
             return web.Response(status=304, headers=headers)
         headers[hdrs.CONTENT_TYPE] = JSON
         return web.Response(body=encode(row), headers=headers)
+
+    async def _changes(self, request: web.Request, name: str) -> web.StreamResponse:
+        if name not in self._parameters:
+            return self._unknown_projection()
+        if request.rel_url.raw_query_string:
+            return _no_parameters()
+        return await self._streams.stream(request, name)
 
     def _answer(self, projection: Projection[Any], position: ProjectionPosition) -> ProjectionAnswer:
         return ProjectionAnswer(
@@ -158,12 +184,16 @@ class Projections:
         return problem(404, "unknown_projection", "Projection not found", detail)
 
 
-def _key(request: web.Request) -> str:
-    """The key as it was meant: what follows the name in the path as it was sent, decoded once.
+def _raw_key(request: web.Request) -> str:
+    """What follows the projection's name in the path, as it was sent: a key `changes` is sent as `%63hanges`."""
+    return request.rel_url.raw_path.split("/", PATH.count("/") + 2)[-1]
+
+
+def _key(raw: str) -> str:
+    """The key as it was meant: decoded once.
 
     aiohttp's own decoding leaves bytes that are not UTF-8 as they were sent. Raises UnicodeError for them.
     """
-    raw = request.rel_url.raw_path.split("/", PATH.count("/") + 2)[-1]
     if raw.isascii() and "%" not in raw:
         return raw
     return unquote_to_bytes(raw).decode()

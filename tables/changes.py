@@ -1,0 +1,204 @@
+"""Which rows of a projection have changed since a point, told from the event store.
+
+A point is the projection's progress by partition: what is applied up to a point is exactly the events up to it, so the
+rows that changed between two points are those of the keys of the events between them. The projector writes no
+record of changes for that; only events that leave `parked`, out of order, are recorded, in `unparked`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from tables.database import AnyConnection
+from tables.event_store import PastEvent
+from tables.projections import Row, read_rows
+
+MOST_POSITIONS_BEHIND = 100_000
+READ_POINTS = """
+SELECT asked.projection, progress.life, progress.partition, progress.position, coalesce(left_last.number, 0) AS unparked
+FROM unnest($1::text[]) AS asked (projection)
+LEFT JOIN progress ON progress.projection = asked.projection
+LEFT JOIN LATERAL (
+    SELECT number FROM unparked WHERE unparked.projection = asked.projection ORDER BY number DESC LIMIT 1
+) AS left_last ON true
+"""
+READ_BETWEEN = """
+SELECT position, partition, event::text AS text FROM event_store
+WHERE position > $1 AND position <= $2 AND partition = ANY ($3::integer[])
+ORDER BY position LIMIT $4
+"""
+READ_UNPARKED = """
+SELECT unparked.number, stored.position, stored.partition, stored.event::text AS text
+FROM unparked JOIN event_store AS stored ON stored.position = unparked.position
+WHERE unparked.projection = $1 AND unparked.number > $2 AND unparked.number <= $3
+ORDER BY unparked.number LIMIT $4
+"""
+
+KeysOf = Callable[[Sequence[PastEvent]], Mapping[int, str]]
+"""The key of the row of each event, by its position; without those that change no row."""
+
+
+class Point(NamedTuple):
+    """How far a projection is, or how far a reader has followed it."""
+
+    life: int
+    """Another one when the projection is computed anew; 0 before anything is applied."""
+    unparked: int
+    progress: Mapping[int, int]
+    """By partition; one that is not there is at 0."""
+
+    def follows(self, earlier: Point) -> bool:
+        """Whether nothing but more progress lies between the two."""
+        return (self.life == earlier.life or not earlier.progress) and self.is_at_or_after(earlier)
+
+    def is_at_or_after(self, other: Point) -> bool:
+        """Whether whatever is told up to the other is told up to here."""
+        return self.unparked >= other.unparked and all(
+            self.progress.get(partition, 0) >= position for partition, position in other.progress.items()
+        )
+
+    def merged(self, other: Point) -> Point:
+        """What is told up to one or the other."""
+        partitions = self.progress.keys() | other.progress.keys()
+        progress = {one: max(self.progress.get(one, 0), other.progress.get(one, 0)) for one in partitions}
+        return Point(self.life or other.life, max(self.unparked, other.unparked), progress)
+
+
+class Change(NamedTuple):
+    """A row as it is now, and the point from which a reader goes on after it."""
+
+    key: str
+    row: Row | None
+    """None for one that does not exist (any more)."""
+    point: Point
+    position: int
+    """Of the last event that changed it."""
+    events: Point
+    """The last events, by partition, that changed it."""
+
+
+class Changes(NamedTuple):
+    """Changed rows, each once, in an order in which each one's point is right."""
+
+    changes: list[Change]
+    point: Point
+    """Where they end."""
+    is_all: bool
+    """Whether that is as far as the projection is; else ask again from there."""
+    is_reset: bool = False
+    """The point asked for was too far back or of another life of the projection: read all rows anew, and go on here."""
+
+
+async def read_points(connection: AnyConnection, projections: Sequence[str]) -> dict[str, Point]:
+    """How far these projections are."""
+    lives: dict[str, int] = {}
+    progress: dict[str, dict[int, int]] = {projection: {} for projection in projections}
+    unparked: dict[str, int] = {}
+    for projection, life, partition, position, number in await connection.fetch(READ_POINTS, projections):
+        unparked[projection] = number
+        if partition is not None:
+            progress[projection][partition] = position
+            lives[projection] = min(life, lives.get(projection, life))
+    return {one: Point(lives.get(one, 0), unparked[one], progress[one]) for one in projections}
+
+
+async def read_changes(
+    connection: AnyConnection, projection: str, keys_of: KeysOf, since: Point, *, at_most: int
+) -> Changes:
+    """The rows that changed since a point, looking at `at_most` events: all that has to be known comes from one
+    snapshot.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        now = (await read_points(connection, [projection]))[projection]
+        spans = _spans(since.progress, now.progress)
+        if not now.follows(since) or sum(last - first for first, last in spans) > MOST_POSITIONS_BEHIND:
+            return Changes([], now, is_all=True, is_reset=True)
+        if now.unparked > since.unparked:
+            return await _read_unparked(connection, projection, keys_of, since=since, now=now, at_most=at_most)
+        return await _read_applied(connection, projection, keys_of, since=since, now=now, at_most=at_most)
+
+
+async def _read_unparked(
+    connection: AnyConnection, projection: str, keys_of: KeysOf, *, since: Point, now: Point, at_most: int
+) -> Changes:
+    found = await connection.fetch(READ_UNPARKED, projection, since.unparked, now.unparked, at_most)
+    keys = keys_of([PastEvent(position, partition, text) for _, position, partition, text in found])
+    last = {keys[position]: (number, position) for number, position, _, _ in found if position in keys}
+    rows = await _rows(connection, projection, list(last))
+    changes = [
+        Change(key, rows[key], Point(now.life, number, since.progress), position, Point(now.life, number, {}))
+        for key, (number, position) in sorted(last.items(), key=lambda one: one[1])
+    ]
+    reached = found[-1]["number"] if len(found) == at_most else now.unparked
+    return Changes(changes, Point(now.life, reached, since.progress), is_all=False)
+
+
+async def _read_applied(
+    connection: AnyConnection, projection: str, keys_of: KeysOf, *, since: Point, now: Point, at_most: int
+) -> Changes:
+    events = await _events_between(connection, since, now, at_most)
+    is_all = len(events) < at_most
+    keys = keys_of([one for one in events if _is_between(one, since, now)])
+    touched: dict[str, list[PastEvent]] = {}
+    for event in events:
+        if event.position in keys:
+            touched.setdefault(keys[event.position], []).append(event)
+    rows = await _rows(connection, projection, list(touched))
+    changes = []
+    for key, of in sorted(touched.items(), key=lambda one: one[1][-1].position):
+        if _may_have_changed(rows[key], of[0].position):
+            last = of[-1].position
+            touching = Point(now.life, 0, {event.partition: event.position for event in of})
+            changes.append(Change(key, rows[key], _between(since, now, last), last, touching))
+    return Changes(changes, now if is_all else _between(since, now, events[-1].position), is_all)
+
+
+async def _events_between(connection: AnyConnection, since: Point, now: Point, at_most: int) -> list[PastEvent]:
+    """In order; those of other partitions among them."""
+    events: list[PastEvent] = []
+    moved = [one for one, position in now.progress.items() if position > since.progress.get(one, 0)]
+    for first, last in _spans(since.progress, now.progress):
+        found = await connection.fetch(READ_BETWEEN, first, last, moved, at_most - len(events))
+        events += [PastEvent(*row) for row in found]
+        if len(events) == at_most:
+            break
+    return events
+
+
+async def _rows(connection: AnyConnection, projection: str, keys: Sequence[str]) -> dict[str, Row | None]:
+    if not keys:
+        return {}
+    return dict(zip(keys, await read_rows(connection, [(projection, key) for key in keys]), strict=True))
+
+
+def _may_have_changed(row: Row | None, first_position: int) -> bool:
+    """A row that is older than all its events here: they are parked."""
+    return row is None or row.position >= first_position
+
+
+def _is_between(event: PastEvent, since: Point, now: Point) -> bool:
+    after = since.progress.get(event.partition, 0)
+    return after < event.position <= now.progress.get(event.partition, 0)
+
+
+def _between(since: Point, now: Point, position: int) -> Point:
+    """The point at which every event up to a position is told, of those between two points."""
+    progress = {
+        partition: min(reached, max(position, since.progress.get(partition, 0)))
+        for partition, reached in now.progress.items()
+    }
+    return Point(now.life, now.unparked, progress)
+
+
+def _spans(since: Mapping[int, int], now: Mapping[int, int]) -> list[tuple[int, int]]:
+    """The positions, (after, up to), in which the events between two points are, in order and without overlap."""
+    spans: list[tuple[int, int]] = []
+    for first, last in sorted((since.get(partition, 0), reached) for partition, reached in now.items()):
+        if last <= first:
+            continue
+        if spans and first <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(last, spans[-1][1]))
+        else:
+            spans.append((first, last))
+    return spans

@@ -1,0 +1,182 @@
+"""Follows projections for all who listen: one look at the database serves every listener, and without one nobody looks.
+
+Guarantee: a listener that has been told everything up to a point is told every row that changes after it, in the end
+in its latest state. One that reads too slowly loses its place in memory, not its place in the changes: it catches up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from app.errors import HeadraceError
+from app.rarely import Rarely
+from app.waiting import WakeUp, backoff_seconds
+from tables.changes import Change, Changes, KeysOf, Point, read_changes, read_points
+from tables.database import AnyConnection, Database, is_away
+
+POLL_SECONDS = 0.03
+EVENTS_AT_ONCE = 2_000
+MOST_WAITING_CHANGES = 5_000
+MOST_CATCHING_UP = 3
+
+log = logging.getLogger(__name__)
+
+
+class TooManyListenersError(HeadraceError):
+    """As many listen as may; try again later, or at another worker."""
+
+
+class Reset(NamedTuple):
+    """The listener must read all rows anew, and goes on from this point."""
+
+    point: Point
+
+
+class Listener:
+    """One listener's place: what waits for it, at most `MOST_WAITING_CHANGES`."""
+
+    def __init__(self, point: Point) -> None:
+        self.start = point
+        self.is_behind = False
+        """What waited was too much and is gone: it must catch up from the last point that it was told."""
+        self.is_over = False
+        self._waiting: list[Change | Reset] = []
+        self._wake_up = WakeUp()
+
+    def tell(self, changes: Changes) -> None:
+        """Let changes wait for the listener."""
+        if changes.is_reset:
+            self._waiting = [Reset(changes.point)]
+            self.is_behind = False
+        elif len(self._waiting) + len(changes.changes) > MOST_WAITING_CHANGES:
+            self._waiting = []
+            self.is_behind = True
+        else:
+            self._waiting += changes.changes
+        if changes.changes or changes.is_reset:
+            self._wake_up.set()
+
+    def end(self) -> None:
+        """There will be no more."""
+        self.is_over = True
+        self._wake_up.set()
+
+    def catch_up(self) -> None:
+        """Begin to collect anew what comes from now on."""
+        self._waiting = []
+        self.is_behind = False
+
+    async def take(self, seconds: float) -> list[Change | Reset]:
+        """What waits; nothing when nothing has come in time, or when the listener is behind or it is all over."""
+        if not self._waiting and not self.is_behind and not self.is_over:
+            await self._wake_up.wait(seconds)
+        taken, self._waiting = self._waiting, []
+        return taken
+
+
+class _Followed:
+    """A projection that somebody listens to."""
+
+    def __init__(self, point: Point) -> None:
+        self.point = point
+        self.listeners: set[Listener] = set()
+
+
+class ChangeFeed:
+    """One for a worker."""
+
+    def __init__(self, database: Database, keys_of: Mapping[str, KeysOf], *, most_listeners: int) -> None:
+        self._database = database
+        self._keys_of = keys_of
+        self._most_listeners = most_listeners
+        self._followed: dict[str, _Followed] = {}
+        self._following: asyncio.Task[None] | None = None
+        self._catching_up = asyncio.Semaphore(MOST_CATCHING_UP)
+        self._is_closed = False
+        self._rarely = Rarely(log)
+
+    def point(self, projection: str) -> Point:
+        """How far a projection that somebody listens to was at the last look."""
+        return self._followed[projection].point
+
+    async def listen(self, projection: str) -> Listener:
+        """Begin to collect changes, from the listener's `start`. Raises TooManyListenersError, and what `is_away`
+        knows; call `leave` in the end.
+        """
+        if projection not in self._followed:
+            async with self._database.acquire() as connection:
+                point = (await read_points(connection, [projection]))[projection]
+            self._followed.setdefault(projection, _Followed(point))
+        followed = self._followed[projection]
+        if self._is_closed or sum(len(one.listeners) for one in self._followed.values()) >= self._most_listeners:
+            self._forget_unheard(projection)
+            raise TooManyListenersError
+        listener = Listener(followed.point)
+        followed.listeners.add(listener)
+        if self._following is None:
+            self._following = asyncio.create_task(self._follow())
+        return listener
+
+    def leave(self, projection: str, listener: Listener) -> None:
+        """Stop collecting."""
+        self._followed[projection].listeners.discard(listener)
+        self._forget_unheard(projection)
+
+    async def catch_up(self, projection: str, since: Point) -> Changes:
+        """The next changes after a point, for one listener; a few at a time, so that others get their turn."""
+        async with self._catching_up, self._database.acquire() as connection:
+            return await self._read(connection, projection, since)
+
+    def close(self) -> None:
+        """Let all listeners go, and take no more."""
+        self._is_closed = True
+        for followed in self._followed.values():
+            for listener in followed.listeners:
+                listener.end()
+        if self._following is not None:
+            self._following.cancel()
+
+    def _forget_unheard(self, projection: str) -> None:
+        if not self._followed[projection].listeners:
+            del self._followed[projection]
+
+    async def _follow(self) -> None:
+        waits = backoff_seconds()
+        try:
+            while self._followed:
+                try:
+                    await self._look()
+                except Exception as error:
+                    if not is_away(error):
+                        raise
+                    self._rarely.warning("Feeds of changes wait for PostgreSQL: %r", error)
+                    await asyncio.sleep(next(waits))
+                else:
+                    waits = backoff_seconds()
+                    await asyncio.sleep(POLL_SECONDS)
+        except Exception:
+            # A mistake of ours: those who listen come again and catch up, instead of waiting for nothing.
+            log.exception("The feeds of changes have ended")
+            for followed in self._followed.values():
+                for listener in followed.listeners:
+                    listener.end()
+        finally:
+            self._following = None
+
+    async def _look(self) -> None:
+        async with self._database.acquire() as connection:
+            points = await read_points(connection, list(self._followed))
+            for projection, point in points.items():
+                while (followed := self._followed.get(projection)) is not None and followed.point != point:
+                    changes = await self._read(connection, projection, followed.point)
+                    followed.point = changes.point
+                    for listener in followed.listeners:
+                        listener.tell(changes)
+                    if changes.is_all:
+                        break
+
+    async def _read(self, connection: AnyConnection, projection: str, since: Point) -> Changes:
+        return await read_changes(connection, projection, self._keys_of[projection], since, at_most=EVENTS_AT_ONCE)

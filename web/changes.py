@@ -1,0 +1,217 @@
+"""`GET /api/v1/projections/{name}/changes`: changed rows as server-sent events.
+
+Every event has an id. Sent back as `Last-Event-ID`, it is the point from which the changes go on: each row that changed
+after it comes, at least in its latest state. Events without a type carry a row as its own address answers it;
+`deleted` tells of a row that is gone, and `reset` that all rows must be read anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from aiohttp import hdrs, web
+
+from tables.changes import Change, KeysOf, Point
+from tables.database import Database, is_away
+from web.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
+from web.points import from_text, to_text
+from web.problems import ProblemError, problem
+
+CONTENT_TYPE = "text/event-stream"
+HEADERS = {hdrs.CONTENT_TYPE: CONTENT_TYPE, "X-Accel-Buffering": "no"}
+MOST_LISTENERS = 1_000
+FULL_RETRY_AFTER_SECONDS = 5
+HEARTBEAT_SECONDS = 15.0
+LOOK_SECONDS = 1.0
+"""How often it is seen that a silent client is gone."""
+SEND_SECONDS = 30.0
+"""A client that takes nothing for so long is cut off."""
+MOST_BYTES_AT_ONCE = 65_536
+RETRY = b"retry: 1000\n"
+STOPPING = b": the server stops; come again with Last-Event-ID\n\n"
+
+encode = msgspec.json.Encoder().encode
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """The data of a `deleted` event."""
+
+    projection: str
+    key: str
+    position: int
+    """Of the last event of the row."""
+
+
+class ResetReason(msgspec.Struct, frozen=True):
+    """The data of a `reset` event."""
+
+    projection: str
+    detail: str = (
+        "The point to go on from is too far back, or the projection was computed anew. Read all rows; "
+        "what changes from this event's id on follows."
+    )
+
+
+class ChangeStreams:
+    """The view."""
+
+    def __init__(
+        self,
+        database: Database,
+        keys_of: Mapping[str, KeysOf],
+        *,
+        most_listeners: int = MOST_LISTENERS,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        self._feed = ChangeFeed(database, keys_of, most_listeners=most_listeners)
+        self._heartbeat_seconds = heartbeat_seconds
+
+    def close(self) -> None:
+        """End all streams."""
+        self._feed.close()
+
+    async def stream(self, request: web.Request, projection: str) -> web.StreamResponse:
+        """Answer with events until the client or the worker goes."""
+        try:
+            since = _last_event_id(request)
+        except ValueError:
+            detail = "Last-Event-ID must be the id of an event of this stream, as it was sent."
+            error = ProblemError(code="invalid_last_event_id", detail=detail)
+            return problem(400, "invalid_last_event_id", "Last-Event-ID not valid", detail, errors=[error])
+        if request.method == hdrs.METH_HEAD:
+            return web.Response(headers=HEADERS)
+        try:
+            listener = await self._feed.listen(projection)
+        except TooManyListenersError as error:
+            headers: dict[str, str] = {hdrs.RETRY_AFTER: str(FULL_RETRY_AFTER_SECONDS)}
+            return problem(503, "too_many_streams", "Too many streams", str(error), headers=headers)
+        try:
+            stream = _Stream(self._feed, projection, listener, since, self._heartbeat_seconds)
+            return await stream.send_to(request)
+        finally:
+            self._feed.leave(projection, listener)
+
+
+class _Stream:
+    """What one client is told."""
+
+    def __init__(
+        self, feed: ChangeFeed, projection: str, listener: Listener, since: Point | None, heartbeat_seconds: float
+    ) -> None:
+        self._feed = feed
+        self._projection = projection
+        self._listener = listener
+        self._point = since or listener.start
+        """What the client knows."""
+        self._heartbeat_seconds = heartbeat_seconds
+        self._floor: Point | None = None
+        """While what waits may be older than what the client knows."""
+        listener.is_behind = since is not None
+
+    async def send_to(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers=HEADERS)
+        await response.prepare(request)
+        # The client is gone, or takes nothing: either way there is nobody to tell.
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            await self._send(request, response)
+            return response
+        if request.transport is not None:
+            request.transport.abort()
+        return response
+
+    async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
+        await self._write(response, RETRY + self._heartbeat())
+        loop = asyncio.get_running_loop()
+        last = loop.time()
+        while not self._listener.is_over and request.transport is not None and not request.transport.is_closing():
+            if self._listener.is_behind:
+                await self._catch_up(response)
+                last = loop.time()
+            if taken := await self._listener.take(LOOK_SECONDS):
+                await self._tell(response, taken)
+                last = loop.time()
+            elif loop.time() - last >= self._heartbeat_seconds and not self._listener.is_behind:
+                self._rest()
+                await self._write(response, self._heartbeat())
+                last = loop.time()
+        if self._listener.is_over:
+            await self._write(response, STOPPING)
+
+    async def _catch_up(self, response: web.StreamResponse) -> None:
+        """Tell what lies between what the client knows and now; what comes meanwhile waits."""
+        self._listener.catch_up()
+        self._floor = None
+        is_all = False
+        while not is_all and not self._listener.is_over:
+            try:
+                changes = await self._feed.catch_up(self._projection, self._point)
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                await self._write(response, self._heartbeat())
+                await asyncio.sleep(LOOK_SECONDS)
+                continue
+            is_all = changes.is_all
+            if changes.is_reset:
+                await self._tell(response, [Reset(changes.point)])
+            await self._tell(response, changes.changes)
+            self._point = changes.point
+        self._floor = self._point
+
+    async def _tell(self, response: web.StreamResponse, news: Sequence[Change | Reset]) -> None:
+        block: list[bytes] = []
+        size = 0
+        for one in news:
+            if (event := self._event(one)) is None:
+                continue
+            block.append(event)
+            size += len(event)
+            if size > MOST_BYTES_AT_ONCE:
+                await self._write(response, b"".join(block))
+                block, size = [], 0
+        if block:
+            await self._write(response, b"".join(block))
+
+    def _event(self, one: Change | Reset) -> bytes | None:
+        """One event; None for what the client knows already."""
+        if isinstance(one, Reset):
+            self._floor, self._point = None, one.point
+            return _block(one.point, b"event: reset\n", encode(ResetReason(self._projection)))
+        if self._floor is None:
+            self._point = one.point
+        elif self._floor.is_at_or_after(one.events):
+            return None
+        else:
+            self._point = self._point.merged(one.point)
+            if one.point.is_at_or_after(self._floor):
+                self._floor = None
+        if one.row is None:
+            return _block(self._point, b"event: deleted\n", encode(Deleted(self._projection, one.key, one.position)))
+        return _block(self._point, b"", encode(one.row))
+
+    def _rest(self) -> None:
+        """Nothing waits: the client knows whatever the last look has seen, also where that was no change."""
+        seen = self._feed.point(self._projection)
+        if seen.follows(self._point):
+            self._floor, self._point = None, seen
+
+    def _heartbeat(self) -> bytes:
+        """A comment, and the point: an event without data is not given to anybody, but its id is kept."""
+        return b": \nid: " + to_text(self._point).encode() + b"\n\n"
+
+    async def _write(self, response: web.StreamResponse, data: bytes) -> None:
+        async with asyncio.timeout(SEND_SECONDS):
+            await response.write(data)
+
+
+def _last_event_id(request: web.Request) -> Point | None:
+    """Raises ValueError for what is not one of ours."""
+    text = request.headers.get("Last-Event-ID", "").strip()
+    return from_text(text) if text else None
+
+
+def _block(point: Point, kind: bytes, data: bytes) -> bytes:
+    return b"".join((b"id: ", to_text(point).encode(), b"\n", kind, b"data: ", data, b"\n\n"))

@@ -64,7 +64,8 @@ async def test_a_row_is_answered_with_its_state_as_it_is(client: Client, pool: P
         ("%7Bkey%7D", "{key}"),
         ("%64ev", "dev"),
         ("100%", "100%"),
-        ("changes", "changes"),
+        ("%63hanges", "changes"),
+        ("a/changes", "a/changes"),
     ],
 )
 async def test_a_key_is_decoded_once_whatever_its_characters(

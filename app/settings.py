@@ -57,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     unknown_types: Annotated[Literal["store", "reject"], Meta(description="store or reject")] = "store"
+    max_connections: Count = 1_000
     max_event_bytes: Bytes = 1_000_000
     max_body_bytes: Bytes = 8 * 1024 * 1024
     max_batch_events: Count = 5_000

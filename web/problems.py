@@ -95,7 +95,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except web.HTTPException as error:
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
-        return _refused(request, error)
+        return refused(request, error)
     except Exception as error:  # the last resort: whatever it is, the client gets an answer and the worker lives
         if request.transport is None:
             raise  # the client is gone, and its reset is not the database's
@@ -117,7 +117,8 @@ def set_common_headers(response: web.StreamResponse) -> None:
     headers.popall(hdrs.SERVER, None)
 
 
-def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
+def refused(request: web.Request, error: web.HTTPException) -> web.Response:
+    """What aiohttp refuses, as a problem."""
     if isinstance(error, web.HTTPNotFound):
         return problem(404, "not_found", "Not found", "There is nothing at this path.")
     if isinstance(error, web.HTTPMethodNotAllowed):

@@ -8,6 +8,7 @@ from aiohttp import web
 from mode import Service
 
 from app.errors import StartError
+from web.connections import Runner, allow_connections
 from web.health import Health
 from web.hot_paths import HotPath, take_short_cuts
 from web.problems import common_headers, problems
@@ -22,7 +23,9 @@ def make_application(
 ) -> web.Application:
     """An application whose errors are problems (RFC 9457), and whose requests are counted by `times`."""
     middlewares = [problems] if times is None else [times.middleware(), problems]
-    application = web.Application(middlewares=middlewares, client_max_size=max_body_bytes)
+    # Bodies are unpacked by web.bodies: aiohttp has no limit for the memory that a zstd frame asks for.
+    arguments = {"auto_decompress": False}
+    application = web.Application(middlewares=middlewares, client_max_size=max_body_bytes, handler_args=arguments)
     application.add_routes(routes)
     application.on_response_prepare.append(common_headers)
     return application
@@ -40,6 +43,7 @@ class HttpServer(Service):
         *,
         setting: str,
         hot_paths: Sequence[HotPath] = (),
+        max_connections: int = 1_000,
     ) -> None:
         super().__init__()
         self._application = application
@@ -48,12 +52,14 @@ class HttpServer(Service):
         self._setting = setting
         self._health = health
         self._hot_paths = hot_paths
+        self._max_connections = max_connections
         self._runner: web.AppRunner | None = None
 
     async def on_start(self) -> None:
         """Raises StartError when the address cannot be had."""
-        self._runner = web.AppRunner(
-            self._application, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
+        allow_connections(self._max_connections)
+        self._runner = Runner(
+            self._application, most_connections=self._max_connections, shutdown_seconds=SHUTDOWN_SECONDS
         )
         await self._runner.setup()
         if self._runner.server is not None:

@@ -1,0 +1,209 @@
+"""The connections of one port: so many at most, each with a time for a request's head and for taking an answer.
+
+aiohttp parses HTTP and has a time for idle connections; it has none for a head that never ends, and answers a malformed
+one with plain text and a banner. One look a second at all connections does the rest: a request costs no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
+
+from web.problems import CONTENT_TYPE, problem_body, refused
+
+HEAD_SECONDS = 10.0
+"""From the first byte of a request's head to its last."""
+ANSWER_SECONDS = 30.0
+"""How long a client may take nothing of an answer that waits for it."""
+IDLE_SECONDS = 75.0
+LOOK_SECONDS = 1.0
+SPARE_CONNECTIONS = 100
+"""So many more than allowed are told why they are refused; others are closed without a word."""
+RETRY_AFTER_SECONDS = 1
+# Beside the connections of two ports: to PostgreSQL and Kafka, logs, libraries.
+OTHER_FILES = 256
+
+log = logging.getLogger(__name__)
+
+
+class Connection(web.RequestHandler):
+    """One client's connection. Slow or malformed requests end it, with a problem where one can still be sent."""
+
+    __slots__ = ("_heads", "_payload", "head_since", "is_one_too_many", "on_lost", "untaken_bytes", "untaken_since")
+
+    def __init__(self, manager: Connections, **arguments: Any) -> None:
+        super().__init__(manager, **arguments)
+        self.head_since: float | None = None
+        """When the head that is not complete yet began to come (the loop's time)."""
+        self.is_one_too_many = False
+        self.on_lost: Callable[[], object] | None = None
+        self.untaken_bytes = 0
+        self.untaken_since = 0.0
+        self._heads = 0
+        self._payload: Any = EMPTY_PAYLOAD
+
+    def data_received(self, data: bytes) -> None:
+        """Note when a head begins and when it is complete. What follows a head in the same read is noted later."""
+        if self.is_one_too_many:
+            self.end_with(503, "too_many_connections", "Too many connections", "Use fewer connections, or come later.")
+            return
+        super().data_received(data)
+        if self._request_count != self._heads:
+            self._heads = self._request_count
+            self.head_since = None
+            if self._messages:
+                self._payload = self._messages[-1][1]
+        elif self.head_since is None and data and self._payload.is_eof():
+            self.head_since = self._loop.time()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell who waits on behalf of the client."""
+        super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def look(self, now: float) -> None:
+        """End the connection if its client is too slow."""
+        if self.transport is None:
+            return
+        if self.head_since is not None and now - self.head_since > HEAD_SECONDS:
+            detail = f"The head of a request must be complete within {HEAD_SECONDS:.0f} s."
+            self.end_with(408, "slow_head", "The request took too long", detail)
+            return
+        untaken = self.transport.get_write_buffer_size()
+        if untaken == 0 or untaken != self.untaken_bytes:
+            self.untaken_bytes, self.untaken_since = untaken, now
+        elif now - self.untaken_since > ANSWER_SECONDS:
+            self.transport.abort()
+
+    def end_with(self, status: int, code: str, title: str, detail: str) -> None:
+        """Close; with this problem, unless the answer to an earlier request is under way."""
+        if self.transport is not None and self._current_request is None:
+            self.transport.write(_raw_problem(status, code, title, detail))
+        self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """A head that cannot be read is told by a problem. What an answer that has begun failed of, by the log."""
+        if status == HTTPStatus.BAD_REQUEST and self.transport is not None and not request.writer.output_size:
+            self.transport.write(_malformed(exc))
+        elif exc is not None and self.transport is not None:
+            log.error("%s %s broke off", request.method, request.rel_url.raw_path, exc_info=exc)
+        raise ConnectionError("the connection ends here")
+
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Any:  # a coroutine; typed as aiohttp's own
+        """What aiohttp refuses by itself, before any middleware, is a problem too."""
+        if isinstance(resp, web.HTTPException) and isinstance(request, web.Request):
+            resp = refused(request, resp)
+        return super().finish_response(request, resp, start_time)
+
+
+class Connections(web.Server):
+    """All connections of a port."""
+
+    def __init__(
+        self, handler: Callable[[Any], Awaitable[web.StreamResponse]], *, most: int, request_factory: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(handler, request_factory=request_factory, **kwargs)
+        self._most = most
+        self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
+
+    def __call__(self) -> Connection:
+        """A connection that is about to be made."""
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Count it."""
+        super().connection_made(handler, transport)
+        excess = len(self._connections) - self._most
+        if excess > 0 and isinstance(handler, Connection):
+            handler.is_one_too_many = True
+            handler.head_since = self._loop.time()
+            if excess > SPARE_CONNECTIONS:
+                transport.abort()
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own signature
+        """Let requests in flight finish, then close."""
+        self._looking.cancel()
+        await super().shutdown(timeout)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        for connection in self.connections:
+            if isinstance(connection, Connection):
+                connection.look(now)
+        self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
+
+
+class Runner(web.AppRunner):
+    """Runs an application on `Connections`."""
+
+    def __init__(self, application: web.Application, *, most_connections: int, shutdown_seconds: float) -> None:
+        super().__init__(application, access_log=None, handle_signals=False, shutdown_timeout=shutdown_seconds)
+        self._most_connections = most_connections
+
+    async def _make_server(self) -> web.Server:
+        plain = await super()._make_server()
+        return Connections(
+            plain.request_handler,
+            request_factory=plain.request_factory,
+            most=self._most_connections,
+            keepalive_timeout=IDLE_SECONDS,
+            **plain._kwargs,
+        )
+
+
+def allow_connections(most: int) -> None:
+    """Let the process have as many files open as that takes, where its limits allow it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * (most + SPARE_CONNECTIONS) + OTHER_FILES
+    if soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted:
+            log.warning("Only %d files may be open; %d connections may need %d (ulimit -n).", allowed, most, wanted)
+
+
+def cancel_when_lost(request: web.Request, task: asyncio.Task[Any]) -> None:
+    """Cancel what is done for a client as soon as its connection is gone."""
+    if isinstance(request.protocol, Connection):
+        request.protocol.on_lost = task.cancel
+
+
+def _malformed(error: BaseException | None) -> bytes:
+    if isinstance(error, LineTooLong):
+        return _raw_problem(431, "head_too_large", "Request head too large", "Send a shorter path and shorter headers.")
+    return _raw_problem(400, "malformed_request", "Not a valid HTTP request", "Its head is not as RFC 9112 says.")
+
+
+def _raw_problem(status: int, code: str, title: str, detail: str) -> bytes:
+    """An answer where aiohttp has no request to answer; the connection closes after it."""
+    body = bytes(problem_body(status, code, title, detail))
+    head = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        f"Content-Type: {CONTENT_TYPE}",
+        f"Content-Length: {len(body)}",
+        "X-Content-Type-Options: nosniff",
+        "Cache-Control: no-store",
+        f"Date: {formatdate(usegmt=True)}",
+        "Connection: close",
+    ]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        head.append(f"Retry-After: {RETRY_AFTER_SECONDS}")
+    return "\r\n".join([*head, "", ""]).encode() + body

@@ -17,7 +17,7 @@ from tables import parked_list
 from tables.database import Database
 from tables.pages import Place
 from tables.parked_list import BEGINNING, After, ParkedGroup
-from web.bodies import read_body
+from web.bodies import read_json
 from web.paging import (
     DEFAULT_LIMIT,
     InvalidQueryError,
@@ -141,7 +141,7 @@ class _Views:
 
     async def retry(self, request: web.Request) -> web.Response:
         """Apply what is parked, in order, as far as it goes."""
-        body = await read_body(request, [JSON])
+        body = await read_json(request)
         if isinstance(body, web.Response):
             return body
         try:
@@ -158,7 +158,7 @@ class _Views:
 
     async def discard(self, request: web.Request) -> web.Response:
         """Go on without what is parked."""
-        body = await read_body(request, [JSON])
+        body = await read_json(request)
         if isinstance(body, web.Response):
             return body
         try:

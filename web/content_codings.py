@@ -1,0 +1,69 @@
+"""Unpacking of bodies: gzip and zstd, never beyond a size, in memory of about that size."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+
+from app.errors import HeadraceError
+
+GZIP_WINDOW_BITS = 31
+# RFC 9659: a window of 8 MB at the most. A frame may ask for 2 GB, and the window is memory.
+ZSTD_WINDOW_LOG = 23
+# Members of gzip, frames of zstd: each costs a new state.
+MOST_PARTS = 100
+
+
+class UnreadableBodyError(HeadraceError):
+    """The body is not what its Content-Encoding says."""
+
+
+class UnpackedTooLargeError(HeadraceError):
+    """The body is too large when it is unpacked."""
+
+
+class _Unpacker(Protocol):
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+class Coding(NamedTuple):
+    """A content coding: what unpacks one part of it, and what that raises."""
+
+    unpacker: Callable[[], _Unpacker]
+    error: type[Exception]
+
+
+_GZIP = Coding(lambda: zlib.decompressobj(GZIP_WINDOW_BITS), zlib.error)
+_ZSTD = Coding(lambda: ZstdDecompressor(options={DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}), ZstdError)
+
+CODINGS = {"gzip": _GZIP, "x-gzip": _GZIP, "zstd": _ZSTD}
+ACCEPT_ENCODING = "gzip, zstd"
+
+
+def unpack(body: bytes, coding: Coding, most_bytes: int) -> bytes:
+    """The body as it was before the coding. Raises UnreadableBodyError and UnpackedTooLargeError."""
+    pieces = []
+    room = most_bytes + 1
+    for _ in range(MOST_PARTS):
+        unpacker = coding.unpacker()
+        try:
+            piece = unpacker.decompress(body, room)
+        except coding.error:
+            raise UnreadableBodyError from None
+        room -= len(piece)
+        if room <= 0:
+            raise UnpackedTooLargeError
+        if not unpacker.eof:
+            raise UnreadableBodyError
+        pieces.append(piece)
+        body = unpacker.unused_data
+        if not body:
+            return b"".join(pieces)
+    raise UnreadableBodyError

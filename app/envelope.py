@@ -142,7 +142,7 @@ def _parse(body: bytes, limits: Limits, received_at: str) -> Event | InvalidEnve
     """Errors are returned: one that was raised would keep the frames it came through, and so the batch, in memory."""
     room = limits.event_bytes - SEQUENCE_BYTES
     if len(body) > room and len(body.strip(strict_json.WHITE_SPACE)) > room:
-        return _too_large(limits)
+        return too_large(limits)
     try:
         text, members = strict_json.members(body, limits.json_depth)
     except strict_json.InvalidJson as error:
@@ -163,7 +163,7 @@ def _parse(body: bytes, limits: Limits, received_at: str) -> Event | InvalidEnve
     if given is None:
         text = _with_time(text, members, received_at)
         if len(text.encode()) > room:
-            return _too_large(limits)
+            return too_large(limits)
     return _event(strings, time, data, text, time_given=given is not None)
 
 
@@ -253,7 +253,7 @@ def _not_json(error: strict_json.InvalidJson) -> InvalidEnvelope:
     return InvalidEnvelope([EnvelopeError(error.pointer, error.code, error.detail)], status=status)
 
 
-def _too_large(limits: Limits) -> InvalidEnvelope:
+def too_large(limits: Limits) -> InvalidEnvelope:
     detail = (
         f"an event may have {limits.event_bytes} bytes of UTF-8, {SEQUENCE_BYTES} of them for its sequence: "
         "keep large data elsewhere and refer to it"

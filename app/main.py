@@ -45,6 +45,7 @@ from app.projection import Projection
 from app.settings import Settings, data_folder, read_settings
 from app.waiting import WakeUp
 from app.worker import Headrace, refuse
+from tables.applied_events import AppliedEvents
 from tables.backlog import Backlog
 from tables.database import Database
 from tables.disk_space import DiskSpace
@@ -84,7 +85,10 @@ def make_app(settings: Settings) -> Headrace:
     names = [projection.name for projection in PROJECTIONS] if "query" in settings.runs else []
     told = MetricsView(Metrics(), DatabaseSamples(database, names, stalled_after_seconds=settings.stall_seconds))
     told.add(worker_metrics.disk(disk_space))
-    ingestion, relaying = _ingestion(settings, database, disk_space, told) if "ingestion" in settings.runs else ([], [])
+    applied = AppliedEvents(database, [projection.name for projection in PROJECTIONS])
+    ingestion, relaying = (
+        _ingestion(settings, database, disk_space, told, applied) if "ingestion" in settings.runs else ([], [])
+    )
     query = _query(settings, database, told) if "query" in settings.runs else []
     app.http_servers = [*ingestion, *query]
     app.services = [
@@ -108,7 +112,7 @@ def make_app(settings: Settings) -> Headrace:
 
 
 def _ingestion(
-    settings: Settings, database: Database, disk_space: DiskSpace, told: MetricsView
+    settings: Settings, database: Database, disk_space: DiskSpace, told: MetricsView, applied: AppliedEvents
 ) -> tuple[list[HttpServer], list[ServiceT]]:
     wake_up = WakeUp()
     publisher = Publisher(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions)
@@ -145,7 +149,7 @@ def _ingestion(
     health = Health(needs={"postgresql": database.answers})
     stories = EventStories(database, [projection.name for projection in PROJECTIONS])
     bodies = BodyBudget(settings.max_bodies_bytes)
-    door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies)
+    door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied)
     times = RequestTimes("ingestion")
     told.add(
         times.samples,
@@ -156,6 +160,7 @@ def _ingestion(
     )
     routes = [*door.routes(), *stories.routes(), *health.routes(), *told.routes()]
     application = make_application(routes, settings.max_body_bytes, times)
+    application.on_shutdown.append(applied.let_go)
     server = HttpServer(
         application,
         settings.ingestion_host,
@@ -163,6 +168,7 @@ def _ingestion(
         health,
         setting="INGESTION_PORT",
         hot_paths=[door.hot_path()],
+        max_connections=settings.max_connections,
     )
     return [server], [relay, OutboxListener(database, wake_up), notifier, BacklogWatch(database, backlog)]
 
@@ -190,6 +196,7 @@ def _query(settings: Settings, database: Database, told: MetricsView) -> list[Ht
         health,
         setting="QUERY_PORT",
         hot_paths=[projections.hot_path()],
+        max_connections=settings.max_connections,
     )
     return [server]
 

@@ -47,6 +47,7 @@ class InvalidJson(HeadraceError):  # noqa: N818 - it says what the text is
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_ANY = msgspec.json.Decoder(msgspec.Raw)
 
 # A JSON text up to the first escape that is NUL or half a surrogate pair.
 _SOUND_ESCAPES = re.compile(
@@ -118,6 +119,20 @@ def elements(body: bytes, most: int) -> list[msgspec.Raw]:
     if len(found) > most:
         raise _too_many(most)
     return found
+
+
+def value(body: bytes) -> str:
+    """Return the text of one value of any kind, without white space around it.
+
+    Only the encoding and the grammar are checked: give the object that it becomes a member of to `members`.
+    Raises InvalidJson.
+    """
+    try:
+        return bytes(_ANY.decode(body.decode())).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidJson("invalid_utf8", f"must be UTF-8, which byte {error.start} is not") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _unreadable(body, error) from None
 
 
 def text_of(found: dict[str, msgspec.Raw]) -> str:

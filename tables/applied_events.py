@@ -69,7 +69,7 @@ class AppliedEvents:
         self._database = database
         self._projections = tuple(projections)
         self._most_events = most_events
-        self._events = 0
+        self.waiting_events = 0
         self._waits: set[_Wait] = set()
         self._changed = WakeUp()
         self._looking: asyncio.Task[None] | None = None
@@ -95,13 +95,17 @@ class AppliedEvents:
             if not wait.applied.done():
                 wait.applied.set_result(False)
 
+    async def let_go(self, _: object) -> None:
+        """`close`, as what an application calls when it shuts down."""
+        self.close()
+
     async def _wait(self, events: Collection[Name], projections: Collection[str], seconds: float) -> bool:
         storable = all(can_hold(text) for name in events for text in name)
-        if self._closed or not storable or self._events + len(events) > self._most_events:
+        if self._closed or not storable or self.waiting_events + len(events) > self._most_events:
             return False
         wait = _Wait(events, projections)
         self._waits.add(wait)
-        self._events += len(events)
+        self.waiting_events += len(events)
         self._changed.set()
         if self._looking is None:
             self._looking = asyncio.create_task(self._look_while_somebody_waits())
@@ -112,7 +116,7 @@ class AppliedEvents:
             return False
         finally:
             self._waits.discard(wait)
-            self._events -= len(events)
+            self.waiting_events -= len(events)
 
     async def _look_while_somebody_waits(self) -> None:
         pause = FIRST_PAUSE_SECONDS

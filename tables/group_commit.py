@@ -40,6 +40,9 @@ class Outcome(Enum):
     UNSTORABLE = "unstorable"
 
 
+REFUSALS = frozenset({Outcome.CONFLICT, Outcome.UNSTORABLE})
+
+
 class QueueFullError(HeadraceError):
     """Too many events wait to be written; the same request may succeed in a moment."""
 
@@ -52,10 +55,11 @@ class QueueFullError(HeadraceError):
 class _Submission:
     """The events of one request; they are written in one commit."""
 
-    __slots__ = ("events", "future", "outcomes", "size_bytes")
+    __slots__ = ("all_or_nothing", "events", "future", "outcomes", "size_bytes")
 
-    def __init__(self, events: Sequence[Event]) -> None:
+    def __init__(self, events: Sequence[Event], *, all_or_nothing: bool) -> None:
         self.events = events
+        self.all_or_nothing = all_or_nothing
         self.size_bytes = sum(sys.getsizeof(event.text) for event in events)
         """In memory: a text with one letter beyond Latin takes 2 or 4 bytes for each."""
         self.outcomes: list[Outcome] = [Outcome.ACCEPTED] * len(events)
@@ -86,15 +90,18 @@ class GroupCommit:
         self._events_a_second = 0.0
         self._group_started = 0.0
 
-    async def submit(self, events: Sequence[Event]) -> list[Outcome]:
+    async def submit(self, events: Sequence[Event], *, all_or_nothing: bool = False) -> list[Outcome]:
         """Write the events of one request, all in one commit; what became of each, in the order sent.
+
+        With `all_or_nothing` none of them is kept where an outcome says that one is refused; no group shares the
+        commit then.
 
         Raises QueueFullError, or DependencyAwayError when PostgreSQL did not say that it is committed: then nobody
         knows, and the same events may be submitted again.
         """
         if self._disk_space.is_full:
             raise DatabaseFullError
-        submission = _Submission(events)
+        submission = _Submission(events, all_or_nothing=all_or_nothing)
         if self._queue and (
             self.queued_events + len(events) > self._max_queued_events
             or self.queued_bytes + submission.size_bytes > self._max_queued_bytes
@@ -130,7 +137,7 @@ class GroupCommit:
                     if DOOR_TAKEN.armed:
                         await DOOR_TAKEN.passed()
                     async with self._database.acquire() as connection:
-                        await self._commit(connection, group)
+                        await self._commit_as_asked(connection, group)
                     if DOOR_COMMITTED.armed:
                         await DOOR_COMMITTED.passed()
                 except Exception as error:  # noqa: BLE001 - whatever it is belongs to the requests that wait
@@ -148,6 +155,8 @@ class GroupCommit:
         group: list[_Submission] = []
         events = size_bytes = 0
         while self._queue and (not group or (events < MAX_GROUP_EVENTS and size_bytes < MAX_GROUP_BYTES)):
+            if group and (group[0].all_or_nothing or self._queue[0].all_or_nothing):
+                break
             submission = self._queue.popleft()
             group.append(submission)
             events += len(submission.events)
@@ -174,6 +183,22 @@ class GroupCommit:
         for submission in group:
             if not submission.future.done():
                 submission.future.set_exception(error)
+
+    async def _commit_as_asked(self, connection: AnyConnection, group: list[_Submission]) -> None:
+        if not group[0].all_or_nothing:
+            await self._commit(connection, group)
+            return
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await self._commit(connection, group)
+        except BaseException:
+            await transaction.rollback()
+            raise
+        if REFUSALS.isdisjoint(group[0].outcomes):
+            await transaction.commit()
+        else:
+            await transaction.rollback()
 
     async def _commit(self, connection: AnyConnection, group: list[_Submission]) -> None:
         """Write a group; an event that comes twice in it waits for the next statement, and finds the first."""
@@ -211,7 +236,14 @@ async def _accept_with_retry(connection: AnyConnection, events: Sequence[Event])
     """Two doors that take the same events in another order at the same time: one of them is told to try again."""
     for _ in range(DEADLOCK_TRIES - 1):
         try:
-            return await outbox.accept(connection, events)
+            return await _accept_once(connection, events)
         except asyncpg.TransactionRollbackError:
             continue
-    return await outbox.accept(connection, events)
+    return await _accept_once(connection, events)
+
+
+async def _accept_once(connection: AnyConnection, events: Sequence[Event]) -> dict[int, bool]:
+    if not connection.is_in_transaction():
+        return await outbox.accept(connection, events)
+    async with connection.transaction():  # a savepoint: what is refused here must not spoil what was written before
+        return await outbox.accept(connection, events)

@@ -2,86 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from http import HTTPStatus
+from collections.abc import Collection, Sequence
 
-import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from app import rfc3339
-from app.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_batch, parse_event
+from app.binary_mode import parse_binary
+from app.envelope import Event, InvalidEnvelope, Limits, parse_batch, parse_event
 from app.event_types import EventTypes
 from app.intake_counts import IntakeCounts
+from tables.applied_events import AppliedEvents, Name
 from tables.backlog import Backlog
 from tables.group_commit import GroupCommit, Outcome, QueueFullError
 from web.bodies import BodyBudget, read_body
-from web.event_status import location
+from web.content_modes import ContentMode, content_mode
+from web.event_headers import read_attributes
+from web.held_answers import are_applied
 from web.hot_paths import HotPath
-from web.problems import ProblemError, problem, problem_body, too_many
+from web.intake_results import REFUSED, Refusal, batch_answer, event_answer, invalid, misfit, summarize
+from web.preferences import Preferences, preferences
+from web.problems import too_many
 
 PATH = "/api/v1/events"
-STRUCTURED = "application/cloudevents+json"
-BATCH = "application/cloudevents-batch+json"
-PLAIN = "application/json"
-KINDS = (STRUCTURED, BATCH, PLAIN)
 JSON_WHITE_SPACE = b" \t\r\n"
-GOOD = {Outcome.ACCEPTED, Outcome.DUPLICATE}
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """Why an event is not taken."""
-
-    status: int
-    code: str
-    title: str
-    detail: str
-    errors: Sequence[EnvelopeError] = ()
-    event_id: str | None = None
-    source: str | None = None
-
-    @property
-    def problem_errors(self) -> list[ProblemError]:
-        return [ProblemError(pointer=e.pointer, code=e.code, detail=e.detail) for e in self.errors]
-
-    def response(self) -> web.Response:
-        return problem(self.status, self.code, self.title, self.detail, errors=self.problem_errors)
-
-    def body(self) -> msgspec.Raw:
-        return problem_body(self.status, self.code, self.title, self.detail, errors=self.problem_errors)
-
-
-class Result(msgspec.Struct, omit_defaults=True):
-    """What became of one event of a batch."""
-
-    index: int
-    id: str | None
-    source: str | None
-    status: str
-    error: msgspec.Raw | None = None
-
-
-class Summary(msgspec.Struct):
-    """The answer to a batch."""
-
-    accepted: int
-    duplicates: int
-    rejected: int
-    results: list[Result]
-
-
-CONFLICT = Refusal(
-    409,
-    "id_conflict",
-    "Another event has this id",
-    "An event with this source and id, but other content, was accepted before. Send it under an id of its own.",
-)
-UNSTORABLE = Refusal(
-    400,
-    "unstorable",
-    "The database cannot hold this event",
-    "A value in it is outside what PostgreSQL's jsonb or an index can hold, for example a number with too many digits.",
-)
-REFUSED = {Outcome.CONFLICT: CONFLICT, Outcome.UNSTORABLE: UNSTORABLE}
 
 
 class Door:
@@ -95,6 +38,7 @@ class Door:
         *,
         backlog: Backlog | None = None,
         body_budget: BodyBudget | None = None,
+        applied: AppliedEvents | None = None,
     ) -> None:
         self.counts = IntakeCounts()
         self._group_commit = group_commit
@@ -102,6 +46,7 @@ class Door:
         self._limits = limits
         self._backlog = backlog
         self._body_budget = body_budget or BodyBudget()
+        self._applied = applied
 
     def routes(self) -> list[web.RouteDef]:
         """The one route."""
@@ -113,101 +58,78 @@ class Door:
 
     async def post_events(self, request: web.Request) -> web.Response:
         """Take one event or a batch."""
+        if (no_room := self._no_room()) is not None:
+            return no_room
+        mode = content_mode(request)
+        if isinstance(mode, web.Response):
+            return mode
+        body = await read_body(request, self._body_budget)
+        if isinstance(body, web.Response):
+            return body
+        try:
+            return await self._take(request, mode, body)
+        except InvalidEnvelope as error:
+            self.counts.rejected += 1
+            return invalid(error).response()
+        except QueueFullError as error:
+            return too_many("queue_full", str(error), error.retry_after_seconds)
+
+    def _no_room(self) -> web.Response | None:
         if self._backlog is not None and (wait := self._backlog.retry_after_seconds) is not None:
             return too_many("outbox_full", "Too many events wait to be published.", wait)
         try:
             self._group_commit.check_room()
         except QueueFullError as error:
             return too_many("queue_full", str(error), error.retry_after_seconds)
-        body = await read_body(request, KINDS, self._body_budget)
-        if isinstance(body, web.Response):
-            return body
-        kind = request.content_type
-        take = self._take_event
-        if kind == BATCH or (kind == PLAIN and body.lstrip(JSON_WHITE_SPACE)[:1] == b"["):
-            take = self._take_batch
-        try:
-            return await take(body)
-        except QueueFullError as error:
-            return too_many("queue_full", str(error), error.retry_after_seconds)
+        return None
 
-    async def _take_event(self, body: bytes) -> web.Response:
-        try:
-            event = parse_event(body, self._limits, rfc3339.now())
-        except InvalidEnvelope as error:
+    async def _take(self, request: web.Request, mode: ContentMode, body: bytes) -> web.Response:
+        if mode is ContentMode.PLAIN and body.lstrip(JSON_WHITE_SPACE)[:1] == b"[":
+            mode = ContentMode.BATCH
+        if mode is ContentMode.BATCH:
+            return await self._take_batch(request, parse_batch(body, self._limits, rfc3339.now()))
+        return await self._take_event(request, self._parse(request, mode, body))
+
+    def _parse(self, request: web.Request, mode: ContentMode, body: bytes) -> Event:
+        if mode is not ContentMode.BINARY:
+            return parse_event(body, self._limits, rfc3339.now())
+        attributes = read_attributes(request.raw_headers)
+        return parse_binary(attributes, request.headers.get(hdrs.CONTENT_TYPE), body, self._limits, rfc3339.now())
+
+    async def _take_event(self, request: web.Request, event: Event) -> web.Response:
+        if errors := self._event_types.errors(event):
             self.counts.rejected += 1
-            return _invalid(error).response()
-        if refusal := self._refusal(event):
-            self.counts.rejected += 1
-            return refusal.response()
+            return misfit(event, errors).response()
         (outcome,) = await self._group_commit.submit([event])
-        if outcome not in GOOD:
+        if outcome in REFUSED:
             self.counts.rejected += 1
             return REFUSED[outcome].response()
-        answer = msgspec.json.encode({"id": event.id, "source": event.source, "status": outcome.value})
         if outcome is Outcome.DUPLICATE:
             self.counts.duplicate += 1
-            return web.Response(body=answer, content_type="application/json")
-        self.counts.accepted += 1
-        headers = {"Location": location(event.source, event.id)}
-        return web.Response(body=answer, status=202, headers=headers, content_type="application/json")
+        else:
+            self.counts.accepted += 1
+        asked = preferences(request)
+        waited = asked.wait_seconds is not None and await self._wait(request, asked, [(event.source, event.id)])
+        return event_answer(event, outcome, asked, waited=waited)
 
-    async def _take_batch(self, body: bytes) -> web.Response:
-        try:
-            parsed = parse_batch(body, self._limits, rfc3339.now())
-        except InvalidEnvelope as error:
-            return _invalid(error).response()
-        taken: list[Event | Refusal] = [
-            _invalid(one) if isinstance(one, InvalidEnvelope) else self._refusal(one) or one for one in parsed
-        ]
+    async def _take_batch(self, request: web.Request, parsed: Sequence[Event | InvalidEnvelope]) -> web.Response:
+        asked = preferences(request)
+        taken = [invalid(one) if isinstance(one, InvalidEnvelope) else self._refusal(one) or one for one in parsed]
         events = [one for one in taken if isinstance(one, Event)]
-        outcomes = iter(await self._group_commit.submit(events) if events else [])
-        results = [
-            _result(index, one, None if isinstance(one, Refusal) else next(outcomes)) for index, one in enumerate(taken)
-        ]
-        summary = _summary(results)
+        if asked.strict and len(events) < len(taken):
+            events = []
+        outcomes = await self._group_commit.submit(events, all_or_nothing=asked.strict) if events else []
+        summary = summarize(taken, outcomes, all_or_nothing=asked.strict)
         self.counts.accepted += summary.accepted
         self.counts.duplicate += summary.duplicates
         self.counts.rejected += summary.rejected
-        return _batch_answer(summary)
+        return batch_answer(summary, asked, waited=await self._wait(request, asked, summary.kept))
+
+    async def _wait(self, request: web.Request, asked: Preferences, events: Collection[Name]) -> bool:
+        if asked.wait_seconds is None or self._applied is None or not events:
+            return False
+        return await are_applied(request, self._applied, events, asked.wait_seconds)
 
     def _refusal(self, event: Event) -> Refusal | None:
-        if errors := self._event_types.errors(event):
-            return Refusal(
-                422,
-                errors[0].code,
-                "The event does not fit its type",
-                "See errors for what is wrong and where.",
-                errors,
-                event.id,
-                event.source,
-            )
-        return None
-
-
-def _invalid(error: InvalidEnvelope) -> Refusal:
-    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        title, detail = "Too large", error.errors[0].detail
-    else:
-        title, detail = "Not a valid CloudEvent", "See errors for what is wrong and where."
-    return Refusal(error.status, error.errors[0].code, title, detail, error.errors, error.id, error.source)
-
-
-def _result(index: int, taken: Event | Refusal, outcome: Outcome | None) -> Result:
-    if isinstance(taken, Refusal):
-        return Result(index, taken.event_id, taken.source, "rejected", taken.body())
-    if outcome in REFUSED:
-        return Result(index, taken.id, taken.source, "rejected", REFUSED[outcome].body())
-    return Result(index, taken.id, taken.source, "accepted" if outcome is Outcome.ACCEPTED else "duplicate")
-
-
-def _summary(results: list[Result]) -> Summary:
-    statuses = [result.status for result in results]
-    return Summary(statuses.count("accepted"), statuses.count("duplicate"), statuses.count("rejected"), results)
-
-
-def _batch_answer(summary: Summary) -> web.Response:
-    status = 202
-    if summary.rejected:
-        status = 207 if summary.rejected < len(summary.results) else 422
-    return web.Response(body=msgspec.json.encode(summary), status=status, content_type="application/json")
+        errors = self._event_types.errors(event)
+        return misfit(event, errors) if errors else None

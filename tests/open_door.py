@@ -1,0 +1,77 @@
+"""The door as a worker opens it: the real server on a port of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from agents.devices import devices
+from app.envelope import Limits
+from app.event_types import EventTypes
+from app.projection import Projection
+from tables.applied_events import AppliedEvents
+from tables.database import Database
+from tables.group_commit import GroupCommit
+from web.event_status import EventStories
+from web.health import Health
+from web.ingestion import Door
+from web.server import HttpServer, make_application
+
+from conftest import free_port
+
+MAX_BODY_BYTES = 1_000_000
+
+
+class OpenDoor:
+    """A server, and a client that has its address."""
+
+    def __init__(self, client: aiohttp.ClientSession, port: int, applied: AppliedEvents, server: HttpServer) -> None:
+        self.client = client
+        self.port = port
+        self.applied = applied
+        self.server = server
+
+    async def post(
+        self, body: bytes, headers: dict[str, str] | Sequence[tuple[str, str]]
+    ) -> tuple[int, dict[str, Any], aiohttp.ClientResponse]:
+        """Post to the events; status, the JSON of the answer, and the answer."""
+        async with self.client.post("/api/v1/events", data=body, headers=headers) as response:
+            answer = await response.json(content_type=None)
+            if response.status >= 400 and "results" not in answer:
+                assert response.content_type == "application/problem+json"
+                assert answer["status"] == response.status
+            return response.status, answer, response
+
+
+@asynccontextmanager
+async def open_door(
+    database: Database, *, projections: Sequence[Projection[Any]] = (devices,), max_connections: int = 100
+) -> AsyncIterator[OpenDoor]:
+    """A door whose outbox no relay empties."""
+    group_commit = GroupCommit(database, max_queued_events=1_000, committed=lambda: None)
+    names = [projection.name for projection in projections]
+    applied = AppliedEvents(database, names)
+    door = Door(group_commit, EventTypes(projections), Limits(batch_events=100), applied=applied)
+    health = Health(needs={"postgresql": database.answers})
+    routes = [*door.routes(), *EventStories(database, names).routes(), *health.routes()]
+    application = make_application(routes, MAX_BODY_BYTES)
+    application.on_shutdown.append(applied.let_go)
+    port = free_port()
+    server = HttpServer(
+        application,
+        "127.0.0.1",
+        port,
+        health,
+        setting="INGESTION_PORT",
+        hot_paths=[door.hot_path()],
+        max_connections=max_connections,
+    )
+    await server.on_start()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+            yield OpenDoor(client, port, applied, server)
+    finally:
+        await server.drain()

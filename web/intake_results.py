@@ -1,0 +1,143 @@
+"""What a client is told about the events that it posted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import hdrs, web
+
+from app.envelope import EnvelopeError, Event, InvalidEnvelope
+from tables.group_commit import Outcome
+from web.event_status import location
+from web.preferences import Preferences
+from web.problems import ProblemError, problem, problem_body
+
+JSON = "application/json"
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why an event is not taken."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    errors: Sequence[EnvelopeError] = ()
+    event_id: str | None = None
+    source: str | None = None
+
+    @property
+    def problem_errors(self) -> list[ProblemError]:
+        return [ProblemError(pointer=e.pointer, code=e.code, detail=e.detail) for e in self.errors]
+
+    def response(self) -> web.Response:
+        return problem(self.status, self.code, self.title, self.detail, errors=self.problem_errors)
+
+    def body(self) -> msgspec.Raw:
+        return problem_body(self.status, self.code, self.title, self.detail, errors=self.problem_errors)
+
+
+class Result(msgspec.Struct, omit_defaults=True):
+    """What became of one event of a batch."""
+
+    index: int
+    id: str | None
+    source: str | None
+    status: str
+    error: msgspec.Raw | None = None
+
+
+class Summary(msgspec.Struct):
+    """The answer to a batch."""
+
+    accepted: int
+    duplicates: int
+    rejected: int
+    results: list[Result]
+
+    @property
+    def kept(self) -> list[tuple[str, str]]:
+        """Source and id of the events that are kept, from this post or from an earlier one."""
+        return [(one.source or "", one.id or "") for one in self.results if one.error is None]
+
+
+CONFLICT = Refusal(
+    409,
+    "id_conflict",
+    "Another event has this id",
+    "An event with this source and id, but other content, was accepted before. Send it under an id of its own.",
+)
+UNSTORABLE = Refusal(
+    400,
+    "unstorable",
+    "The database cannot hold this event",
+    "A value in it is outside what PostgreSQL's jsonb or an index can hold, for example a number with too many digits.",
+)
+NOT_KEPT = Refusal(
+    422,
+    "not_kept",
+    "Not kept",
+    "Another event of the batch was refused, and Prefer: handling=strict keeps all events of a batch or none.",
+)
+REFUSED = {Outcome.CONFLICT: CONFLICT, Outcome.UNSTORABLE: UNSTORABLE}
+
+
+def invalid(error: InvalidEnvelope) -> Refusal:
+    """The refusal of what is no valid event."""
+    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        title, detail = "Too large", error.errors[0].detail
+    else:
+        title, detail = "Not a valid CloudEvent", "See errors for what is wrong and where."
+    return Refusal(error.status, error.errors[0].code, title, detail, error.errors, error.id, error.source)
+
+
+def misfit(event: Event, errors: Sequence[EnvelopeError]) -> Refusal:
+    """The refusal of an event that is not as its type says."""
+    title, detail = "The event does not fit its type", "See errors for what is wrong and where."
+    return Refusal(422, errors[0].code, title, detail, errors, event.id, event.source)
+
+
+def event_answer(event: Event, outcome: Outcome, preferences: Preferences, *, waited: bool) -> web.Response:
+    """The answer to one event that is kept."""
+    headers = {hdrs.CONTENT_TYPE: JSON, **preferences.applied(waited=waited)}
+    status = HTTPStatus.OK if outcome is Outcome.DUPLICATE else HTTPStatus.ACCEPTED
+    if waited:
+        status = HTTPStatus.CREATED
+    if status is not HTTPStatus.OK:
+        headers[hdrs.LOCATION] = location(event.source, event.id)
+    answer = msgspec.json.encode({"id": event.id, "source": event.source, "status": outcome.value})
+    return web.Response(body=answer, status=status, headers=headers)
+
+
+def summarize(taken: Sequence[Event | Refusal], outcomes: Sequence[Outcome], *, all_or_nothing: bool) -> Summary:
+    """What became of each of a batch; `outcomes` are those of its events, in order, or none if none was written."""
+    left = iter(outcomes)
+    results = [
+        _result(index, one, None if isinstance(one, Refusal) else next(left, None)) for index, one in enumerate(taken)
+    ]
+    if all_or_nothing and any(result.error is not None for result in results):
+        for result in results:
+            if result.error is None:
+                result.status, result.error = "rejected", NOT_KEPT.body()
+    statuses = [result.status for result in results]
+    return Summary(statuses.count("accepted"), statuses.count("duplicate"), statuses.count("rejected"), results)
+
+
+def batch_answer(summary: Summary, preferences: Preferences, *, waited: bool) -> web.Response:
+    """The answer to a batch."""
+    status = HTTPStatus.CREATED if waited else HTTPStatus.ACCEPTED
+    if summary.rejected:
+        refused_all = summary.rejected == len(summary.results)
+        status = HTTPStatus.UNPROCESSABLE_ENTITY if refused_all else HTTPStatus.MULTI_STATUS
+    headers = {hdrs.CONTENT_TYPE: JSON, **preferences.applied(waited=waited)}
+    return web.Response(body=msgspec.json.encode(summary), status=status, headers=headers)
+
+
+def _result(index: int, taken: Event | Refusal, outcome: Outcome | None) -> Result:
+    if isinstance(taken, Refusal):
+        return Result(index, taken.event_id, taken.source, "rejected", taken.body())
+    if outcome in REFUSED:
+        return Result(index, taken.id, taken.source, "rejected", REFUSED[outcome].body())
+    return Result(index, taken.id, taken.source, "duplicate" if outcome is Outcome.DUPLICATE else "accepted")

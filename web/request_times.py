@@ -31,6 +31,8 @@ class RequestTimes:
         async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
             started = perf_counter()
             response = await handler(request)
+            if not isinstance(response, web.Response):
+                return response  # a stream ends when its reader goes; that is no time that anything took
             key = (getattr(request, "hot_route", None) or _route(request), response.status // 100)
             histogram = histograms.get(key)
             if histogram is None:

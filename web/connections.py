@@ -99,6 +99,8 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """A head that cannot be read is told by a problem. What an answer that has begun failed of, by the log."""
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client is gone, or was told by the lines below
         if status == HTTPStatus.BAD_REQUEST and self.transport is not None and not request.writer.output_size:
             self.transport.write(_malformed(exc))
         elif exc is not None and self.transport is not None:

@@ -72,6 +72,12 @@ class HttpServer(Service):
                 f"End what listens there, or set {self._setting} to a free port."
             ) from error
 
+    @property
+    def connections(self) -> list[web.RequestHandler]:
+        """Those that are open now."""
+        server = None if self._runner is None else self._runner.server
+        return [] if server is None else server.connections
+
     async def drain(self) -> None:
         """Stop listening, answer what is in flight."""
         self._health.stopping = True

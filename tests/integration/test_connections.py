@@ -1,0 +1,325 @@
+"""Connections that are slow, malformed or too many, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from web import bodies, connections
+from web.health import Health
+from web.server import HttpServer, make_application
+
+from conftest import free_port
+from waiting import until
+
+SECONDS = 20.0
+LARGE_BYTES = 50_000_000
+GET = b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n"
+HEADERS = {
+    "Content-Type": "application/problem+json",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+class Answer:
+    """One answer, read from a socket."""
+
+    def __init__(self, raw: bytes) -> None:
+        head, _, self.body = raw.partition(b"\r\n\r\n")
+        status, *lines = head.decode().split("\r\n")
+        self.status = int(status.split()[1])
+        self.headers = dict(line.split(": ", 1) for line in lines)
+
+    def problem(self) -> dict[str, Any]:
+        """Its body, after a look at what every problem has."""
+        assert HEADERS.items() <= self.headers.items()
+        assert "Server" not in self.headers
+        assert int(self.headers["Content-Length"]) == len(self.body)
+        told: dict[str, Any] = json.loads(self.body)
+        assert told["status"] == self.status
+        return told
+
+
+class Client:
+    """A connection that sends what it is told to, byte for byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def rest(self) -> bytes:
+        """Everything until the server closes."""
+        async with asyncio.timeout(SECONDS):
+            return await self._reader.read()
+
+    async def answer(self) -> Answer:
+        """One answer with a length."""
+        async with asyncio.timeout(SECONDS):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            length = int(Answer(head).headers["Content-Length"])
+            return Answer(head + await self._reader.readexactly(length))
+
+    def close(self) -> None:
+        self._writer.transport.abort()
+
+
+class Place:
+    """A server with a few views, and connections to it."""
+
+    def __init__(self, port: int, server: HttpServer) -> None:
+        self.server = server
+        self._port = port
+        self._clients: list[Client] = []
+
+    async def connect(self) -> Client:
+        client = Client(*await asyncio.open_connection("127.0.0.1", self._port))
+        self._clients.append(client)
+        return client
+
+    async def ask(self, data: bytes) -> Answer:
+        """The answer to this, from a connection that the server closes then."""
+        client = await self.connect()
+        await client.send(data)
+        return Answer(await client.rest())
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+
+
+async def small(_: web.Request) -> web.Response:
+    return web.Response(text="small")
+
+
+async def large(_: web.Request) -> web.Response:
+    return web.Response(body=bytes(LARGE_BYTES))
+
+
+async def post(request: web.Request) -> web.Response:
+    body = await bodies.read_body(request)
+    return body if isinstance(body, web.Response) else web.Response(text=str(len(body)))
+
+
+@asynccontextmanager
+async def serving(max_connections: int = 100) -> AsyncIterator[Place]:
+    application = make_application(
+        [web.get("/small", small), web.get("/large", large), web.post("/post", post)], max_body_bytes=1_000_000
+    )
+    port = free_port()
+    server = HttpServer(
+        application, "127.0.0.1", port, Health(needs={}), setting="INGESTION_PORT", max_connections=max_connections
+    )
+    await server.on_start()
+    place = Place(port, server)
+    try:
+        yield place
+    finally:
+        place.close()
+        await server.drain()
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    async with serving() as opened:
+        yield opened
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times that a test can wait for."""
+    monkeypatch.setattr(connections, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 60.0)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
+
+
+def test_the_times_that_a_slow_client_has() -> None:
+    assert (connections.HEAD_SECONDS, bodies.BODY_SECONDS) == (10.0, 30.0)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("start", [b"G", b"GET /small HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+async def test_a_head_that_is_not_complete_in_time_is_told_and_closed(start: bytes) -> None:
+    async with serving() as place:
+        client = await place.connect()
+        await client.send(start)
+        answer = Answer(await client.rest())
+        assert (answer.status, answer.problem()["code"]) == (408, "slow_head")
+        assert answer.headers["Connection"] == "close"
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_head_that_comes_byte_by_byte_is_slow_all_the_same() -> None:
+    async with serving() as place:
+        client = await place.connect()
+        await client.send(GET[:-2] + b"X-Slow: ")
+        reading = asyncio.create_task(client.rest())
+        while not reading.done():
+            with suppress(ConnectionError):  # it may be closed by now
+                await client.send(b"a")
+            await asyncio.wait([reading], timeout=0.02)
+        with suppress(ConnectionResetError):  # the last byte can come after the end, which tears up the answer
+            assert Answer(await reading).status == 408
+
+
+@pytest.mark.usefixtures("quick")
+async def test_the_second_head_on_a_connection_has_no_longer_than_the_first() -> None:
+    async with serving() as place:
+        client = await place.connect()
+        await client.send(GET)
+        assert (await client.answer()).status == 200
+        await client.send(GET[:10])
+        assert Answer(await client.rest()).status == 408
+
+
+@pytest.mark.usefixtures("quick")
+async def test_an_idle_connection_is_left_alone_and_a_body_has_its_own_time() -> None:
+    async with serving() as place:
+        idle, used = await place.connect(), await place.connect()
+        await used.send(GET)
+        assert (await used.answer()).status == 200
+        slow = await place.connect()
+        await slow.send(b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+        assert (await slow.answer()).problem()["code"] == "slow_body"
+        other = await place.connect()
+        await other.send(GET[:1])
+        assert Answer(await other.rest()).status == 408  # by now all of them were looked at more than once
+        for client in (idle, used):
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_client_that_does_not_take_its_answer_is_dropped() -> None:
+    async with serving() as place:
+        client = await place.connect()
+        await client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        async def dropped() -> bool:
+            open_now = place.server.connections
+            return not any(isinstance(one, connections.Connection) and one.untaken_bytes for one in open_now)
+
+        async def stuck() -> bool:
+            return not await dropped()
+
+        await until(stuck, SECONDS)
+        await until(dropped, SECONDS)
+        assert len(await client.rest()) < LARGE_BYTES
+
+
+async def test_a_pipelined_request_is_answered_in_turn(place: Place) -> None:
+    client = await place.connect()
+    await client.send(GET + GET[:10])
+    assert (await client.answer()).status == 200
+    await client.send(GET[10:])
+    assert (await client.answer()).body == b"small"
+
+
+async def test_more_connections_than_allowed_are_told_so() -> None:
+    async with serving(max_connections=2) as place:
+        kept = [await place.connect() for _ in range(2)]
+        for client in kept:
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+        answer = await place.ask(GET)
+        assert (answer.status, answer.problem()["code"]) == (503, "too_many_connections")
+        assert answer.headers["Retry-After"].isdecimal()
+        kept[0].close()
+
+        async def room() -> bool:
+            client = await place.connect()
+            await client.send(GET)
+            status = (await client.answer()).status
+            client.close()
+            return status == 200
+
+        await until(room, SECONDS)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"nonsense\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET /small HTTP/1.1\r\nNo colon\r\n\r\n",
+        b"GET /small HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n",
+        b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\n{}",
+        b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /small HTTP/9.9\r\nHost: x\r\n\r\n",
+    ],
+)
+async def test_a_malformed_head_is_a_problem_and_no_line_in_the_log(
+    place: Place, head: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await place.ask(head)
+    assert (answer.status, answer.problem()["code"]) == (400, "malformed_request")
+    assert b"nonsense" not in answer.body
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /small HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+async def test_a_head_that_is_too_large_is_a_problem(place: Place, head: bytes) -> None:
+    answer = await place.ask(head)
+    assert (answer.status, answer.problem()["code"]) == (431, "head_too_large")
+
+
+async def test_a_malformed_head_after_a_good_one(place: Place) -> None:
+    client = await place.connect()
+    await client.send(GET)
+    assert (await client.answer()).status == 200
+    await client.send(b"nonsense\r\n\r\n")
+    assert Answer(await client.rest()).problem()["code"] == "malformed_request"
+
+
+async def test_an_expectation_that_is_not_known_is_a_problem(place: Place) -> None:
+    answer = await place.ask(b"GET /small HTTP/1.1\r\nHost: x\r\nExpect: 200-maybe\r\nConnection: close\r\n\r\n")
+    assert (answer.status, answer.problem()["code"]) == (417, "expectation_failed")
+
+
+@pytest.mark.parametrize("method", [b"TRACE", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"POST"])
+async def test_another_method_is_told_which_are_allowed(place: Place, method: bytes) -> None:
+    answer = await place.ask(method + b" /small HTTP/1.1\r\nHost: x\r\nX-Secret: s\r\nConnection: close\r\n\r\n")
+    assert (answer.status, answer.problem()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["Allow"] == "GET,HEAD"
+    assert b"X-Secret" not in answer.body
+
+
+async def test_a_proxy_is_not_offered(place: Place) -> None:
+    for head in (
+        b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+    ):
+        client = await place.connect()
+        await client.send(head)
+        assert (await client.answer()).status in {400, 404, 405}
+
+
+async def test_head_is_get_without_a_body(place: Place) -> None:
+    answer = await place.ask(b"HEAD /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert (answer.status, answer.body, answer.headers["Content-Length"]) == (200, b"", "5")
+
+
+async def test_a_codings_name_is_told_where_it_is_not_known(place: Place) -> None:
+    answer = await place.ask(
+        b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+    )
+    assert (answer.status, answer.problem()["code"]) == (415, "unsupported_encoding")
+    assert answer.headers["Accept-Encoding"] == "gzip, zstd"

@@ -32,6 +32,10 @@ _FAULT = re.compile(
 )
 
 
+Action = Literal["kill", "raise", "sleep"]
+_ACTIONS: dict[str, Action] = {"kill": "kill", "raise": "raise", "sleep": "sleep"}
+
+
 class FaultPointError(Exception):
     """A fault point raised, as it was told to."""
 
@@ -40,7 +44,7 @@ class Fault(NamedTuple):
     """What a point does, and at which of its passages (counted from 1)."""
 
     point: str
-    action: Literal["kill", "raise", "sleep"]
+    action: Action
     seconds: float = 0
     first: int = 1
     last: int | None = None
@@ -136,7 +140,7 @@ def _read_fault(part: str) -> Fault:
     seconds = float(found["seconds"] or 0)
     if first < 1 or (last is not None and last < first) or seconds > MOST_SLEEP_SECONDS:
         raise ValueError(part)
-    action: Literal["kill", "raise", "sleep"] = "sleep" if found["sleep"] else found["action"]  # type: ignore[assignment]
+    action = _ACTIONS[found["action"] or found["sleep"]]
     return Fault(found["point"], action, seconds, first, last, int(found["every"] or 1))
 
 

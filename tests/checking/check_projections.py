@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from checking.check_topic import partition_key
 from checking.findings import Finding, Kind
 from checking.history import History, Row, Stored
 from checking.independent_fold import COUNTERS, comparable, fold_event, touched
@@ -34,18 +35,20 @@ def check_projections(history: History) -> list[Finding]:
 
 
 def _expected(history: History) -> Expected:
-    parked = {(one.projection, one.position) for one in history.parked}
-    waiting: set[Place] = set()
+    parked = {(one.projection, one.position): one for one in history.parked}
+    waiting: set[tuple[str, str, bool]] = set()
     expected = Expected({}, defaultdict(list), [], set())
     for event in sorted(history.stored, key=_position):
         envelope = json.loads(event.text)
         for place in touched(envelope):
-            projection = place[0]
-            if (projection, event.position) in parked:
-                if place in waiting or event.name in history.poison:
-                    expected.parked.add((projection, event.position))
-                waiting.add(place)
-            elif place in waiting:
+            by_key, by_partition_key = (*place, True), (place[0], partition_key(envelope), False)
+            is_behind = by_key in waiting or by_partition_key in waiting
+            one = parked.get((place[0], event.position))
+            if one is not None:
+                if is_behind or event.name in history.poison:
+                    expected.parked.add((place[0], event.position))
+                waiting.add(by_key if one.key_is_known else by_partition_key)
+            elif is_behind:
                 expected.overtaken.append((place, event.position))
             else:
                 fold_event(expected.states, place, envelope)

@@ -17,7 +17,7 @@ STORED = "SELECT position, source, id, partition, event::text FROM event_store O
 OUTBOX = "SELECT source, id FROM outbox ORDER BY seq"
 ROWS = "SELECT projection, key, state::text, position, version FROM projections"
 PROGRESS = "SELECT projection, partition, position FROM progress"
-PARKED = "SELECT projection, position, key, error FROM parked ORDER BY projection, position"
+PARKED = "SELECT projection, position, key, error, key_is_known FROM parked ORDER BY projection, position"
 # How much is still to be done.
 OPEN = """
 SELECT (SELECT count(*) FROM outbox) + (

@@ -82,6 +82,8 @@ class Parked(NamedTuple):
     position: int
     key: str
     error: str
+    key_is_known: bool = True
+    """Whether `key` is that of the row; where it could not be told, it is the partition key, and all of that waits."""
 
 
 class Read(NamedTuple):

@@ -38,6 +38,7 @@ class Journal:
     """What all sessions of a load sent and were told."""
 
     sent: list[Sent] = field(default_factory=list)
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     """Posts by status, or by the name of the error where there was no answer."""
     accepted_at: list[float] = field(default_factory=list)
@@ -49,7 +50,7 @@ class Journal:
 
     def count(self, outcome: Outcome) -> int:
         """How many events came out so."""
-        return sum(event.outcome is outcome for event in self.sent)
+        return self.outcomes[outcome]
 
     @property
     def unanswered(self) -> int:
@@ -109,6 +110,8 @@ class Load:
     async def stop(self, *, patience_seconds: float = 30) -> Journal:
         """Send nothing new, and ask on about what is open; what is open after `patience_seconds` stays unknown."""
         self._stopping.set()
+        if not self._running:
+            return self.journal
         _, open_ = await asyncio.wait(self._running, timeout=patience_seconds)
         if open_:
             self._given_up.set()
@@ -137,6 +140,7 @@ class Load:
         for event, outcome in zip(events, outcomes, strict=True):
             sent = Sent(name, event["subject"], event["source"], event["id"], digest(event), outcome)
             self.journal.sent.append(sent)
+            self.journal.outcomes[outcome] += 1
 
     def _events(self, chance: random.Random, name: str, size: int) -> list[Event]:
         events = []

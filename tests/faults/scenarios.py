@@ -104,15 +104,15 @@ async def the_listening_connection_hears_nothing(system: PlantedSystem) -> list[
     await logged(relaying, "This worker's relay is active.")
     handling = await system.start()
     load = Load([handling.ingestion], seed=SEED)
-    load.start()
-    await accepted(load, 100)
+    await load.post_once(100)
+    assert await settled(system.dsn, SETTLED_SECONDS) is not None
     connection = await asyncpg.connect(system.dsn)
     frozen = [row["pid"] for row in await connection.fetch(LISTENING)]
     assert frozen
     try:
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
-        await accepted(load, 50)
+        await load.post_once(50)
         return await system.verdict(load)
     finally:
         for pid in frozen:

@@ -282,6 +282,25 @@ def test_a_follower_that_does_not_wait_is_named() -> None:
     assert ("I8", "reordered", "parked") in kinds(check(history))
 
 
+def test_where_the_key_cannot_be_told_all_of_the_partition_key_waits() -> None:
+    history, positions = parked_history()
+    first = positions[0]
+    device = event_of(history, first)["subject"]
+    waits = [one.position for one in history.stored if event_of(history, one.position)["subject"] == device]
+    history.parked = [
+        Parked("event_types", position, device, "planted", key_is_known=False)
+        for position in waits
+        if position >= first
+    ]
+    left = {one.position for one in history.parked}
+    kept, _ = rows_and_reads([event for event in history.stored if event.position not in left])
+    others = [row for row in correct_history(SEED).rows if row.projection != "event_types"]
+    history.rows = [*others, *(row for row in kept if row.projection == "event_types")]
+    assert check(history) == []
+    history.parked = history.parked[:-1]
+    assert ("I8", "reordered", "parked") in kinds(check(history))
+
+
 def test_an_event_behind_nothing_that_is_parked_is_named() -> None:
     history, positions = parked_history()
     history.poison = frozenset()

@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from aiohttp import hdrs, web
 
+from app.problem_json import ProblemError
 from tables.changes import Change, KeysOf, Point
 from tables.database import Database, is_away
 from web.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
 from web.points import from_text, to_text
-from web.problems import ProblemError, problem
+from web.problems import problem
 
 CONTENT_TYPE = "text/event-stream"
 HEADERS = {hdrs.CONTENT_TYPE: CONTENT_TYPE, "X-Accel-Buffering": "no"}

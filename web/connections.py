@@ -18,7 +18,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from web.problems import CONTENT_TYPE, problem_body, refused
+from app.problem_json import CONTENT_TYPE, problem_body
+from web.problems import refused
 
 HEAD_SECONDS = 10.0
 """From the first byte of a request's head to its last."""

@@ -11,6 +11,7 @@ from app.binary_mode import parse_binary
 from app.envelope import Event, InvalidEnvelope, Limits, parse_batch, parse_event
 from app.event_types import EventTypes
 from app.intake_counts import IntakeCounts
+from app.refusals import REFUSED, Refusal, invalid, misfit
 from tables.applied_events import AppliedEvents, Name
 from tables.backlog import Backlog
 from tables.group_commit import GroupCommit, Outcome, QueueFullError
@@ -19,7 +20,7 @@ from web.content_modes import ContentMode, content_mode
 from web.event_headers import read_attributes
 from web.held_answers import are_applied
 from web.hot_paths import HotPath
-from web.intake_results import REFUSED, Refusal, batch_answer, event_answer, invalid, misfit, summarize
+from web.intake_results import batch_answer, event_answer, refused, summarize
 from web.preferences import Preferences, preferences
 from web.problems import too_many
 
@@ -70,7 +71,7 @@ class Door:
             return await self._take(request, mode, body)
         except InvalidEnvelope as error:
             self.counts.rejected += 1
-            return invalid(error).response()
+            return refused(invalid(error))
         except QueueFullError as error:
             return too_many("queue_full", str(error), error.retry_after_seconds)
 
@@ -99,11 +100,11 @@ class Door:
     async def _take_event(self, request: web.Request, event: Event) -> web.Response:
         if errors := self._event_types.errors(event):
             self.counts.rejected += 1
-            return misfit(event, errors).response()
+            return refused(misfit(event, errors))
         (outcome,) = await self._group_commit.submit([event])
         if outcome in REFUSED:
             self.counts.rejected += 1
-            return REFUSED[outcome].response()
+            return refused(REFUSED[outcome])
         if outcome is Outcome.DUPLICATE:
             self.counts.duplicate += 1
         else:

@@ -8,35 +8,14 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import hdrs, web
 
-from app.envelope import EnvelopeError, Event, InvalidEnvelope
+from app.envelope import Event
+from app.refusals import NOT_KEPT, REFUSED, Refusal, taken_body
 from tables.group_commit import Outcome
 from web.event_status import location
 from web.preferences import Preferences
-from web.problems import ProblemError, problem, problem_body
+from web.problems import problem
 
 JSON = "application/json"
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """Why an event is not taken."""
-
-    status: int
-    code: str
-    title: str
-    detail: str
-    errors: Sequence[EnvelopeError] = ()
-    event_id: str | None = None
-    source: str | None = None
-
-    @property
-    def problem_errors(self) -> list[ProblemError]:
-        return [ProblemError(pointer=e.pointer, code=e.code, detail=e.detail) for e in self.errors]
-
-    def response(self) -> web.Response:
-        return problem(self.status, self.code, self.title, self.detail, errors=self.problem_errors)
-
-    def body(self) -> msgspec.Raw:
-        return problem_body(self.status, self.code, self.title, self.detail, errors=self.problem_errors)
 
 
 class Result(msgspec.Struct, omit_defaults=True):
@@ -63,40 +42,9 @@ class Summary(msgspec.Struct):
         return [(one.source or "", one.id or "") for one in self.results if one.error is None]
 
 
-CONFLICT = Refusal(
-    409,
-    "id_conflict",
-    "Another event has this id",
-    "An event with this source and id, but other content, was accepted before. Send it under an id of its own.",
-)
-UNSTORABLE = Refusal(
-    400,
-    "unstorable",
-    "The database cannot hold this event",
-    "A value in it is outside what PostgreSQL's jsonb or an index can hold, for example a number with too many digits.",
-)
-NOT_KEPT = Refusal(
-    422,
-    "not_kept",
-    "Not kept",
-    "Another event of the batch was refused, and Prefer: handling=strict keeps all events of a batch or none.",
-)
-REFUSED = {Outcome.CONFLICT: CONFLICT, Outcome.UNSTORABLE: UNSTORABLE}
-
-
-def invalid(error: InvalidEnvelope) -> Refusal:
-    """The refusal of what is no valid event."""
-    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        title, detail = "Too large", error.errors[0].detail
-    else:
-        title, detail = "Not a valid CloudEvent", "See errors for what is wrong and where."
-    return Refusal(error.status, error.errors[0].code, title, detail, error.errors, error.id, error.source)
-
-
-def misfit(event: Event, errors: Sequence[EnvelopeError]) -> Refusal:
-    """The refusal of an event that is not as its type says."""
-    title, detail = "The event does not fit its type", "See errors for what is wrong and where."
-    return Refusal(422, errors[0].code, title, detail, errors, event.id, event.source)
+def refused(refusal: Refusal) -> web.Response:
+    """The answer to one event that is not kept."""
+    return problem(refusal.status, refusal.code, refusal.title, refusal.detail, errors=refusal.problem_errors)
 
 
 def event_answer(event: Event, outcome: Outcome, preferences: Preferences, *, waited: bool) -> web.Response:
@@ -107,8 +55,7 @@ def event_answer(event: Event, outcome: Outcome, preferences: Preferences, *, wa
         status = HTTPStatus.CREATED
     if status is not HTTPStatus.OK:
         headers[hdrs.LOCATION] = location(event.source, event.id)
-    answer = msgspec.json.encode({"id": event.id, "source": event.source, "status": outcome.value})
-    return web.Response(body=answer, status=status, headers=headers)
+    return web.Response(body=taken_body(event, outcome), status=status, headers=headers)
 
 
 def summarize(taken: Sequence[Event | Refusal], outcomes: Sequence[Outcome], *, all_or_nothing: bool) -> Summary:

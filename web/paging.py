@@ -14,9 +14,9 @@ import msgspec
 
 from app import rfc3339
 from app.errors import HeadraceError
+from app.problem_json import ProblemError
 from app.projection import Projection
 from tables.pages import Condition, Kind, Operator, Place, Sort
-from web.problems import ProblemError
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1_000

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from app.parking import Group, NotFirstError, NotParkedError, Outcome, Parking
+from app.problem_json import ProblemError
 from tables import parked_list
 from tables.database import Database
 from tables.pages import Place
@@ -28,7 +29,7 @@ from web.paging import (
     read_limit,
     read_pairs,
 )
-from web.problems import ProblemError, problem
+from web.problems import problem
 
 PATH = "/api/v1/parked"
 JSON = "application/json"

@@ -8,57 +8,20 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 import asyncpg
-import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from app.problem_json import CONTENT_TYPE, ProblemError, problem_body
 from app.rarely import Rarely
 from tables.database import is_away
 from tables.disk_space import DatabaseFullError
 
-CONTENT_TYPE = "application/problem+json"
-TYPE_PREFIX = "urn:headrace:problem:"
 AWAY_RETRY_AFTER_SECONDS = 2
 # Somebody must make room.
 FULL_RETRY_AFTER_SECONDS = 30
 
 log = logging.getLogger(__name__)
 rarely = Rarely(log)
-
-
-class ProblemError(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One thing that is wrong with a request, and where."""
-
-    pointer: str | None = None
-    """A JSON pointer into the body."""
-    parameter: str | None = None
-    """The name of a parameter of the query string."""
-    code: str
-    detail: str
-
-
-class _Problem(msgspec.Struct, omit_defaults=True):
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    instance: str | None = None
-    errors: Sequence[ProblemError] = []
-
-
-def problem_body(
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    *,
-    errors: Sequence[ProblemError] = (),
-    instance: str | None = None,
-) -> msgspec.Raw:
-    """A problem as JSON. `code` is for programs and never changes; `instance` is a URI of this one occurrence."""
-    told = _Problem(TYPE_PREFIX + code, title, status, detail, code, instance, list(errors))
-    return msgspec.Raw(msgspec.json.encode(told))
 
 
 def problem(

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from aiohttp import hdrs, web
 
+from app.problem_json import ProblemError
 from app.projection import Field, Projection
 from tables.database import Database
 from tables.pages import read_page
@@ -20,7 +21,7 @@ from web.changes import HEARTBEAT_SECONDS, MOST_LISTENERS, ChangeStreams
 from web.hot_paths import HotPath
 from web.paging import InvalidQueryError, PageParameters
 from web.past import Past
-from web.problems import ProblemError, problem
+from web.problems import problem
 
 PATH = "/api/v1/projections"
 ROW_ROUTE = PATH + "/{name}/{key}"

@@ -16,7 +16,8 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.test_utils import make_mocked_request
 
 from app.errors import DependencyAwayError
-from web.problems import ProblemError, common_headers, problem, problem_body, problems
+from app.problem_json import ProblemError, problem_body
+from web.problems import common_headers, problem, problems
 
 
 class Writer(AbstractStreamWriter):

@@ -1,0 +1,73 @@
+"""Why an event is not taken, and what is said when it is: the same whatever transport brought it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import msgspec
+
+from app.envelope import EnvelopeError, Event, InvalidEnvelope
+from app.problem_json import ProblemError, problem_body
+from tables.group_commit import Outcome
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why an event is not taken."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    errors: Sequence[EnvelopeError] = ()
+    event_id: str | None = None
+    source: str | None = None
+
+    @property
+    def problem_errors(self) -> list[ProblemError]:
+        return [ProblemError(pointer=e.pointer, code=e.code, detail=e.detail) for e in self.errors]
+
+    def body(self) -> msgspec.Raw:
+        """The problem as JSON."""
+        return problem_body(self.status, self.code, self.title, self.detail, errors=self.problem_errors)
+
+
+CONFLICT = Refusal(
+    409,
+    "id_conflict",
+    "Another event has this id",
+    "An event with this source and id, but other content, was accepted before. Send it under an id of its own.",
+)
+UNSTORABLE = Refusal(
+    400,
+    "unstorable",
+    "The database cannot hold this event",
+    "A value in it is outside what PostgreSQL's jsonb or an index can hold, for example a number with too many digits.",
+)
+NOT_KEPT = Refusal(
+    422,
+    "not_kept",
+    "Not kept",
+    "Another event of the batch was refused, and Prefer: handling=strict keeps all events of a batch or none.",
+)
+REFUSED = {Outcome.CONFLICT: CONFLICT, Outcome.UNSTORABLE: UNSTORABLE}
+
+
+def invalid(error: InvalidEnvelope) -> Refusal:
+    """The refusal of what is no valid event."""
+    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        title, detail = "Too large", error.errors[0].detail
+    else:
+        title, detail = "Not a valid CloudEvent", "See errors for what is wrong and where."
+    return Refusal(error.status, error.errors[0].code, title, detail, error.errors, error.id, error.source)
+
+
+def misfit(event: Event, errors: Sequence[EnvelopeError]) -> Refusal:
+    """The refusal of an event that is not as its type says."""
+    title, detail = "The event does not fit its type", "See errors for what is wrong and where."
+    return Refusal(422, errors[0].code, title, detail, errors, event.id, event.source)
+
+
+def taken_body(event: Event, outcome: Outcome) -> bytes:
+    """What is said about an event that is kept."""
+    return msgspec.json.encode({"id": event.id, "source": event.source, "status": outcome.value})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from statistics import median
 
@@ -16,6 +19,7 @@ from benchmarks.system import System, Worker
 SECONDS = 5.0
 BATCH = 1_000
 TENTHS = 10
+LOOK_SECONDS = 0.1
 INGESTION, HANDLER = "ingestion worker", "event handler worker"
 
 
@@ -24,10 +28,11 @@ async def measure(place: Place, options: Options) -> Round:
     rows = options.backlog
     bare, bare_cpu = await place.bare_posts(options.seconds or SECONDS)
     async with place.system() as system:
-        accepted_per_s, accept_cpu = await _accept(system, rows)
+        accepted_per_s, accept_memory, accept_cpu = await _accept(system, rows)
         worker = await system.start(INGESTION, "ingestion")
-        before, meter, memory = await system.last_position(), system.cpu_meter(), Memory(worker)
-        reached = await _drain(system, rows, memory)
+        before, meter = await system.last_position(), system.cpu_meter()
+        async with watched(worker) as memory:
+            reached = await _drain(system, rows)
         drain_cpu = meter.microseconds(rows - before)
         await system.stop(INGESTION)
         await system.start(HANDLER, "event_handler")
@@ -40,7 +45,7 @@ async def measure(place: Place, options: Options) -> Round:
             "drained_per_s": per_second,
             "ratio": per_second / bare.per_second,
             "slowest_tenth_to_median": min(rates) / median(rates),
-            "memory_mb": memory.most / 1e6,
+            "memory_mb": max(memory.most, accept_memory.most) / 1e6,
             "accepted_per_s": accepted_per_s,
             "bare_per_s": bare.per_second,
             **{f"tenth_{place}_per_s": rate for place, rate in enumerate(rates, 1)},
@@ -56,37 +61,46 @@ class Memory:
         self.most = 0
         self._process = worker.process.measured
 
-    def look(self) -> None:
-        """See how much it is now."""
-        self.most = max(self.most, self._process.memory_info().rss)
+    async def watch(self) -> None:
+        """See how much it is, again and again, until cancelled."""
+        while True:
+            self.most = max(self.most, self._process.memory_info().rss)
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+@asynccontextmanager
+async def watched(worker: Worker) -> AsyncIterator[Memory]:
+    """Watches a worker's memory meanwhile."""
+    memory = Memory(worker)
+    watching = asyncio.create_task(memory.watch())
+    try:
+        yield memory
+    finally:
+        watching.cancel()
 
 
 def _per_second(start: tuple[float, int], end: tuple[float, int]) -> float:
     return (end[1] - start[1]) / (end[0] - start[0])
 
 
-async def _accept(system: System, rows: int) -> tuple[float, dict[str, float]]:
+async def _accept(system: System, rows: int) -> tuple[float, Memory, dict[str, float]]:
     worker = await system.start(INGESTION, "ingestion", BROKER_URL=f"kafka://127.0.0.1:{free_port(but=0)}")
     meter, start = system.cpu_meter(), time.perf_counter()
-    await post_batches(worker.ingestion_port, "run", events=rows, size=BATCH)
+    async with watched(worker) as memory:
+        await post_batches(worker.ingestion_port, "run", events=rows, size=BATCH)
     seconds, cpu = time.perf_counter() - start, meter.microseconds(rows)
     await system.stop(INGESTION)
-    return rows / seconds, cpu
+    return rows / seconds, memory, cpu
 
 
-async def _drain(system: System, rows: int, memory: Memory) -> list[tuple[float, int]]:
+async def _drain(system: System, rows: int) -> list[tuple[float, int]]:
     """When each tenth of the rows was stored, and how many rows exactly it was; from the first rows on."""
     reached: list[tuple[float, int]] = []
-
-    async def stored() -> int:
-        memory.look()
-        return await system.last_position()
-
-    await system.until(stored, 1)
-    reached.append((time.perf_counter(), await stored()))
+    await system.until(system.last_position, 1)
+    reached.append((time.perf_counter(), await system.last_position()))
     for tenth in range(1, TENTHS + 1):
-        await system.until(stored, rows * tenth // TENTHS)
-        reached.append((time.perf_counter(), await stored()))
+        await system.until(system.last_position, rows * tenth // TENTHS)
+        reached.append((time.perf_counter(), await system.last_position()))
     await system.until_published(rows)
     return reached
 

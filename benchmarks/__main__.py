@@ -50,7 +50,12 @@ async def main(arguments: argparse.Namespace) -> int:
     stop_on_signals()
     check_installed()
     chosen = [one for one in COMPARISONS if not arguments.only or one.name in arguments.only]
-    options = Options(seconds=arguments.seconds, events=arguments.events, backlog=arguments.backlog)
+    options = Options(
+        seconds=arguments.seconds,
+        events=arguments.events,
+        backlog=arguments.backlog,
+        growth_events=arguments.growth_events,
+    )
     measured: list[Measured] = []
     code = code_fingerprint()
     say("Starting PostgreSQL and Kafka in a temporary folder …")
@@ -142,6 +147,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=positive, help="how long each load lasts (5; 20 for visible)")
     parser.add_argument("--events", type=positive, default=200_000, help="events for the projector (200000)")
     parser.add_argument("--backlog", type=positive, default=200_000, help="events that wait for Kafka (200000)")
+    parser.add_argument(
+        "--growth-events", type=positive, default=500_000, help="events of the past for growth, 5 a device (500000)"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS, help="the folder of latest.json and latest.svg")
     return parser.parse_args()
 

@@ -28,9 +28,11 @@ class Options:
     seconds: float | None
     """How long to load; None: as long as the comparison thinks best."""
     events: int
-    """How many events the comparison `projector` projects."""
+    """How many events the comparisons `projector`, `relay`, `cores` and `faust_cost` work off."""
     backlog: int
     """How many events the comparison `backlog` lets wait."""
+    growth_events: int
+    """How many events the comparison `growth` has stored, five for each device."""
 
 
 @dataclass(frozen=True)

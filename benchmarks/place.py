@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +30,7 @@ NO_PORT = 0
 CONNECT_SECONDS = 10
 # Longer than any statement of a benchmark; making a database from a large one copies all of it.
 STATEMENT_SECONDS = 600
+DROP_AGAIN_SECONDS = 0.2
 
 
 class Server(NamedTuple):
@@ -54,6 +56,8 @@ class Place:
         self.folder = folder
         self.postgres = postgres
         self.kafka = kafka
+        self.made: set[str] = set()
+        """Databases that are kept for the whole session, to be copied."""
         self._numbers = itertools.count(1)
 
     @property
@@ -101,8 +105,8 @@ class Place:
             owner = await connect(server.address)
             stack.push_async_callback(owner.close, timeout=CONNECT_SECONDS)
             await owner.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {like} STRATEGY FILE_COPY" if like else ""))
-            stack.push_async_callback(owner.execute, f"DROP DATABASE {name} WITH (FORCE)")
-            dsn = urlsplit(server.address)._replace(path=f"/{name}").geturl()
+            stack.push_async_callback(_drop, owner, name)
+            dsn = dsn_of(server, name)
             connection = await connect(dsn)
             stack.push_async_callback(connection.close, timeout=CONNECT_SECONDS)
             yield dsn, connection
@@ -120,6 +124,23 @@ class Place:
                 yield system
             finally:
                 await system.stop()
+
+
+async def _drop(owner: Connection, name: str) -> None:
+    """Drop a database. FORCE ends our own sessions; PostgreSQL's own vacuuming, which it may not end, is waited for."""
+    async with asyncio.timeout(STATEMENT_SECONDS):
+        while True:
+            try:
+                await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            except asyncpg.InsufficientPrivilegeError:
+                await asyncio.sleep(DROP_AGAIN_SECONDS)
+            else:
+                return
+
+
+def dsn_of(postgres: Server, database: str) -> str:
+    """The DSN of a database of this server."""
+    return urlsplit(postgres.address)._replace(path=f"/{database}").geturl()
 
 
 async def connect(dsn: str) -> Connection:

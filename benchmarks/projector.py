@@ -71,15 +71,15 @@ async def _topic(system: System, events: int) -> Measured:
     await system.until_published(before + events)
     await system.stop(INGESTION)
     handler.process.send(signal.SIGCONT)
-    return await _time(system, APPLIED, before)
+    return await time_applied(system, APPLIED, before)
 
 
 async def _history(system: System) -> Measured:
     await system.start(HANDLER, "event_handler", CONSUMER_GROUP=f"{system.topic}_new")
-    return await _time(system, NOTED, 0)
+    return await time_applied(system, NOTED, 0)
 
 
-async def _time(system: System, sign: str, before: int) -> Measured:
+async def time_applied(system: System, sign: str, before: int) -> Measured:
     """Events a second from when `sign` is past `before` until all is applied, and CPU microseconds an event."""
 
     async def started() -> int:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from benchmarks.backlog import BACKLOG
 from benchmarks.batches import BATCHES
 from benchmarks.comparison import Comparison
+from benchmarks.cores import CORES
+from benchmarks.faust_cost import FAUST_COST
 from benchmarks.get_row import GET_ROW
+from benchmarks.growth import GROWTH
 from benchmarks.projector import PROJECTOR
 from benchmarks.relay import RELAY
 from benchmarks.relay_latency import RELAY_LATENCY
@@ -22,4 +25,7 @@ COMPARISONS: tuple[Comparison, ...] = (
     BACKLOG,
     RELAY,
     RELAY_LATENCY,
+    GROWTH,
+    CORES,
+    FAUST_COST,
 )

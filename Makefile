@@ -36,7 +36,7 @@ check: $(VENV)/dev.done ## format, lint, types, import directions, Dockerfile an
 lock: $(VENV)/dev.done ## resolve requirements/*.txt anew from pyproject.toml
 	$(BIN)/python scripts/lock_requirements.py $(ARGS)
 
-bench: $(VENV)/dev.done $(BENCH_VENV)/bench.done ## compare with baselines in one run; ARGS="--help" tells more
+bench: $(VENV)/dev.done $(BENCH_VENV)/bench.done ## compare with baselines and peers in one run (50 minutes); ARGS="--help" tells more
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/dev.done ## write docs/settings.md from the code

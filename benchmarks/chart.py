@@ -91,8 +91,8 @@ def _panel(panel: Panel, top: float) -> list[str]:
 def _row(line: Line, top: float, unit: float) -> list[str]:
     middle = top + ROW / 2
     least, median, most = (LABELS + value * unit for value in (line.least, line.middle, line.most))
-    name = line.shown.name.removesuffix("ratio").removeprefix(MULTIPLE).strip("_")
-    label = line.comparison.title + (f", {name}" if name else "")
+    name = line.shown.name.removesuffix("ratio").strip("_")
+    label = line.shown.label or line.comparison.title + (f", {name}" if name else "")
     parts = [
         _text(LABELS - 10, middle + 4, label, anchor="end"),
         f'<rect x="{LABELS}" y="{middle - 8}" width="{median - LABELS:.1f}" height="16" fill="{BAR}"/>',

@@ -42,6 +42,8 @@ class Shown:
     name: str
     at_least: float | None = None
     at_most: float | None = None
+    label: str | None = None
+    """What the chart calls it; None: the title of its comparison."""
 
     def reached(self, value: float) -> bool | None:
         """Whether the value is what is asked; None where nothing is asked."""

@@ -109,7 +109,7 @@ PROJECTOR = Comparison(
         Shown("history_per_s", at_least=20_000),
         Shown("topic_ratio"),
         Shown("history_ratio"),
-        Shown("times_quix"),
+        Shown("times_quix", label="projector, of Quix Streams"),
         Shown("quix_per_s"),
     ],
     measure,

@@ -116,7 +116,7 @@ RELAY = Comparison(
     "relay",
     "relay from a backlog, against Debezium Server",
     [
-        Shown("times_debezium", at_least=1.0),
+        Shown("times_debezium", at_least=1.0, label="relay, of Debezium Server"),
         Shown("cpu_share", at_most=0.5),
         Shown("relay_per_s"),
         Shown("debezium_per_s"),

@@ -19,8 +19,8 @@ def test_every_ratio_and_every_multiple_is_drawn() -> None:
     assert "here, today" in texts
     for title in ("single posts until projected, two workers", "GET of a row"):
         assert title in texts
-    for peer in ("textbook", "debezium", "quix"):
-        assert any(text.endswith(f", {peer}") for text in texts)
+    for peer in ("the textbook stack", "Debezium Server", "Quix Streams"):
+        assert any(text.endswith(f", of {peer}") for text in texts)
 
 
 def test_what_was_not_measured_has_no_panel() -> None:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from agents.device_events import DeviceRegistered, DeviceRetired, ReadingRecorded, device_of
-from app.projection import Event, Field, Projection
+from app.projection import Event, FedBy, Field, Projection
 from app.rfc3339 import instant
 
 
@@ -39,6 +39,7 @@ devices = Projection(
     "devices",
     state=Device,
     key=device_of,
+    fed_by=lambda key: FedBy(subjects=[key]),
     description="Each device: its registration, its status, and the latest reading of each metric.",
     fields={
         "status": Field("text"),

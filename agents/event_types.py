@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from app.projection import Event, Field, Projection
+from app.projection import Event, FedBy, Field, Projection
 from app.rfc3339 import instant
 
 
@@ -20,6 +20,7 @@ event_types = Projection(
     "event_types",
     state=EventType,
     key=lambda event: event.type,
+    fed_by=lambda key: FedBy(types=[key]),
     description="Each event type: how many events, and their first and last time.",
     fields={"count": Field("number"), "first_time": Field("time"), "last_time": Field("time")},
 )

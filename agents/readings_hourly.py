@@ -8,7 +8,8 @@ from decimal import Decimal
 import msgspec
 
 from agents.device_events import ReadingRecorded, device_of
-from app.projection import Event, Field, Projection
+from app.projection import Event, FedBy, Field, Projection
+from app.rfc3339 import to_utc
 
 HOUR_CHARACTERS = len("YYYY-MM-DDTHH")
 
@@ -30,10 +31,22 @@ def _key(event: Event[ReadingRecorded]) -> str:
     return f"{device_of(event)}/{event.data.metric}/{event.time[:HOUR_CHARACTERS]}"
 
 
+def _fed_by(key: str) -> FedBy:
+    """Ids and metrics may have slashes, so several devices may be meant."""
+    *parts, hour = key.split("/")
+    try:
+        begin = to_utc(f"{hour}:00:00Z")
+    except ValueError:
+        return FedBy(subjects=[])
+    devices = ["/".join(parts[:end]) for end in range(1, len(parts))]
+    return FedBy(subjects=devices, times=(begin, begin.replace(":00:00Z", ":59:59.999999Z")))
+
+
 readings_hourly = Projection(
     "readings_hourly",
     state=Hour,
     key=_key,
+    fed_by=_fed_by,
     description="The readings of each device and metric in each hour (UTC): count, sum, least, greatest and last.",
     fields={
         "device": Field("text"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -34,6 +34,17 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     docs/projections.md. A row's key may then have 1,600 bytes at the most."""
 
 
+class FedBy(msgspec.Struct, frozen=True):
+    """Where the events of a row are, so that they are found in the event store: each of these that is set must hold."""
+
+    subjects: Sequence[str] | None = None
+    """The event's subject is one of them."""
+    types: Sequence[str] | None = None
+    """The event's type is one of them."""
+    times: tuple[str, str] | None = None
+    """The event's time is from the first to the last, both RFC 3339 in UTC."""
+
+
 class Subscription(msgspec.Struct, Generic[State], frozen=True):
     """What a projection does with one type of event."""
 
@@ -60,11 +71,16 @@ class Projection(Generic[State]):
         key: Callable[[Event[Any]], str],
         description: str,
         fields: Mapping[str, Field] | None = None,
+        fed_by: Callable[[str], FedBy] | None = None,
     ) -> None:
+        """`fed_by` tells, for the key of a row, where its events are; without it, what a row was (`as_of`) is told
+        from all events of the projection's types.
+        """
         self.name = name
         self.state = state
         self.key = key
         self.description = description
+        self.fed_by = fed_by or (lambda _: FedBy())
         self.fields: Mapping[str, Field] = fields or {}
         if not set(self.fields) <= set(state.__annotations__):
             raise ValueError(f"projection {name}: fields that its state does not have: {', '.join(self.fields)}")

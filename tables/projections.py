@@ -17,6 +17,7 @@ FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (projection, key, 
 JOIN projections AS found ON found.projection = wanted.projection AND found.key = wanted.key
 """
 MAX_ROWS_A_READ = 100
+AS_STORED = "SELECT $1::text::jsonb::text"
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -39,6 +40,12 @@ async def read_rows(connection: AnyConnection, wanted: Sequence[tuple[str, str]]
         projection, key = wanted[place - 1]
         found[place - 1] = Row(projection, key, position, version, updated_at, msgspec.Raw(state))
     return found
+
+
+async def as_stored(connection: AnyConnection, state: str) -> str:
+    """A state as it would be read from the table: jsonb writes JSON in its own way."""
+    text: str = await connection.fetchval(AS_STORED, state)
+    return text
 
 
 class RowReader:

@@ -17,6 +17,8 @@ from app.errors import HeadraceError
 from app.problem_json import ProblemError
 from app.projection import Projection
 from tables.pages import Condition, Kind, Operator, Place, Sort
+from web import own_writes
+from web.own_writes import OwnWrite, read_own_write
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1_000
@@ -27,7 +29,7 @@ NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,999})(?:\.[0-9]{1,1000})?(?:[eE][+-]?[
 LIMIT = re.compile(r"[0-9]{1,4}")
 ORDERED: tuple[Operator, ...] = ("ne", "gt", "gte", "lt", "lte", "in")
 OPERATORS: dict[Kind, tuple[Operator, ...]] = {"text": (*ORDERED, "prefix"), "number": ORDERED, "time": ORDERED}
-RESERVED = frozenset({"limit", "cursor", "sort"})
+RESERVED = frozenset({"limit", "cursor", "sort", *own_writes.NAMES})
 DIGEST_BYTES = 12
 
 _cursor_decoder = msgspec.json.Decoder(tuple[str, str | None, str])
@@ -48,6 +50,8 @@ class PageRequest(msgspec.Struct, frozen=True):
     conditions: list[Condition]
     sort: Sort | None
     after: Place | None
+    own_write: OwnWrite | None
+    """The event that the page must rest on."""
     bound_to: bytes
     """Names the query, whatever its limit, page and order of parameters; a cursor is good for this alone."""
 
@@ -65,10 +69,10 @@ class _Filter(NamedTuple):
 class PageParameters:
     """Reads query strings of one projection.
 
-    `limit`, `cursor`, `sort=field` or `sort=-field`, `field=value` and `field[operator]=value`; the value of `in` is
-    a list with commas, so that a text with a comma cannot be one of several. Numbers are written as in JSON, times as
-    in RFC 3339. A state whose member is null or absent passes no filter, and comes last however it is sorted. Text is
-    compared by its code points.
+    `limit`, `cursor`, `sort=field` or `sort=-field`, `source`, `id` and `wait` (see web.own_writes), `field=value`
+    and `field[operator]=value`; the value of `in` is a list with commas, so that a text with a comma cannot be one of
+    several. Numbers are written as in JSON, times as in RFC 3339. A state whose member is null or absent passes no
+    filter, and comes last however it is sorted. Text is compared by its code points.
     """
 
     def __init__(self, projection: Projection[Any]) -> None:
@@ -83,7 +87,8 @@ class PageParameters:
         }
         fields = ", ".join(f"{name} ({kind})" for name, kind in self._fields.items()) or "none"
         self._allowed = (
-            f"Allowed are limit, cursor, sort, and as filters field=value or field[operator]=value. Fields: {fields}. "
+            "Allowed are limit, cursor, sort, source, id, wait, and as filters field=value or field[operator]=value. "
+            f"Fields: {fields}. "
             f"Operators: {', '.join(OPERATORS['text'])}; prefix for text only."
         )
 
@@ -106,11 +111,13 @@ class PageParameters:
                     conditions.append(_condition(self._filters[name], value))
             except ValueError as error:
                 errors.append(ProblemError(parameter=name, code="invalid_value", detail=str(error)))
+        own_write = read_own_write(given, errors)
         if errors:
             raise InvalidQueryError(errors)
-        bound = bound_to(self._projection, given)
+        query = {name: value for name, value in given.items() if name not in own_writes.NAMES}
+        bound = bound_to(self._projection, query)
         after = read_cursor(given["cursor"], bound, sort) if "cursor" in given else None
-        return PageRequest(limit, conditions, sort, after, bound)
+        return PageRequest(limit, conditions, sort, after, own_write, bound)
 
     def _sort(self, value: str) -> Sort:
         member = value.removeprefix("-")

@@ -17,11 +17,14 @@ from tables.database import Database
 from tables.pages import read_page
 from tables.positions import ProjectionPosition, positions
 from tables.projections import Row, RowReader
+from web.as_of import AsOf, TooFarAheadError, TooManyEventsError, TooManyLooksError, etag_of
 from web.changes import HEARTBEAT_SECONDS, MOST_LISTENERS, ChangeStreams
 from web.hot_paths import HotPath
+from web.own_writes import OwnWrites
 from web.paging import InvalidQueryError, PageParameters
 from web.past import Past
 from web.problems import problem
+from web.row_parameters import read_row_parameters
 
 PATH = "/api/v1/projections"
 ROW_ROUTE = PATH + "/{name}/{key}"
@@ -29,6 +32,7 @@ JSON = "application/json"
 CHANGES = "changes"
 PLAIN_ROW = re.compile(PATH + r"/[a-z0-9_]+/(?!" + CHANGES + r"$)[A-Za-z0-9_.:-]+").fullmatch
 STALLED_AFTER_SECONDS = 60.0
+BUSY_RETRY_AFTER_SECONDS = 2
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -80,6 +84,8 @@ class Projections:
         self._parameters = {projection.name: PageParameters(projection) for projection in projections}
         self._stalled_after_seconds = stalled_after_seconds
         self._rows = RowReader(database)
+        self._own_writes = OwnWrites(database, list(self._projections))
+        self._as_of = AsOf(database, projections, pasts)
         self._streams = ChangeStreams(
             database,
             {name: past.keys for name, past in pasts.items()},
@@ -103,6 +109,7 @@ class Projections:
     async def close(self, _: web.Application) -> None:
         """End what would go on; for `on_shutdown`."""
         self._streams.close()
+        self._own_writes.close()
 
     async def projections(self, request: web.Request) -> web.Response:
         """Every projection: what it is, and how far it is."""
@@ -121,9 +128,9 @@ class Projections:
         try:
             asked = self._parameters[name].read(request.rel_url.raw_query_string)
         except InvalidQueryError as error:
-            return problem(
-                400, "invalid_query", "Query not valid", "See errors for what is wrong.", errors=error.errors
-            )
+            return _invalid(error)
+        if asked.own_write and (refusal := await self._own_writes.not_yet(asked.own_write, name)):
+            return refusal
         async with self._database.acquire() as connection:
             page = await read_page(
                 connection, name, conditions=asked.conditions, sort=asked.sort, after=asked.after, limit=asked.limit
@@ -141,12 +148,25 @@ class Projections:
         name, raw_key = request.match_info["name"], _raw_key(request)
         if raw_key == CHANGES:
             return await self._changes(request, name)
-        if request.rel_url.raw_query_string:
-            return _no_parameters()
         try:
             key = _key(raw_key)
         except UnicodeError:
             return problem(400, "invalid_utf8", "Key not valid", "The key must be UTF-8, percent-encoded.")
+        if request.rel_url.raw_query_string:
+            return await self._row_with_parameters(request, name, key)
+        return await self._row(request, name, key)
+
+    async def _row_with_parameters(self, request: web.Request, name: str, key: str) -> web.Response:
+        try:
+            own_write, as_of = read_row_parameters(request.rel_url.raw_query_string)
+        except InvalidQueryError as error:
+            return _invalid(error)
+        if name not in self._parameters:
+            return self._unknown_projection()
+        if as_of is not None:
+            return await self._row_as_of(request, name, key, as_of)
+        if own_write and (refusal := await self._own_writes.not_yet(own_write, name)):
+            return refusal
         return await self._row(request, name, key)
 
     async def _row(self, request: web.Request, name: str, key: str) -> web.Response:
@@ -156,11 +176,25 @@ class Projections:
         row = None if "\0" in key else await self._rows.read(name, key)
         if row is None:
             return problem(404, "unknown_key", "Row not found", f"The projection {name} has no row with this key.")
-        headers = {hdrs.ETAG: _etag(row), hdrs.CACHE_CONTROL: "no-cache"}
-        if hdrs.IF_NONE_MATCH in request.headers and _is_known(request, headers[hdrs.ETAG]):
-            return web.Response(status=304, headers=headers)
-        headers[hdrs.CONTENT_TYPE] = JSON
-        return web.Response(body=encode(row), headers=headers)
+        return _row_answer(request, row, _etag(row))
+
+    async def _row_as_of(self, request: web.Request, name: str, key: str, position: int) -> web.Response:
+        try:
+            row = None if "\0" in key else await self._as_of.read(name, key, position)
+        except TooFarAheadError as error:
+            return _invalid(
+                InvalidQueryError([ProblemError(parameter="as_of", code="invalid_value", detail=str(error))])
+            )
+        except TooManyLooksError as error:
+            headers: dict[str, str] = {hdrs.RETRY_AFTER: str(BUSY_RETRY_AFTER_SECONDS)}
+            return problem(503, "too_many_as_of", "Too many requests for the past", str(error), headers=headers)
+        except TooManyEventsError as error:
+            detail = f"{error} A projection whose fed_by tells where the events of a key are needs fewer."
+            return problem(503, "as_of_too_long", "The row takes too long to fold", detail)
+        if row is None:
+            detail = f"The projection {name} had no row with this key at position {position}."
+            return problem(404, "unknown_key", "Row not found", detail)
+        return _row_answer(request, row, etag_of(encode(row)))
 
     async def _changes(self, request: web.Request, name: str) -> web.StreamResponse:
         if name not in self._parameters:
@@ -200,6 +234,14 @@ def _key(raw: str) -> str:
     return unquote_to_bytes(raw).decode()
 
 
+def _row_answer(request: web.Request, row: Row, etag: str) -> web.Response:
+    headers = {hdrs.ETAG: etag, hdrs.CACHE_CONTROL: "no-cache"}
+    if hdrs.IF_NONE_MATCH in request.headers and _is_known(request, etag):
+        return web.Response(status=304, headers=headers)
+    headers[hdrs.CONTENT_TYPE] = JSON
+    return web.Response(body=encode(row), headers=headers)
+
+
 def _etag(row: Row) -> str:
     """Strong: a row that was deleted and made anew may have the same position and version, but not the same time."""
     return f'"{row.position}-{row.version}-{(row.updated_at - EPOCH) // MICROSECOND}"'
@@ -208,6 +250,10 @@ def _etag(row: Row) -> str:
 def _is_known(request: web.Request, etag: str) -> bool:
     known = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH))
     return known.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in known.split(","))
+
+
+def _invalid(error: InvalidQueryError) -> web.Response:
+    return problem(400, "invalid_query", "Query not valid", "See errors for what is wrong.", errors=error.errors)
 
 
 def _no_parameters() -> web.Response:

@@ -1,0 +1,75 @@
+"""`event_store`, as it is read to tell what one row was: the events that may have fed it, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from tables.database import AnyConnection
+from tables.event_store import PastEvent
+
+# Parked and discarded events are not in the row.
+EVENTS = """
+SELECT e.position, e.partition, e.event::text AS text, e.recorded_at
+FROM event_store AS e
+WHERE {between}
+  AND ($5::text IS NULL OR e.event_time >= $5::text::timestamptz)
+  AND ($6::text IS NULL OR e.event_time <= $6::text::timestamptz)
+  AND NOT EXISTS (SELECT FROM parked WHERE parked.projection = $1 AND parked.position = e.position)
+  AND NOT EXISTS (SELECT FROM discarded WHERE discarded.projection = $1 AND discarded.position = e.position)
+ORDER BY {order} LIMIT $4
+"""
+EACH = """
+SELECT found.position, found.partition, found.text, found.recorded_at
+FROM unnest($7::text[]) AS asked (value)
+CROSS JOIN LATERAL ({events}) AS found
+ORDER BY found.position LIMIT $4
+"""
+# Between pairs, not equal to the first of them: so the planner can do nothing but walk along the index of both, however
+# frequent it takes the value for.
+PAIRS = "({column}, e.position) > (asked.value, $2::bigint) AND ({column}, e.position) <= (asked.value, $3::bigint)"
+ALL_EVENTS = EVENTS.format(between="e.position > $2 AND e.position <= $3", order="e.position")
+OF_SUBJECTS = EACH.format(
+    events=EVENTS.format(
+        between=PAIRS.format(column="e.subject") + " AND ($8::text[] IS NULL OR e.event_type = ANY ($8::text[]))",
+        order="e.subject, e.position",
+    )
+)
+OF_TYPES = EACH.format(
+    events=EVENTS.format(between=PAIRS.format(column="e.event_type"), order="e.event_type, e.position")
+)
+
+
+class FeedingEvent(NamedTuple):
+    """An event, and when it was stored."""
+
+    event: PastEvent
+    recorded_at: datetime
+
+
+class Feeding(NamedTuple):
+    """Which events may have fed a row; None: whatever it is."""
+
+    subjects: Sequence[str] | None
+    types: Sequence[str] | None
+    times: tuple[str, str] | None
+    """From the first to the last, RFC 3339 in UTC."""
+
+
+async def read_feeding(
+    connection: AnyConnection, projection: str, feeding: Feeding, *, after: int, up_to: int, at_most: int
+) -> list[FeedingEvent]:
+    """The first of the events between two positions that may have fed a row, and are not parked or discarded."""
+    arguments: list[object] = [projection, after, up_to, at_most, *(feeding.times or (None, None))]
+    statement = ALL_EVENTS
+    if feeding.subjects is not None:
+        statement = OF_SUBJECTS
+        arguments += [feeding.subjects, feeding.types]
+    elif feeding.types is not None:
+        statement = OF_TYPES
+        arguments.append(feeding.types)
+    return [
+        FeedingEvent(PastEvent(*event), recorded_at)
+        for *event, recorded_at in await connection.fetch(statement, *arguments)
+    ]

@@ -1,0 +1,120 @@
+"""`?as_of=position` on one row: what it was when the event at that position was the newest.
+
+Folded from the event store by the projection's own functions, without the events that are parked or discarded. Each
+look costs as much as the row has events, so few are under way at a time, and none takes long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from app.errors import HeadraceError
+from app.projection import Projection
+from tables import event_history, event_store
+from tables.database import Database
+from tables.event_history import Feeding
+from tables.projections import Row, as_stored
+from web.past import Past
+
+MOST_AT_ONCE = 2
+MOST_WAITING = 20
+EVENTS_AT_ONCE = 300
+SECONDS = 4.0
+"""For one look; less than the timeout of a statement."""
+
+
+class TooFarAheadError(HeadraceError):
+    """The position is beyond the newest event."""
+
+
+class TooManyLooksError(HeadraceError):
+    """Too many ask for rows of the past; try again later."""
+
+
+class TooManyEventsError(HeadraceError):
+    """The row could not be folded within the time: too many events have to be looked at."""
+
+
+class AsOf:
+    """One for a worker."""
+
+    def __init__(
+        self,
+        database: Database,
+        projections: Sequence[Projection[Any]],
+        pasts: Mapping[str, Past],
+        *,
+        seconds: float = SECONDS,
+    ) -> None:
+        self._database = database
+        self._projections = {projection.name: projection for projection in projections}
+        self._pasts = pasts
+        self._seconds = seconds
+        self._looks = asyncio.Semaphore(MOST_AT_ONCE)
+        self._waiting = 0
+
+    async def read(self, projection: str, key: str, position: int) -> Row | None:
+        """The row as it was; None where it did not exist.
+
+        Its version counts the events that made it what it was, and `updated_at` is when the last of them was stored.
+        Raises TooFarAheadError, TooManyLooksError, TooManyEventsError, and what `is_away` knows.
+        """
+        if self._waiting >= MOST_WAITING:
+            raise TooManyLooksError
+        self._waiting += 1
+        try:
+            async with self._looks:
+                return await self._read_in_time(projection, key, position)
+        finally:
+            self._waiting -= 1
+
+    async def _read_in_time(self, projection: str, key: str, position: int) -> Row | None:
+        time = asyncio.timeout(self._seconds)
+        try:
+            async with time:
+                return await self._read(projection, key, position)
+        except TimeoutError:
+            if not time.expired():
+                raise
+            raise TooManyEventsError from None
+
+    async def _read(self, projection: str, key: str, up_to: int) -> Row | None:
+        feeding = _feeding(self._projections[projection], key)
+        row = self._pasts[projection].row(key)
+        recorded: dict[int, datetime] = {}
+        async with self._database.acquire() as connection:
+            newest = await event_store.last_position(connection)
+            if up_to > newest:
+                raise TooFarAheadError(f"The newest event has position {newest}; as_of may be 1 up to that.")
+            after = 0
+            while events := await event_history.read_feeding(
+                connection, projection, feeding, after=after, up_to=up_to, at_most=EVENTS_AT_ONCE
+            ):
+                row.add([one.event for one in events])
+                recorded = {
+                    one.event.position: one.recorded_at for one in events if one.event.position == row.position
+                } or recorded
+                after = events[-1].event.position
+            if (state := row.state()) is None:
+                return None
+            stored = msgspec.Raw(await as_stored(connection, state))
+        return Row(projection, key, row.position, row.events, recorded[row.position], stored)
+
+
+def etag_of(body: bytes) -> str:
+    """Of the content: a row of the past changes only when its events or the projection's functions do."""
+    return f'"{blake2b(body, digest_size=12).hexdigest()}"'
+
+
+def _feeding(projection: Projection[Any], key: str) -> Feeding:
+    fed_by = projection.fed_by(key)
+    types = fed_by.types
+    if types is None and projection.otherwise is None:
+        types = list(projection.by_type)
+    return Feeding(fed_by.subjects, types, fed_by.times)

@@ -1,0 +1,67 @@
+"""Hostile input that is kept outside the repository: a runner and its cases, against a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker_process import ROOT, WorkerProcess
+
+HOSTILE = ROOT.parent / "shared" / "hostile"
+SECONDS = 300.0
+# The runner puts `"specversion":"1.0",` in front of a body that has it already, and a name that is there twice is
+# refused with 400: the case wants 2xx or 415. test_ingestion.py posts the same content type.
+NOT_AS_MEANT = {"content_type_cloudevents_json"}
+
+pytestmark = pytest.mark.skipif(not HOSTILE.is_dir(), reason="../shared/hostile is not there")
+
+
+@pytest.fixture
+async def worker(tmp_path: Path, database_dsn: str, kafka: str, topic: str) -> AsyncIterator[WorkerProcess]:
+    settings = {"DATABASE_URL": database_dsn, "BROKER_URL": kafka, "TOPIC": topic, "CONSUMER_GROUP": topic}
+    started = WorkerProcess(tmp_path, **settings)
+    started.start()
+    try:
+        await started.ready()
+        yield started
+    finally:
+        assert started.stop() == 0
+
+
+def cases_for(target: str, folder: Path) -> Path:
+    """A file with the cases of one service, and the one that shows that the door is alive."""
+    document: dict[str, Any] = json.loads((HOSTILE / "cases.json").read_text("utf-8"))
+    document["cases"] = [
+        case
+        for case in document["cases"]
+        if (case["target"] == target or case["name"] == "control_valid_event") and case["name"] not in NOT_AS_MEANT
+    ]
+    path = folder / f"{target}.json"
+    path.write_text(json.dumps(document), "utf-8")
+    return path
+
+
+async def test_hostile_input_for_ingestion(worker: WorkerProcess, tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(HOSTILE / "run.py"),
+        str(cases_for("ingest", tmp_path)),
+        *("--ingest", worker.ingestion),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(SECONDS):
+            told, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    report = told.decode()
+    assert process.returncode == 0, report
+    assert " 0 failed" in report, report

@@ -26,6 +26,9 @@ HEAD_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
 """How long a client may take nothing of an answer that waits for it."""
 IDLE_SECONDS = 75.0
+TARGET_BYTES = 8_192
+HEADER_BYTES = 8_190
+"""Not the same as TARGET_BYTES: aiohttp's error names the limit, which tells one from the other."""
 LOOK_SECONDS = 1.0
 SPARE_CONNECTIONS = 100
 """So many more than allowed are told why they are refused; others are closed without a word."""
@@ -168,6 +171,8 @@ class Runner(web.AppRunner):
             request_factory=plain.request_factory,
             most=self._most_connections,
             keepalive_timeout=IDLE_SECONDS,
+            max_line_size=TARGET_BYTES,
+            max_field_size=HEADER_BYTES,
             **plain._kwargs,
         )
 
@@ -190,8 +195,11 @@ def cancel_when_lost(request: web.Request, task: asyncio.Task[Any]) -> None:
 
 
 def _malformed(error: BaseException | None) -> bytes:
+    if isinstance(error, LineTooLong) and error.args[1] == TARGET_BYTES:
+        detail = f"The path and its parameters may have {TARGET_BYTES} bytes."
+        return _raw_problem(414, "target_too_long", "Request target too long", detail)
     if isinstance(error, LineTooLong):
-        return _raw_problem(431, "head_too_large", "Request head too large", "Send a shorter path and shorter headers.")
+        return _raw_problem(431, "header_too_large", "Header too large", f"A header may have {HEADER_BYTES} bytes.")
     return _raw_problem(400, "malformed_request", "Not a valid HTTP request", "Its head is not as RFC 9112 says.")
 
 

@@ -270,15 +270,16 @@ async def test_a_malformed_head_is_a_problem_and_no_line_in_the_log(
 
 
 @pytest.mark.parametrize(
-    "head",
+    ("head", "status", "code"),
     [
-        b"GET /small HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
-        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        (b"GET /small HTTP/1.1\r\nHost: x\r\nX: /" + b"a" * 20_000 + b"\r\n\r\n", 431, "header_too_large"),
+        (b"GET /small HTTP/1.1\r\nHost: x\r\n" + b"a" * 20_000 + b": x\r\n\r\n", 431, "header_too_large"),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "target_too_long"),
     ],
 )
-async def test_a_head_that_is_too_large_is_a_problem(place: Place, head: bytes) -> None:
+async def test_a_head_that_is_too_large_is_a_problem(place: Place, head: bytes, status: int, code: str) -> None:
     answer = await place.ask(head)
-    assert (answer.status, answer.problem()["code"]) == (431, "head_too_large")
+    assert (answer.status, answer.problem()["code"]) == (status, code)
 
 
 async def test_a_malformed_head_after_a_good_one(place: Place) -> None:

@@ -23,25 +23,27 @@ from tables.outbox import StoredEvent
 
 EVENTS_A_DEVICE = 5
 TYPE = "reading.recorded"
-# $1 how many devices, $2 readings of each, $3 partitions. `turn` counts a device's readings.
-DEVICES = """
-SELECT place, number, 'device-' || number AS device, (crc32(convert_to('device-' || number, 'UTF8')) % $3)::integer
-       AS partition, number % 40 + 0.5 AS least
-FROM generate_series(0, $1::bigint - 1) AS place CROSS JOIN LATERAL (SELECT place * 7919 % $1 AS number) AS made
+# $1 how many devices, $2 readings of each, $3 partitions. `turn` counts a device's readings; rows come in order.
+DEVICE = """
+SELECT 'device-' || number AS device, (crc32(convert_to('device-' || number, 'UTF8')) % $3)::integer AS partition,
+       number % 40 + 0.5 AS least
+FROM (SELECT place * 7919 % $1 AS number) AS made
 """
+DEVICES = f"""
+SELECT place, made.* FROM generate_series(0, $1::bigint - 1) AS place CROSS JOIN LATERAL ({DEVICE}) AS made
+"""  # noqa: S608 - our own text
 TIME = """to_char(timestamp '2026-11-21 10:00' + {turn} * interval '1 minute', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
 STORE = f"""
 INSERT INTO event_store
     (position, id, source, event_type, subject, event_time, received_at, recorded_at, partition, event)
-SELECT turn * $1 + place + 1, 'past-' || (turn * $1 + place), '/bench/past', '{TYPE}', device, time::timestamptz,
-       time::timestamptz, time::timestamptz, partition,
-       jsonb_build_object('specversion', '1.0', 'id', 'past-' || (turn * $1 + place), 'source', '/bench/past',
-           'type', '{TYPE}', 'subject', device, 'time', time,
-           'data', jsonb_build_object('metric', 'temperature', 'value', least + turn, 'unit', 'C'))
-FROM generate_series(0, $2::bigint - 1) AS turn
-CROSS JOIN ({DEVICES}) AS devices
-CROSS JOIN LATERAL (SELECT {TIME.format(turn="turn")} AS time) AS at
-ORDER BY turn, place
+SELECT n + 1, id, '/bench/past', '{TYPE}', device, time::timestamptz, time::timestamptz, time::timestamptz, partition,
+       jsonb_build_object('specversion', '1.0', 'id', id, 'source', '/bench/past', 'type', '{TYPE}', 'subject', device,
+           'time', time, 'data', jsonb_build_object('metric', 'temperature', 'value', least + turn, 'unit', 'C'))
+FROM generate_series(0, $1::bigint * $2::bigint - 1) AS n
+CROSS JOIN LATERAL (
+    SELECT 'past-' || n AS id, n / $1 AS turn, n % $1 AS place, {TIME.format(turn="(n / $1)")} AS time
+) AS event
+CROSS JOIN LATERAL ({DEVICE}) AS made
 """  # noqa: S608 - our own text
 PROJECT_DEVICES = f"""
 INSERT INTO projections (projection, key, state, position, version)
@@ -52,7 +54,6 @@ SELECT 'devices', device,
                jsonb_build_object('value', least + $2 - 1, 'unit', 'C', 'time', last))),
        ($2 - 1) * $1 + place + 1, $2
 FROM ({DEVICES}) AS devices CROSS JOIN (SELECT {TIME.format(turn="($2 - 1)")} AS last) AS at
-ORDER BY place
 """  # noqa: S608 - our own text
 PROJECT_HOURS = f"""
 INSERT INTO projections (projection, key, state, position, version)
@@ -62,7 +63,6 @@ SELECT 'readings_hourly', device || '/temperature/2026-11-21T10',
            'last', least + $2 - 1),
        ($2 - 1) * $1 + place + 1, $2
 FROM ({DEVICES}) AS devices
-ORDER BY place
 """  # noqa: S608 - our own text
 PROJECT_TYPES = f"""
 INSERT INTO projections (projection, key, state, position, version)

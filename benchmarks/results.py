@@ -15,9 +15,11 @@ from statistics import median
 import msgspec
 
 from benchmarks.comparison import Comparison, Round, Shown
+from benchmarks.debezium_files import LOCK_FILE, read_lock
 from benchmarks.processes import ROOT
 
 PACKAGES = ("aiohttp", "aiokafka", "asyncpg", "faust-streaming", "msgspec", "psutil", "uvloop")
+PEERS = ("aiokafka", "fastapi", "faststream", "quixstreams", "uvicorn")
 VERSION_SECONDS = 10.0
 CODE = ("app", "agents", "tables", "web")
 
@@ -41,6 +43,7 @@ class Machine(msgspec.Struct):
     wrk: str
     postgresql: str
     packages: dict[str, str]
+    peers: dict[str, str]
 
 
 class Session(msgspec.Struct):
@@ -79,7 +82,17 @@ def this_machine(postgresql: str) -> Machine:
         wrk=found[1] if found else "unknown",
         postgresql=postgresql,
         packages={name: version(name) for name in PACKAGES},
+        peers={
+            "debezium-server": read_lock(LOCK_FILE.read_text()).version,
+            **locked_versions((ROOT / "requirements" / "bench.txt").read_text(), PEERS),
+        },
     )
+
+
+def locked_versions(requirements: str, names: Sequence[str]) -> dict[str, str]:
+    """The versions of some packages in the text of a requirements file."""
+    found = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", requirements, re.MULTILINE))
+    return {name: found[name] for name in names}
 
 
 def code_fingerprint() -> str:

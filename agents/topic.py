@@ -33,6 +33,19 @@ async def ensure_topic(bootstrap_servers: str, topic: str, *, partitions: int) -
         await admin.close()
 
 
+async def partition_count(bootstrap_servers: str, topic: str) -> int:
+    """How many partitions the topic has; 0 when it is not there.
+
+    Raises KafkaError or OSError when the broker is away.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    await admin.start()
+    try:
+        return await _partitions(admin, topic)
+    finally:
+        await admin.close()
+
+
 async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> int:
     for description in await admin.describe_topics([topic]):
         if description["topic"] == topic and not description["error_code"]:

@@ -20,3 +20,7 @@ class DependencyAwayError(HeadraceError):
 
 class StartError(HeadraceError):
     """The worker cannot start."""
+
+
+class UnknownProjectionError(HeadraceError):
+    """There is no projection of this name."""

@@ -33,6 +33,7 @@ from app import worker_metrics
 from app.banner import Banner
 from app.commands.migrate import add_migrate
 from app.commands.parked import add_parked
+from app.commands.verify import add_verify
 from app.embedded.servers import EmbeddedServers
 from app.embedded.service import Embedded
 from app.envelope import Limits
@@ -108,6 +109,7 @@ def make_app(settings: Settings) -> Headrace:
     ]
     add_migrate(app, settings)
     add_parked(settings, PROJECTIONS)
+    add_verify(settings, PROJECTIONS, embedded_kafka=embedded_kafka)
     return app
 
 

@@ -107,10 +107,16 @@ class Database:
             await connection.execute(HEARTBEAT)
 
 
-async def connect(dsn: str, *, timeout_seconds: float) -> Connection:
-    """One connection of its own. Raises what `is_away` knows when the server does not answer in time."""
+async def connect(dsn: str, *, timeout_seconds: float, command_seconds: float | None = None) -> Connection:
+    """One connection of its own, whose statements may take as long as connecting, or `command_seconds`.
+
+    Raises what `is_away` knows when the server does not answer in time.
+    """
     connection: Connection = await asyncpg.connect(
-        dsn, timeout=timeout_seconds, command_timeout=timeout_seconds, server_settings=SERVER_SETTINGS | KEEPALIVES
+        dsn,
+        timeout=timeout_seconds,
+        command_timeout=command_seconds or timeout_seconds,
+        server_settings=SERVER_SETTINGS | KEEPALIVES,
     )
     return connection
 

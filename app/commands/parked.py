@@ -12,7 +12,7 @@ from faust.cli.base import cli
 
 from agents.retrying import Retrier
 from app.commands.servers import opened, run
-from app.errors import HeadraceError
+from app.errors import UnknownProjectionError
 from app.parking import Group, NotParkedError, Outcome
 from app.projection import Projection
 from app.settings import Settings
@@ -26,10 +26,6 @@ PARTITION_KEY = click.Option(
 )
 PROJECTION = click.Argument(["projection"])
 POSITION = click.IntRange(1, 10**18)
-
-
-class UnknownProjectionError(HeadraceError):
-    """There is no projection of this name."""
 
 
 class _Parked:

@@ -72,10 +72,10 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
             pool.close()
 
 
-async def connect(dsn: str) -> Connection:
-    """Raises DependencyAwayError, which names the setting to look at."""
+async def connect(dsn: str, *, command_seconds: float = CONNECT_SECONDS) -> Connection:
+    """A connection whose statements may take so long. Raises DependencyAwayError, naming the setting to look at."""
     try:
-        return await database.connect(dsn, timeout_seconds=CONNECT_SECONDS)
+        return await database.connect(dsn, timeout_seconds=CONNECT_SECONDS, command_seconds=command_seconds)
     except Exception as error:
         if not database.is_away(error) and not isinstance(error, asyncpg.PostgresError):
             raise

@@ -1,0 +1,132 @@
+"""Folds a projection anew from the event store, and compares its rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from agents.batches import Record
+from agents.folding import Chosen, Folding
+from agents.state_json import StateError, encode_state
+from agents.stops import Stops
+from app.findings import Findings
+from app.parking import Group
+from app.projection import Projection
+from tables.folded_rows import FoldedRow, FoldedRows
+from tables.projection_rows import Known
+from tables.verification import FoundRow, HeldBack, Snapshot
+
+ROWS_AT_ONCE = 5_000
+
+
+class VerifiedProjection:
+    """The fold of what the progress says is applied, without what is parked or discarded."""
+
+    def __init__(
+        self, projection: Projection[Any], progress: Mapping[int, int], folded: FoldedRows, findings: Findings
+    ) -> None:
+        self.name = projection.name
+        self._folding = Folding(projection)
+        self._progress = progress
+        self._folded = folded
+        self._findings = findings
+        self._waits_from: dict[tuple[int, Group], int] = {}
+
+    def apply(self, records: Sequence[Record], held_back: Sequence[HeldBack]) -> None:
+        """Fold the next events of the store; `held_back`: what is parked or discarded of them."""
+        left_out = {one.position for one in held_back}
+        partitions = {record.position: record.partition for record in records}
+        for one in held_back:
+            if one.waits and one.position in partitions:
+                self._waits_from.setdefault((partitions[one.position], one.group), one.position)
+        applied = [
+            record
+            for record in records
+            if record.position not in left_out and record.position <= self._progress.get(record.partition, 0)
+        ]
+        chosen, unreadable = self._folding.choose(applied)
+        for wrong in unreadable:
+            self._cannot_be(wrong.position, wrong.error)
+        for event in chosen:
+            self._check_turn(event, partitions[event.event.position])
+        self._fold(chosen)
+
+    def _check_turn(self, event: Chosen, partition: int) -> None:
+        for group in (Group(event.key), Group(event.partition_key, key_is_known=False)):
+            parked = self._waits_from.get((partition, group), event.event.position)
+            if parked < event.event.position:
+                self._findings.differ(
+                    "overtaken",
+                    f"{self.name}: the event at position {event.event.position} should wait behind the one that is "
+                    f"parked at position {parked} (key {group.key!r}), and is applied",
+                )
+
+    def _fold(self, chosen: Sequence[Chosen]) -> None:
+        before = self._folded.read(self.name, {event.key for event in chosen})
+        states: dict[str, Any] = {
+            key: self._folding.known_row(Known(row.state, row.position, 1)).state for key, row in before.items()
+        }
+        changed, failed = self._folding.fold(states, chosen, Stops())
+        for event in failed:
+            if event.attempts:
+                self._cannot_be(event.position, event.error)
+        rows, gone = [], []
+        for key, position in changed.items():
+            if states[key] is None:
+                gone.append(key)
+                continue
+            last = max(position, before[key].position) if key in before else position
+            try:
+                rows.append(FoldedRow(key, encode_state(states[key]), last))
+            except StateError as error:
+                self._cannot_be(position, str(error))
+        self._folded.write(self.name, rows, gone)
+
+    def _cannot_be(self, position: int, error: str) -> None:
+        self._findings.differ(
+            "not_parked",
+            f"{self.name}: the event at position {position} cannot be applied ({error}), and is not parked",
+        )
+
+    async def compare(self, snapshot: Snapshot) -> None:
+        """Compare every row; both sides come in order of key."""
+        expected = self._folded.in_order(self.name)
+        wanted = next(expected, None)
+        after: str | None = None
+        while found := await snapshot.rows(self.name, after, ROWS_AT_ONCE):
+            after = found[-1].key
+            self._findings.count(f"rows of {self.name}", len(found))
+            for row in found:
+                wanted = self._missing_before(row.key, wanted, expected)
+                if wanted is None or wanted.key != row.key:
+                    self._findings.differ("row_unexpected", f"{self.name}: there is a row {row.key!r}: {row.state}")
+                else:
+                    self._compare(row, wanted)
+                    wanted = next(expected, None)
+        self._missing_before(None, wanted, expected)
+
+    def _missing_before(
+        self, key: str | None, wanted: FoldedRow | None, expected: Iterator[FoldedRow]
+    ) -> FoldedRow | None:
+        while wanted is not None and (key is None or wanted.key.encode() < key.encode()):
+            self._findings.differ("row_missing", f"{self.name}: there is no row {wanted.key!r}: {wanted.state}")
+            wanted = next(expected, None)
+        return wanted
+
+    def _compare(self, row: FoundRow, wanted: FoldedRow) -> None:
+        if _numbers_by_value(row.state) != _numbers_by_value(wanted.state):
+            self._findings.differ(
+                "row_differs", f"{self.name}: the row {row.key!r} is {row.state}; the fold is {wanted.state}"
+            )
+        elif row.position != wanted.position:
+            self._findings.differ(
+                "row_position_differs",
+                f"{self.name}: the row {row.key!r} has position {row.position}; "
+                f"the last event that changed it is at {wanted.position}",
+            )
+
+
+def _numbers_by_value(text: str) -> Any:
+    return json.loads(text, parse_int=Decimal, parse_float=Decimal)

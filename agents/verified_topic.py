@@ -1,0 +1,146 @@
+"""Reads the whole topic and compares it with the event store."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from agents.batches import Record, decode
+from agents.topic import partition_count
+from app.errors import DependencyAwayError
+from app.findings import Findings, Say
+from tables.verification import Snapshot
+
+RECORDS_AT_ONCE = 2_000
+POLL_MS = 1_000
+SILENCE_SECONDS = 30.0
+TELL_SECONDS = 5.0
+
+
+class VerifiedTopic:
+    """What is on the topic of the events up to a position. Holds a bit for each."""
+
+    def __init__(self, snapshot: Snapshot, last_position: int, findings: Findings, say: Say) -> None:
+        self._snapshot = snapshot
+        self._last_position = last_position
+        self._findings = findings
+        self._say = say
+        self._seen = bytearray(last_position // 8 + 1)
+        self._begins: dict[int, int] = {}
+        self._greatest: dict[int, int] = {}
+        self._forgets: set[int] = set()
+
+    def has(self, position: int) -> bool:
+        """Whether the event is on the topic."""
+        return position <= self._last_position and bool(self._seen[position // 8] & 1 << position % 8)
+
+    def may_have_forgotten(self, position: int, partition: int) -> bool:
+        """Whether the event is older than what its partition keeps."""
+        return partition in self._forgets and position < self._begins.get(partition, self._last_position + 1)
+
+    async def read(self, bootstrap_servers: str, topic: str) -> None:
+        """Read from beginning to end, as the topic is now: the snapshot is older, so all of it must be there.
+
+        Raises KafkaError, OSError, TimeoutError or DependencyAwayError.
+        """
+        async with asyncio.timeout(SILENCE_SECONDS):
+            partitions = await partition_count(bootstrap_servers, topic)
+        if not partitions:
+            return
+        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)
+        try:
+            asked = [TopicPartition(topic, partition) for partition in range(partitions)]
+            async with asyncio.timeout(SILENCE_SECONDS):
+                await consumer.start()
+                consumer.assign(asked)
+                begins = await consumer.beginning_offsets(asked)
+                ends = await consumer.end_offsets(asked)
+            self._forgets = {tp.partition for tp, offset in begins.items() if offset > 0}
+            for tp, offset in begins.items():
+                consumer.seek(tp, offset)
+            await self._read_until(consumer, ends)
+        finally:
+            await consumer.stop()
+
+    async def _read_until(self, consumer: Any, ends: dict[TopicPartition, int]) -> None:
+        left = {tp for tp, end in ends.items() if await consumer.position(tp) < end}
+        heard = told = time.monotonic()
+        while left:
+            fetched = await consumer.getmany(*left, timeout_ms=POLL_MS, max_records=RECORDS_AT_ONCE)
+            for tp, records in fetched.items():
+                await self._compare(tp.partition, [record for record in records if record.offset < ends[tp]])
+            left = {tp for tp in left if await consumer.position(tp) < ends[tp]}
+            now = time.monotonic()
+            heard = now if fetched else heard
+            if now - heard > SILENCE_SECONDS:
+                raise DependencyAwayError(f"Kafka sent nothing for {SILENCE_SECONDS:.0f} s. Look at BROKER_URL.")
+            if now - told > TELL_SECONDS:
+                told = now
+                self._say(f"topic: {self._findings.looked_at.get('records of the topic', 0)} records")
+
+    async def _compare(self, partition: int, records: Sequence[Any]) -> None:
+        self._findings.count("records of the topic", len(records))
+        events: list[Record] = []
+        values: list[str] = []
+        for record in records:
+            where = f"the record at offset {record.offset} of partition {partition}"
+            event = decode(record.value, partition)
+            if event is None:
+                self._findings.differ("topic_phantom", f"{where} is no event of ours")
+            elif event.position > self._last_position:
+                self._findings.count("records of the topic that are newer")
+            else:
+                if (record.key or b"") != event.partition_key.encode():
+                    self._findings.differ("topic_differs", f"{where} has the key {record.key!r}")
+                self._check_order(event, where)
+                events.append(event)
+                values.append(record.value.decode())
+        await self._compare_with_store(partition, events, values)
+
+    def _check_order(self, event: Record, where: str) -> None:
+        """The first time that an event appears, no later one of its partition has appeared."""
+        if self.has(event.position):
+            return
+        begin = self._begins.setdefault(event.partition, event.position)
+        greatest = self._greatest.get(event.partition, 0)
+        if event.position < greatest and not (event.partition in self._forgets and event.position < begin):
+            self._findings.differ(
+                "topic_out_of_order",
+                f"{where}: the event at position {event.position} comes after the one at {greatest}",
+            )
+        self._greatest[event.partition] = max(greatest, event.position)
+        self._seen[event.position // 8] |= 1 << event.position % 8
+
+    async def _compare_with_store(self, partition: int, events: Sequence[Record], values: Sequence[str]) -> None:
+        if not events:
+            return
+        try:
+            found = await self._snapshot.same([event.position for event in events], values)
+        except asyncpg.DataError:
+            if len(events) == 1:
+                self._findings.differ("topic_differs", f"{_place(events[0])}: jsonb cannot hold what the topic has")
+                return
+            half = len(events) // 2
+            await self._compare_with_store(partition, events[:half], values[:half])
+            await self._compare_with_store(partition, events[half:], values[half:])
+            return
+        for index, (event, value) in enumerate(zip(events, values, strict=True)):
+            if index not in found:
+                self._findings.differ("topic_phantom", f"{_place(event)}: the store has no such position: {value}")
+                continue
+            stored_in, same = found[index]
+            if stored_in != partition:
+                self._findings.differ(
+                    "topic_partition", f"{_place(event)}: it belongs to partition {stored_in}, as the store says"
+                )
+            if not same:
+                self._findings.differ("topic_differs", f"{_place(event)}: the store has another content than: {value}")
+
+
+def _place(event: Record) -> str:
+    return f"position {event.position} in partition {event.partition} of the topic"

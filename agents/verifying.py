@@ -1,0 +1,76 @@
+"""Compares outbox, event store, topic and projections with each other, as they are at one moment of a live system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agents.verified_outbox import VerifiedOutbox
+from agents.verified_projection import VerifiedProjection
+from agents.verified_store import VerifiedStore
+from agents.verified_topic import VerifiedTopic
+from app.findings import Findings, Say
+from app.projection import Projection
+from tables.folded_rows import FoldedRows
+from tables.verification import Snapshot
+
+
+async def verify(
+    snapshot: Snapshot,
+    projections: Sequence[Projection[Any]],
+    *,
+    only: str | None,
+    kafka: tuple[str, str] | None,
+    findings: Findings,
+    say: Say,
+) -> list[int]:
+    """Compare everything; `kafka`: bootstrap servers and topic, or None to leave the topic out.
+
+    Returns the rows of the outbox that should have been deleted long ago, if they are still there afterwards. Raises
+    what the database and Kafka raise.
+    """
+    last_position = await snapshot.last_position()
+    outbox = VerifiedOutbox(snapshot, findings)
+    await outbox.check()
+    topic, overdue = None, list[int]()
+    if kafka is not None:
+        topic = VerifiedTopic(snapshot, last_position, findings, say)
+        await topic.read(*kafka)
+        overdue = outbox.overdue(topic)
+    progress = await snapshot.progress()
+    with FoldedRows() as folded:
+        verified = [
+            VerifiedProjection(projection, _of(projection.name, progress), folded, findings)
+            for projection in projections
+            if only in {None, projection.name}
+        ]
+        await VerifiedStore(snapshot, topic, outbox.stored, findings).check(verified, last_position, say)
+        for one in verified:
+            say(f"rows of {one.name}")
+            await one.compare(snapshot)
+    await _check_progress(snapshot, last_position, findings)
+    for name, rows in (await snapshot.others([projection.name for projection in projections])).items():
+        findings.count(f"rows of {name}, which is no projection here, not looked at", rows)
+    return overdue
+
+
+def _of(projection: str, progress: Mapping[tuple[str, int], int]) -> dict[int, int]:
+    return {partition: position for (name, partition), position in progress.items() if name == projection}
+
+
+async def _check_progress(snapshot: Snapshot, last_position: int, findings: Findings) -> None:
+    """Progress and parked events against the store."""
+    for (name, partition), position in (await snapshot.progress()).items():
+        if position > last_position:
+            findings.differ(
+                "progress_ahead",
+                f"{name}: the progress of partition {partition} is {position}; the store ends at {last_position}",
+            )
+    for held in await snapshot.held_back_wrongly():
+        what = f"{held.projection}: the event at position {held.position} is parked or discarded"
+        if held.is_unknown:
+            findings.differ("parked_unknown", f"{what}, and not in the event store")
+        elif held.times > 1:
+            findings.differ("parked_and_discarded", f"{what} twice")
+        else:
+            findings.differ("parked_ahead", f"{what}, though the progress is not there yet")

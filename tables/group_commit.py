@@ -13,19 +13,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
+from itertools import islice
 
 import asyncpg
 
 from app.envelope import Event
 from app.errors import DependencyAwayError, HeadraceError
 from app.fault_points import DOOR_COMMITTED, DOOR_TAKEN
+from app.waiting import backoff_seconds
 from tables import outbox
 from tables.database import AnyConnection, Database, is_away
 from tables.disk_space import DatabaseFullError, DiskSpace
 
 MAX_GROUP_EVENTS = 2_000
 MAX_GROUP_BYTES = 8_000_000
-DEADLOCK_TRIES = 3
+# Three doors that collide can make each other fail again and again, unless they begin anew at different times.
+DEADLOCK_TRIES = 8
+DEADLOCK_WAIT_SECONDS = 0.01
 MOST_RETRY_AFTER_SECONDS = 60
 # How much the newest group counts in the rate at which groups are written.
 NEWEST_WEIGHT = 0.2
@@ -234,11 +238,11 @@ class GroupCommit:
 
 async def _accept_with_retry(connection: AnyConnection, events: Sequence[Event]) -> dict[int, bool]:
     """Two doors that take the same events in another order at the same time: one of them is told to try again."""
-    for _ in range(DEADLOCK_TRIES - 1):
+    for wait in islice(backoff_seconds(first=DEADLOCK_WAIT_SECONDS), DEADLOCK_TRIES - 1):
         try:
             return await _accept_once(connection, events)
         except asyncpg.TransactionRollbackError:
-            continue
+            await asyncio.sleep(wait)
     return await _accept_once(connection, events)
 
 

@@ -52,6 +52,7 @@ from tables.database import Database
 from tables.disk_space import DiskSpace
 from tables.group_commit import GroupCommit
 from tables.stalls import Stall, stalls
+from web.audit_log import AuditLog
 from web.bodies import BodyBudget
 from web.event_status import EventStories
 from web.health import Health
@@ -188,7 +189,7 @@ def _query(settings: Settings, database: Database, told: MetricsView) -> list[Ht
     parked = parked_routes(database, names, Retrier(PROJECTIONS, database, most_seconds=RETRY_SECONDS))
     times = RequestTimes("query")
     told.add(times.samples)
-    routes = [*projections.routes(), *parked, *health.routes(), *told.routes()]
+    routes = [*projections.routes(), *AuditLog(database).routes(), *parked, *health.routes(), *told.routes()]
     application = make_application(routes, settings.max_body_bytes, times)
     application.on_shutdown.append(projections.close)
     server = HttpServer(

@@ -1,0 +1,106 @@
+"""`event_store`, as an audit log: events that pass filters, by pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from tables.database import AnyConnection
+
+Filter = Literal["type", "source", "subject", "after", "from", "to"]
+
+MOST_PAGE_BYTES = 8 * 1024 * 1024
+PAGE = """
+SELECT position, recorded_at, event_time, event::text AS text, found
+FROM (
+    SELECT position, recorded_at, event_time, event, count(*) OVER () AS found,
+           sum(octet_length(event::text)) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING)
+               - octet_length(event::text) AS bytes_before
+    FROM (
+        SELECT position, recorded_at, event_time, event FROM event_store
+        WHERE true{conditions}
+        ORDER BY {order} LIMIT $1
+    ) AS next
+) AS page
+WHERE bytes_before < $2
+ORDER BY {order}
+"""
+CONDITIONS: dict[Filter, str] = {
+    "type": "event_type = {value}::text",
+    "source": "source = {value}::text",
+    "subject": "subject = {value}::text",
+    "after": "position > {value}::text::bigint",
+    "from": "event_time >= {value}::text::timestamptz",
+    "to": "event_time < {value}::text::timestamptz",
+}
+# Along an index in either case: a span of time may be anywhere among the positions.
+BY_POSITION = "position"
+BY_TIME = "event_time, position"
+AFTER_POSITION = "position > {position}::text::bigint"
+AFTER_TIME = "(event_time, position) > ({time}::text::timestamptz, {position}::text::bigint)"
+
+
+class LoggedEvent(msgspec.Struct, frozen=True):
+    """An event as it is answered."""
+
+    position: int
+    recorded_at: datetime
+    event: msgspec.Raw
+    """The envelope as PostgreSQL gives it, never decoded: a number of 30 digits stays what it is."""
+
+
+class LogPlace(NamedTuple):
+    """Where a page ended; the time, RFC 3339 in UTC, where the log is read by time."""
+
+    time: str | None
+    position: str
+
+
+class LogPage(NamedTuple):
+    """Some events in order, and where to go on; None at the end."""
+
+    events: list[LoggedEvent]
+    end: LogPlace | None
+
+
+def is_by_time(filters: Mapping[Filter, str]) -> bool:
+    """Whether the events that pass these filters come in order of time, and else in order of position."""
+    return "from" in filters or "to" in filters
+
+
+async def read_log(
+    connection: AnyConnection, filters: Mapping[Filter, str], *, after: LogPlace | None = None, limit: int
+) -> LogPage:
+    """The first `limit` events that pass all filters, after a place; fewer where they are more than 8 MiB of JSON."""
+    statement, arguments = _statement(filters, after)
+    rows = await connection.fetch(statement, limit + 1, MOST_PAGE_BYTES, *arguments)
+    taken = rows[:limit]
+    events = [LoggedEvent(row["position"], row["recorded_at"], msgspec.Raw(row["text"].encode())) for row in taken]
+    if not taken or taken[0]["found"] == len(taken):
+        return LogPage(events, None)
+    last = taken[-1]
+    time = last["event_time"].isoformat().replace("+00:00", "Z") if is_by_time(filters) else None
+    return LogPage(events, LogPlace(time, str(last["position"])))
+
+
+def _statement(filters: Mapping[Filter, str], after: LogPlace | None) -> tuple[str, list[str]]:
+    """PAGE, put together from the fragments above; whatever is not one of them is an argument."""
+    arguments: list[str] = []
+
+    def argument(value: str) -> str:
+        arguments.append(value)
+        return f"${len(arguments) + 2}"
+
+    conditions = [CONDITIONS[name].format(value=argument(value)) for name, value in filters.items()]
+    by_time = is_by_time(filters)
+    if after is not None and after.time is not None:
+        conditions.append(AFTER_TIME.format(time=argument(after.time), position=argument(after.position)))
+    elif after is not None:
+        conditions.append(AFTER_POSITION.format(position=argument(after.position)))
+    statement = PAGE.format(
+        conditions="".join(f" AND {one}" for one in conditions), order=BY_TIME if by_time else BY_POSITION
+    )
+    return statement, arguments

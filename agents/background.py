@@ -21,6 +21,8 @@ class Background(Service):
     """
 
     needs = "PostgreSQL"
+    only_looks = False
+    """Whether a life may be cut off anywhere, because it changes nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,6 +60,8 @@ class Background(Service):
     async def on_stop(self) -> None:
         """Let the life finish its round; what is cut off after the deadline is safe, only later."""
         self.wake()
+        if self.only_looks:
+            return
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._ended.wait()

@@ -18,6 +18,8 @@ INTERVAL_SECONDS = 1.0
 class BacklogWatch(Background):
     """Runs in every worker that takes events in."""
 
+    only_looks = True
+
     def __init__(self, source: Database, backlog: Backlog) -> None:
         super().__init__()
         self._source = source

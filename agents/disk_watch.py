@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 class DiskWatch(Background):
     """Runs in every worker that writes; the one that saw the trouble probes, the others ask it."""
 
+    only_looks = True
+
     def __init__(self, source: Database, space: DiskSpace, folder: Path | None = None) -> None:
         """`folder`: where PostgreSQL keeps its data, if that is on this machine."""
         super().__init__()
@@ -69,8 +71,8 @@ class DiskWatch(Background):
             log.info("The disk of PostgreSQL has room again.")
 
     async def _probe_until_there_is_room(self) -> None:
-        log.error("The disk of PostgreSQL is full. No event is taken, and nothing is written, until it has room.")
         connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
+        log.error("The disk of PostgreSQL is full. No event is taken, and nothing is written, until it has room.")
         try:
             await disk_space.tell(connection)
             while not (self._has_reserve() and await disk_space.has_room(connection)):

@@ -114,6 +114,7 @@ class Projector(Generic[State]):
         """
         done = False
         while not done:
+            await self._disk_space.room()
             with contextlib.suppress(asyncpg.SerializationError):
                 async with self._attempts.one(), self._database.acquire() as connection:
                     before = await event_store.last_position(connection) + 1

@@ -52,6 +52,7 @@ class StallDetector(Background):
     """Runs in every event handler."""
 
     needs = "PostgreSQL to see whether the projections move"
+    only_looks = True
 
     def __init__(
         self,

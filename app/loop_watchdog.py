@@ -2,7 +2,8 @@
 
 Guarantee: when nothing was run by the loop for `stall_seconds`, the process ends, and its last lines name the place.
 Looks are counted, not seconds, so that a process that was frozen as a whole is not taken for a stuck one. Code that
-does not even let other threads run (C code that keeps the interpreter's lock) is ended after five times as long.
+does not even let other threads run (C code that keeps the interpreter's lock) is ended after five times as long, and so
+is a process that was frozen for that long.
 """
 
 from __future__ import annotations

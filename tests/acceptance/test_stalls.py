@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -158,5 +160,25 @@ async def test_nobody_is_blamed_for_an_event_that_is_not_published(tmp_path: Pat
 
         await until(has_waited_long_enough_to_be_ended_for_it, 60)
         assert "has not moved" not in worker.log.read_text()
+    finally:
+        assert worker.stop() == 0
+
+
+async def test_a_worker_that_was_frozen_goes_on(tmp_path: Path, settings: dict[str, str]) -> None:
+    worker = WorkerProcess(tmp_path, **settings | {"STALL_SECONDS": "2"})
+    worker.start()
+    try:
+        await worker.ready()
+        await post(worker, 1)
+        worker.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(6)  # the fault itself, not a wait for its end
+        worker.process.send_signal(signal.SIGCONT)
+        await post(worker, 2)
+
+        async def both_are_counted() -> bool:
+            return await counted(worker, "tested") == 2
+
+        await until(both_are_counted, 60)
+        assert "Nothing else has run" not in worker.log.read_text()
     finally:
         assert worker.stop() == 0

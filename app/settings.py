@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -13,6 +14,7 @@ from msgspec import Meta
 
 from app.errors import InvalidSettingError
 from app.fault_points import POINTS, SYNTAX, Fault, read_faults
+from app.mqtt_address import MqttAddress, read_mqtt_url
 
 ServiceName = Literal["ingestion", "event_handler", "query"]
 SERVICE_NAMES: tuple[ServiceName, ...] = get_args(ServiceName)
@@ -32,7 +34,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     database_url: Annotated[str, Meta(description="postgresql://…; empty: embedded PostgreSQL")] = ""
     broker_url: Annotated[str, Meta(description="kafka://host:port[,host:port]; empty: embedded Apache Kafka")] = ""
-    mqtt_url: Annotated[Literal["off", ""], Meta(description="off; devices over MQTT are not in this version")] = ""
+    mqtt_url: Annotated[
+        str, Meta(description="mqtt://user:password@host:port, mqtts://… for TLS, or off; empty: embedded MQTT broker")
+    ] = ""
+    mqtt_protocol: Annotated[Literal["5", "3.1.1"], Meta(description="5 or 3.1.1")] = "5"
+    mqtt_shared: Annotated[
+        Literal["on", "off", ""],
+        Meta(
+            description="on: each message goes to one of the workers; off: each worker gets every message, and what "
+            "another was faster with is a duplicate; empty: on, but off with the embedded broker (docs/mqtt.md)"
+        ),
+    ] = ""
+    mqtt_client_id: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9._-]{0,64}$",
+            description="letters, digits, . _ - (at most 64): the worker's session at the broker, for it alone and the "
+            "same after a restart; empty: made of the host's name and INGESTION_PORT",
+        ),
+    ] = ""
+    mqtt_max_in_flight: Annotated[
+        int, Meta(ge=1, le=65_535, description="1 to 65535 messages that are not acknowledged")
+    ] = 1_000
+    mqtt_ca_file: Annotated[str, Meta(description="PEM; empty: the authorities that the system believes")] = ""
+    mqtt_certificate_file: Annotated[str, Meta(description="PEM, where the broker asks for a certificate")] = ""
+    mqtt_key_file: Annotated[str, Meta(description="PEM; empty: in MQTT_CERTIFICATE_FILE")] = ""
     services: Annotated[str, Meta(description="some of ingestion, event_handler, query, with commas")] = ",".join(
         SERVICE_NAMES
     )
@@ -43,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     auth: Annotated[Literal["off", ""], Meta(description="off")] = ""
     data_dir: Annotated[str, Meta(min_length=1, description="the folder of the embedded servers")] = ".headrace"
     embedded_kafka_port: Port = 9092
+    embedded_mqtt_port: Port = 1883
     topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="a topic: letters, digits, . _ -")] = (
         "events"
     )
@@ -100,6 +127,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.broker_url.replace("kafka://", "")
 
 
+def mqtt_address(settings: Settings, *, host_name: str) -> MqttAddress:
+    """Where the broker is: the one that is set, or the embedded one."""
+    url = settings.mqtt_url or f"mqtt://127.0.0.1:{settings.embedded_mqtt_port}"
+    host, port, user, password, tls = read_mqtt_url(url)
+    own_name = re.sub(r"[^A-Za-z0-9._-]", "-", f"headrace-{host_name}-{settings.ingestion_port}")
+    return MqttAddress(
+        host=host,
+        port=port,
+        client_id=settings.mqtt_client_id or own_name,
+        user=user,
+        password=password,
+        tls=tls,
+        ca_file=settings.mqtt_ca_file,
+        certificate_file=settings.mqtt_certificate_file,
+        key_file=settings.mqtt_key_file,
+        version_5=settings.mqtt_protocol == "5",
+        shared=(settings.mqtt_shared or ("on" if settings.mqtt_url else "off")) == "on",
+    )
+
+
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the settings from `environment`.
 
@@ -142,6 +189,7 @@ def allowed(field: str) -> str:
 def _check_together(settings: Settings) -> None:
     _check_services(settings)
     _check_urls(settings)
+    _check_mqtt(settings)
     _check_fault_points(settings)
     if settings.ingestion_port == settings.query_port and settings.ingestion_host == settings.query_host:
         raise refused("query_port", str(settings.query_port), "a port other than INGESTION_PORT")
@@ -168,6 +216,15 @@ def _check_urls(settings: Settings) -> None:
             host and port.isdecimal() for host, _, port in (address.rpartition(":") for address in addresses)
         ):
             raise refused("broker_url", settings.broker_url, allowed("broker_url"))
+
+
+def _check_mqtt(settings: Settings) -> None:
+    if settings.mqtt_url in {"", "off"}:
+        return
+    try:
+        read_mqtt_url(settings.mqtt_url)
+    except ValueError as error:
+        raise refused("mqtt_url", settings.mqtt_url, allowed("mqtt_url")) from error
 
 
 def _check_fault_points(settings: Settings) -> None:

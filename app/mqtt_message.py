@@ -1,0 +1,99 @@
+"""A device's MQTT message -> `Event`, as the CloudEvents MQTT binding 1.0.2 says. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from app import strict_json
+from app.binary_mode import parse_binary
+from app.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_event
+
+STRUCTURED_TYPE = "application/cloudevents"
+# With MQTT 5 the attributes of an event in binary mode are user properties; this one is in every event.
+MARK = "specversion"
+
+_TOPIC = re.compile(r"devices/([^/]+)/events")
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device published; the last four are MQTT 5's."""
+
+    topic: str
+    payload: bytes
+    content_type: str | None = None
+    user_properties: list[tuple[str, str]] = []
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+
+
+def device_in(topic: str) -> str | None:
+    """The device whose topic this is; None if it is not a topic of events."""
+    found = _TOPIC.fullmatch(topic)
+    return found[1] if found else None
+
+
+def answer_topic(message: Message) -> str | None:
+    """Where the device wants its answer, if it may have it there.
+
+    We publish with rights that a device does not have: what is other devices' own, the topics of events and those of
+    the broker stay closed, and a topic to publish to has no wildcards.
+    """
+    topic = message.response_topic
+    if not topic or topic.startswith("$") or any(letter in topic for letter in "+#\0"):
+        return None
+    if topic.startswith("devices/"):
+        own = f"devices/{device_in(message.topic)}/"
+        return topic if topic.startswith(own) and device_in(topic) is None else None
+    return topic
+
+
+def read_event(message: Message, limits: Limits, received_at: str) -> Event:
+    """Read the one event of a message; its subject is the topic's device where it has none.
+
+    Raises InvalidEnvelope, also when the subject is another device.
+    """
+    device = device_in(message.topic)
+    if device is None:
+        raise InvalidEnvelope([EnvelopeError("", "invalid_topic", "publish to devices/{device}/events")])
+    event = _read(message, device, limits, received_at)
+    if event.subject != device:
+        raise InvalidEnvelope(
+            [EnvelopeError("/subject", "subject_mismatch", "must be the device of the topic, or absent")],
+            status=403,
+            event_id=event.id,
+            source=event.source,
+        )
+    return event
+
+
+def _read(message: Message, device: str, limits: Limits, received_at: str) -> Event:
+    structured = (message.content_type or "").lower().startswith(STRUCTURED_TYPE)
+    if not structured and any(name == MARK for name, _ in message.user_properties):
+        attributes = _attributes(message.user_properties)
+        attributes.setdefault("subject", device)
+        return parse_binary(attributes, message.content_type, message.payload, limits, received_at)
+    event = parse_event(message.payload, limits, received_at)
+    if event.subject is None:
+        return parse_event(_with_subject(message.payload, device, limits), limits, received_at)
+    return event
+
+
+def _attributes(properties: Iterable[tuple[str, str]]) -> dict[str, str]:
+    attributes: dict[str, str] = {}
+    for name, value in properties:
+        if name in attributes:
+            error = EnvelopeError(strict_json.pointer_to(name), "duplicate_name", "is there more than once")
+            raise InvalidEnvelope([error])
+        attributes[name] = value
+    return attributes
+
+
+def _with_subject(payload: bytes, device: str, limits: Limits) -> bytes:
+    text, members = strict_json.members(payload, limits.json_depth)
+    if "subject" in members:  # and null
+        text = strict_json.text_of({name: raw for name, raw in members.items() if name != "subject"})
+    return f'{text[:-1]},"subject":{json.dumps(device, ensure_ascii=False)}}}'.encode()

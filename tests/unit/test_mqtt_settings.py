@@ -1,0 +1,40 @@
+"""The settings of MQTT: what they mean, and that no password is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.errors import InvalidSettingError
+from app.settings import mqtt_address, read_settings
+
+
+def test_nothing_set_means_the_embedded_broker_with_everything_for_each_worker() -> None:
+    address = mqtt_address(read_settings({}), host_name="my host")
+    assert (address.host, address.port, address.tls, address.shared) == ("127.0.0.1", 1883, False, False)
+    assert address.client_id == "headrace-my-host-8080"
+
+
+def test_a_url_has_credentials_and_tls() -> None:
+    given = {"MQTT_URL": "mqtts://bridge:p%40ss@mq.example", "MQTT_CLIENT_ID": "w-1", "MQTT_PROTOCOL": "3.1.1"}
+    address = mqtt_address(read_settings(given), host_name="h")
+    assert (address.host, address.port, address.user, address.password) == ("mq.example", 8883, "bridge", "p@ss")
+    assert (address.tls, address.client_id, address.version_5, address.shared) == (True, "w-1", False, True)
+
+
+def test_no_text_of_an_address_has_its_password() -> None:
+    settings = read_settings({"MQTT_URL": "mqtts://bridge:secret@mq.example"})
+    address = mqtt_address(settings, host_name="h")
+    assert "secret" not in f"{address} {address!r}"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://mq:1883", "mqtt://", "mqtt://u:secret@mq:99999", "mqtt://u:secret@mq/path", "on", "mqtt://mq:x"]
+)
+def test_a_wrong_url_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(InvalidSettingError, match=r"^MQTT_URL=.*: not allowed; allowed: mqtt://") as refused:
+        read_settings({"MQTT_URL": url})
+    assert "secret" not in str(refused.value)
+
+
+def test_off_is_off() -> None:
+    assert read_settings({"MQTT_URL": "off"}).mqtt_url == "off"

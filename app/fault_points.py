@@ -90,6 +90,8 @@ DOOR_TAKEN = FaultPoint("door.taken")
 """A group of events is read and checked; nothing of it is written."""
 DOOR_COMMITTED = FaultPoint("door.committed")
 """The group is committed to the outbox; nobody was answered."""
+MQTT_COMMITTED = FaultPoint("mqtt.committed")
+"""Devices' messages are committed to the outbox, or kept as refused; none of them is acknowledged."""
 RELAY_STORING = FaultPoint("relay.storing")
 """A round begins; nothing has a position."""
 RELAY_STORED = FaultPoint("relay.stored")
@@ -112,6 +114,7 @@ POINTS = {
     for point in (
         DOOR_TAKEN,
         DOOR_COMMITTED,
+        MQTT_COMMITTED,
         RELAY_STORING,
         RELAY_STORED,
         PUBLISHER_PUBLISHING,

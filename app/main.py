@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from typing import Any
 
 import uvloop
@@ -20,6 +21,7 @@ from agents.disk_watch import DiskWatch
 from agents.event_types import event_types
 from agents.field_indexes import FieldIndexes
 from agents.idle_partitions import IdlePartitions
+from agents.mqtt_bridge import MqttBridge
 from agents.outbox_listener import OutboxListener, OutboxNotifier
 from agents.past import Past
 from agents.projector import Projector, agent_of
@@ -43,7 +45,7 @@ from app.fault_points import arm
 from app.loop_watchdog import LoopWatchdog
 from app.metrics import Metrics
 from app.projection import Projection
-from app.settings import Settings, data_folder, read_settings
+from app.settings import Settings, data_folder, mqtt_address, read_settings
 from app.waiting import WakeUp
 from app.worker import Headrace, refuse
 from tables.applied_events import AppliedEvents
@@ -154,6 +156,8 @@ def _ingestion(
     bodies = BodyBudget(settings.max_bodies_bytes)
     door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied)
     times = RequestTimes("ingestion")
+    bridge = _mqtt_bridge(settings, database, group_commit, known, limits, backlog=backlog)
+    told.add(*(worker_metrics.mqtt(one) for one in bridge))
     told.add(
         times.samples,
         worker_metrics.intake("http", door.counts),
@@ -173,7 +177,31 @@ def _ingestion(
         hot_paths=[door.hot_path()],
         max_connections=settings.max_connections,
     )
-    return [server], [relay, OutboxListener(database, wake_up), notifier, BacklogWatch(database, backlog)]
+    return [server], [relay, OutboxListener(database, wake_up), notifier, BacklogWatch(database, backlog), *bridge]
+
+
+def _mqtt_bridge(
+    settings: Settings,
+    database: Database,
+    group_commit: GroupCommit,
+    event_types: EventTypes,
+    limits: Limits,
+    *,
+    backlog: Backlog,
+) -> list[MqttBridge]:
+    if settings.mqtt_url in {"", "off"}:
+        return []
+    return [
+        MqttBridge(
+            mqtt_address(settings, host_name=socket.gethostname()),
+            database,
+            group_commit,
+            event_types,
+            limits,
+            max_in_flight=settings.mqtt_max_in_flight,
+            backlog=backlog,
+        )
+    ]
 
 
 def _query(settings: Settings, database: Database, told: MetricsView) -> list[HttpServer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from agents.mqtt_bridge import MqttBridge
 from agents.projector import Projector
 from agents.relay import Relay
 from app import metrics
@@ -58,6 +59,17 @@ def relay(one: Relay) -> Source:
         yield Sample(metrics.RELAY_ROUNDS, one.rounds)
         yield Sample(metrics.RELAY_EVENTS, one.events)
         yield Sample(metrics.RELAY_ERRORS, one.publish_errors)
+
+    return samples
+
+
+def mqtt(bridge: MqttBridge) -> Source:
+    """What devices brought over MQTT."""
+    brought = intake("mqtt", bridge.counts)
+
+    def samples() -> Iterator[Sample]:
+        yield from brought()
+        yield Sample(metrics.MQTT_CONNECTED, int(bridge.is_connected))
 
     return samples
 

@@ -33,6 +33,7 @@ class WorkerProcess:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         self._environment = {
             **inherited,
+            "MQTT_URL": "off",
             "INGESTION_PORT": str(self.ingestion_port),
             "QUERY_PORT": str(self.query_port),
             "DATA_DIR": str(folder / "data"),

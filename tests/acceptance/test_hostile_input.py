@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
+from waiting import until
 from worker_process import ROOT, WorkerProcess
 
 HOSTILE = ROOT.parent / "shared" / "hostile"
@@ -47,12 +49,12 @@ def cases_for(target: str, folder: Path) -> Path:
     return path
 
 
-async def test_hostile_input_for_ingestion(worker: WorkerProcess, tmp_path: Path) -> None:
+async def run(worker: WorkerProcess, cases: Path, *options: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(HOSTILE / "run.py"),
-        str(cases_for("ingest", tmp_path)),
-        *("--ingest", worker.ingestion),
+        str(cases),
+        *("--ingest", worker.ingestion, "--query", worker.query, *options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -65,3 +67,22 @@ async def test_hostile_input_for_ingestion(worker: WorkerProcess, tmp_path: Path
     report = told.decode()
     assert process.returncode == 0, report
     assert " 0 failed" in report, report
+
+
+async def test_hostile_input_for_ingestion(worker: WorkerProcess, tmp_path: Path) -> None:
+    await run(worker, cases_for("ingest", tmp_path))
+
+
+async def test_hostile_input_for_query(worker: WorkerProcess, tmp_path: Path) -> None:
+    """The same at each kind of address; the last one is a row of the events that show that the door is alive."""
+    cases = cases_for("query", tmp_path)
+    for path in ("/api/v1/projections", "/api/v1/projections/devices", "/api/v1/events"):
+        await run(worker, cases, "--path-query", path)
+    row = "/api/v1/projections/event_types/test.created"
+    await until(lambda: is_there(worker.query + row), 60)
+    await run(worker, cases, "--path-query", row)
+
+
+async def is_there(address: str) -> bool:
+    async with aiohttp.ClientSession() as session, session.get(address) as response:
+        return response.status == 200

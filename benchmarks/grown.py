@@ -69,13 +69,15 @@ INSERT INTO projections (projection, key, state, position, version)
 SELECT 'event_types', '{TYPE}', jsonb_build_object('count', $1::bigint * $2::bigint, 'first_time',
        {TIME.format(turn="0")}, 'last_time', {TIME.format(turn="($2 - 1)")}), $1 * $2, $2
 """
-STATE = [
-    "UPDATE relay_state SET last_position = (SELECT max(position) FROM event_store)",
-    """INSERT INTO topic_partitions (partition, last_position, previous_position)
-       SELECT partition, max(position), max(position) FROM event_store GROUP BY partition""",
-    """INSERT INTO progress (projection, partition, position)
-       SELECT name, partition, last_position FROM topic_partitions CROSS JOIN unnest($1::text[]) AS name""",
-]
+RELAY_STATE = "UPDATE relay_state SET last_position = (SELECT max(position) FROM event_store)"
+PARTITIONS_END = """
+INSERT INTO topic_partitions (partition, last_position, previous_position)
+SELECT partition, max(position), max(position) FROM event_store GROUP BY partition
+"""
+PROGRESS = """
+INSERT INTO progress (projection, partition, position)
+SELECT name, partition, last_position FROM topic_partitions CROSS JOIN unnest($1::text[]) AS name
+"""
 LAST_EVENTS = """
 SELECT e.position, e.partition, e.subject, e.event::text AS text
 FROM topic_partitions AS t JOIN event_store AS e ON e.position = t.last_position
@@ -91,34 +93,33 @@ WHERE projection = 'event_types' OR (projection = 'devices' AND key = ANY ($1::t
 """
 
 
-async def grown_database(place: Place, events: int) -> str:
-    """The name of a database with so many events (a multiple of EVENTS_A_DEVICE) to be copied."""
-    name = f"grown_{events}"
+async def grown_database(place: Place, devices: int) -> str:
+    """The name of a database with a past of so many devices, to be copied."""
+    name = f"grown_{devices}"
     if name not in place.made:
         owner = await connect(place.postgres.address)
         try:
+            await owner.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # a round may have failed half-way
             await owner.execute(f"CREATE DATABASE {name}")
         finally:
             await owner.close(timeout=CONNECT_SECONDS)
         connection = await connect(dsn_of(place.postgres, name))
         try:
-            await _fill(connection, events)
+            await _fill(connection, devices)
         finally:
             await connection.close(timeout=CONNECT_SECONDS)
         place.made.add(name)
     return name
 
 
-async def _fill(connection: Connection, events: int) -> None:
+async def _fill(connection: Connection, devices: int) -> None:
     await migrate(connection)
-    devices = events // EVENTS_A_DEVICE
     for statement in (STORE, PROJECT_DEVICES, PROJECT_HOURS):
         await connection.execute(statement, devices, EVENTS_A_DEVICE, PARTITIONS)
     await connection.execute(PROJECT_TYPES, devices, EVENTS_A_DEVICE)
-    relay_state, topic_partitions, progress = STATE
-    await connection.execute(relay_state)
-    await connection.execute(topic_partitions)
-    await connection.execute(progress, PROJECTIONS)
+    await connection.execute(RELAY_STATE)
+    await connection.execute(PARTITIONS_END)
+    await connection.execute(PROGRESS, PROJECTIONS)
     await connection.execute("VACUUM ANALYZE")
 
 

@@ -27,13 +27,14 @@ USUAL_DEVICES = 1_000
 
 async def measure(place: Place, options: Options) -> Round:
     """Empty, then grown; every row that was touched is checked."""
-    past = options.growth_events
+    devices = max(USUAL_DEVICES, options.growth_events // EVENTS_A_DEVICE)
+    past = devices * EVENTS_A_DEVICE
     async with place.system() as system:
-        empty = await _load(system, options)
+        empty = await _load(system, options, devices)
         await check_everything(system.connection, accepted=empty.accepted, unanswered=empty.unanswered)
-    async with place.system(like=await grown_database(place, past)) as system:
+    async with place.system(like=await grown_database(place, devices)) as system:
         await end_topic_as_stored(place, system)
-        grown = await _load(system, options)
+        grown = await _load(system, options, devices)
         await check_grown(system.connection, past=past, accepted=grown.accepted, unanswered=grown.unanswered)
     return Round(
         {
@@ -61,13 +62,13 @@ class Loads:
     """At most so many more may have been written."""
 
 
-async def _load(system: System, options: Options) -> Loads:
+async def _load(system: System, options: Options, devices: int) -> Loads:
     seconds = options.seconds or SECONDS
     ingestion, handler = [await system.start(kind, services) for kind, services in TWO_WORKERS.items()]
     done = Loads(accepted=await system.warm_up(ingestion))
     for name, load in LOADS.items():
-        devices = options.growth_events // EVENTS_A_DEVICE if name == "spread" else USUAL_DEVICES
-        loaded = await load_until_projected(system, ingestion, load, seconds, run=name, devices=devices)
+        spread_over = devices if name == "spread" else USUAL_DEVICES
+        loaded = await load_until_projected(system, ingestion, load, seconds, run=name, devices=spread_over)
         done.rates[name], done.cpu[name] = loaded.projected_per_s, loaded.cpu
         done.accepted += loaded.accepted
         done.unanswered += loaded.unanswered

@@ -16,9 +16,12 @@ from app.projection import Event
 
 RequiredText = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 OptionalText = Annotated[str, msgspec.Meta(max_length=255)] | None
-WrittenNumber = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "number"})]
 
 LARGEST = Decimal(sys.float_info.max)
+WrittenNumber = Annotated[
+    msgspec.Raw,
+    msgspec.Meta(extra_json_schema={"type": "number", "minimum": -sys.float_info.max, "maximum": sys.float_info.max}),
+]
 
 _number = msgspec.json.Decoder(Decimal)
 _kinds = {b'"': "str", b"t": "bool", b"f": "bool", b"n": "null", b"{": "object", b"[": "array"}

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
+from app.data_pointers import detail_of, pointer_to_misfit
 from app.envelope import EnvelopeError, Event
 from app.projection import Projection
 
 # An event without `data` has none of its members: enough for a type whose members are all optional.
 NO_DATA = b"{}"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class KnownType(msgspec.Struct, frozen=True):
+    """An event type that a projection handles."""
+
+    type: str
+    needs_subject: bool
+    """Whether an event without `subject` is refused."""
+    schema: dict[str, Any]
+    """The JSON Schema (2020-12) of `data`. An event without `data` is taken as one whose data is `{}`."""
 
 
 class EventTypes:
@@ -19,10 +31,11 @@ class EventTypes:
 
     def __init__(self, projections: Iterable[Projection[Any]], *, refuse_unknown: bool = False) -> None:
         self._refuse_unknown = refuse_unknown
-        data_types: dict[str, set[Any]] = {}
+        # In the order in which projections name them, each once.
+        data_types: dict[str, dict[Any, None]] = {}
         for projection in projections:
             for event_type, subscription in projection.by_type.items():
-                data_types.setdefault(event_type, set()).add(subscription.data)
+                data_types.setdefault(event_type, {})[subscription.data] = None
         self._decoders = {
             event_type: [msgspec.json.Decoder(data) for data in types] for event_type, types in data_types.items()
         }
@@ -31,6 +44,12 @@ class EventTypes:
             for event_type, types in data_types.items()
             if any(getattr(data, "needs_subject", False) for data in types)
         }
+
+        self.known = {
+            event_type: KnownType(event_type, event_type in self._need_subject, _schema(list(types)))
+            for event_type, types in sorted(data_types.items())
+        }
+        """By name."""
 
     def errors(self, event: Event) -> tuple[EnvelopeError, ...]:
         """What is wrong with the event for its type; empty when nothing is."""
@@ -48,11 +67,13 @@ class EventTypes:
             try:
                 decoder.decode(data)
             except msgspec.ValidationError as error:
-                return (EnvelopeError(_pointer(str(error)), "invalid_data", str(error).split(" - at ")[0]),)
+                pointer = pointer_to_misfit(str(error), bytes(data), decoder.decode)
+                return (EnvelopeError(pointer, "invalid_data", detail_of(str(error))),)
         return ()
 
 
-def _pointer(message: str) -> str:
-    """A JSON pointer from the path at the end of msgspec's message ("… - at `$.metric`")."""
-    path = message.rpartition(" - at `$")[2].removesuffix("`") if " - at `$" in message else ""
-    return "/data" + path.replace("[...]", "").replace("[", "/").replace("]", "").replace(".", "/")
+def _schema(data_types: Sequence[Any]) -> dict[str, Any]:
+    """Data must fit the types of all projections that handle it."""
+    schemas, definitions = msgspec.json.schema_components(data_types, ref_template="#/$defs/{name}")
+    schema = schemas[0] if len(schemas) == 1 else {"allOf": list(schemas)}
+    return {"$schema": DIALECT, **schema, "$defs": definitions}

@@ -57,6 +57,7 @@ from tables.stalls import Stall, stalls
 from web.audit_log import AuditLog
 from web.bodies import BodyBudget
 from web.event_status import EventStories
+from web.event_types import EventTypeViews
 from web.health import Health
 from web.ingestion import Door
 from web.metrics import DatabaseSamples, MetricsView
@@ -165,7 +166,13 @@ def _ingestion(
         worker_metrics.outbox(backlog),
         worker_metrics.relay(relay),
     )
-    routes = [*door.routes(), *stories.routes(), *health.routes(), *told.routes()]
+    routes = [
+        *door.routes(),
+        *stories.routes(),
+        *EventTypeViews(known.known).routes(),
+        *health.routes(),
+        *told.routes(),
+    ]
     application = make_application(routes, settings.max_body_bytes, times)
     application.on_shutdown.append(applied.let_go)
     server = HttpServer(

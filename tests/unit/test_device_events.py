@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -80,7 +81,8 @@ def test_members_of_a_reading_that_are_null_or_unknown_are_let_through() -> None
 
 def test_the_schema_says_that_a_value_is_a_number() -> None:
     schema: Any = msgspec.json.schema_components([ReadingRecorded])[1]["ReadingRecorded"]
-    assert schema["properties"]["value"] == {"type": "number"}
+    limit = sys.float_info.max
+    assert schema["properties"]["value"] == {"type": "number", "minimum": -limit, "maximum": limit}
     assert schema["required"] == ["metric", "value"]
 
 

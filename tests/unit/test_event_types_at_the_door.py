@@ -38,10 +38,10 @@ def test_what_fits_is_taken() -> None:
     ("data", "pointer"),
     [
         ('{"value":"1"}', "/data/value"),
-        ("{}", "/data"),
+        ("{}", "/data/value"),
         ("[]", "/data"),
         ("null", "/data"),
-        (None, "/data"),
+        (None, "/data/value"),
         ('{"value":1,"tags":["a",2]}', "/data/tags/1"),
     ],
 )

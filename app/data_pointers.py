@@ -1,0 +1,87 @@
+"""Where in `data` it does not fit its type: msgspec's message -> a JSON pointer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+_PLACE = " - at `"
+_OF_A_KEY = "key` in `"
+_MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`( - at |\Z)", re.DOTALL)
+# msgspec does not say at which key of a mapping; they are tried one by one.
+_ANY_KEY = "[...]"
+_MOST_KEYS_TRIED = 1_000
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+def pointer_to_misfit(message: str, data: bytes, check: Callable[[bytes], object]) -> str:
+    """The pointer into the event to what `check` complained of with a ValidationError of this message.
+
+    A member that is missing is pointed at as if it were there. Where the place cannot be told any closer, the pointer
+    leads to what it is in.
+    """
+    _, _, place = message.rpartition(_PLACE)
+    path = place.removesuffix("`").removeprefix(_OF_A_KEY).removeprefix("$") if _PLACE in message else ""
+    steps = _steps(path, _decode(data), message, check) if path else []
+    if (missing := _MISSING.match(message)) is not None:
+        steps.append(missing["name"])
+    return "/data" + "".join(f"/{step.replace('~', '~0').replace('/', '~1')}" for step in steps)
+
+
+def detail_of(message: str) -> str:
+    """The message without the place."""
+    return message.partition(_PLACE)[0]
+
+
+def _steps(path: str, document: Any, message: str, check: Callable[[bytes], object]) -> list[str]:
+    steps: list[str] = []
+    value = document
+    while path:
+        if path.startswith(_ANY_KEY):
+            step, rest = _key_to_blame(value, document, message, check), path[len(_ANY_KEY) :]
+        elif path.startswith("["):
+            step, _, rest = path[1:].partition("]")
+        else:
+            step, rest = _name_at_start(path[1:], value)
+        try:
+            value = value[int(step)] if isinstance(value, list) and step is not None else value[step]
+        except (KeyError, IndexError, TypeError, ValueError):
+            break
+        steps.append(str(step))
+        path = rest
+    return steps
+
+
+def _name_at_start(path: str, value: Any) -> tuple[str | None, str]:
+    """The member that the path goes on with; names may have dots and brackets of their own, so the longest counts."""
+    names = [name for name in value if path.startswith(name)] if isinstance(value, dict) else []
+    for name in sorted(names, key=len, reverse=True):
+        rest = path[len(name) :]
+        if not rest or rest[0] in ".[":
+            return name, rest
+    return None, ""
+
+
+def _key_to_blame(mapping: Any, document: Any, message: str, check: Callable[[bytes], object]) -> str | None:
+    """The key that alone in the mapping brings the same complaint."""
+    if not isinstance(mapping, dict) or len(mapping) > _MOST_KEYS_TRIED:
+        return None
+    members = dict(mapping)
+    try:
+        for key, value in members.items():
+            mapping.clear()
+            mapping[key] = value
+            try:
+                check(_encode(document))
+            except msgspec.ValidationError as error:
+                if str(error) == message:
+                    return str(key)
+    finally:
+        mapping.clear()
+        mapping.update(members)
+    return None

@@ -16,6 +16,7 @@ from tables.applied_events import AppliedEvents
 from tables.database import Database
 from tables.group_commit import GroupCommit
 from web.event_status import EventStories
+from web.event_types import EventTypeViews
 from web.health import Health
 from web.ingestion import Door
 from web.server import HttpServer, make_application
@@ -54,9 +55,11 @@ async def open_door(
     group_commit = GroupCommit(database, max_queued_events=1_000, committed=lambda: None)
     names = [projection.name for projection in projections]
     applied = AppliedEvents(database, names)
-    door = Door(group_commit, EventTypes(projections), Limits(batch_events=100), applied=applied)
+    known = EventTypes(projections)
+    door = Door(group_commit, known, Limits(batch_events=100), applied=applied)
     health = Health(needs={"postgresql": database.answers})
-    routes = [*door.routes(), *EventStories(database, names).routes(), *health.routes()]
+    stories, types = EventStories(database, names), EventTypeViews(known.known)
+    routes = [*door.routes(), *stories.routes(), *types.routes(), *health.routes()]
     application = make_application(routes, MAX_BODY_BYTES)
     application.on_shutdown.append(applied.let_go)
     port = free_port()

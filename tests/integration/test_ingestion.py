@@ -77,6 +77,12 @@ async def test_one_new_event(client: Client, pool: Pool) -> None:
     assert await stored_ids(pool) == ["a b/ü"]
 
 
+@pytest.mark.parametrize("headers", [STRUCTURED, PLAIN], ids=["cloudevents+json", "json with an object"])
+async def test_one_structured_event(client: Client, pool: Pool, headers: dict[str, str]) -> None:
+    assert (await post(client, envelope("1"), headers))[0] == 202
+    assert await stored_ids(pool) == ["1"]
+
+
 async def test_the_same_event_again(client: Client, pool: Pool) -> None:
     await post(client, envelope())
     assert await post(client, envelope()) == (200, {"id": "1", "source": "/tests", "status": "duplicate"})

@@ -8,7 +8,6 @@ after it comes, at least in its latest state. Events without a type carry a row 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -18,6 +17,7 @@ from app.problem_json import ProblemError
 from tables.changes import Change, KeysOf, Point
 from tables.database import Database, is_away
 from web.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
+from web.connections import cancel_when_lost
 from web.points import from_text, to_text
 from web.problems import problem
 
@@ -26,8 +26,8 @@ HEADERS = {hdrs.CONTENT_TYPE: CONTENT_TYPE, "X-Accel-Buffering": "no"}
 MOST_LISTENERS = 1_000
 FULL_RETRY_AFTER_SECONDS = 5
 HEARTBEAT_SECONDS = 15.0
-LOOK_SECONDS = 1.0
-"""How often it is seen that a silent client is gone."""
+AWAY_SECONDS = 1.0
+"""Between two looks at a database that is away."""
 SEND_SECONDS = 30.0
 """A client that takes nothing for so long is cut off."""
 MOST_BYTES_AT_ONCE = 65_536
@@ -113,33 +113,34 @@ class _Stream:
         listener.is_behind = since is not None
 
     async def send_to(self, request: web.Request) -> web.StreamResponse:
+        """Send until the client or the worker goes."""
         response = web.StreamResponse(headers=HEADERS)
         await response.prepare(request)
-        # The client is gone, or takes nothing: either way there is nobody to tell.
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            await self._send(request, response)
-            return response
-        if request.transport is not None:
-            request.transport.abort()
+        sending = asyncio.create_task(self._send(response))
+        cancel_when_lost(request, sending)
+        try:
+            await asyncio.wait([sending])
+        finally:
+            sending.cancel()
+        if not sending.cancelled() and (error := sending.exception()) is not None:
+            if not isinstance(error, ConnectionError | TimeoutError):
+                raise error
+            # The client is gone, or takes nothing: either way there is nobody to tell.
+            if request.transport is not None:
+                request.transport.abort()
         return response
 
-    async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
+    async def _send(self, response: web.StreamResponse) -> None:
         await self._write(response, RETRY + self._heartbeat())
-        loop = asyncio.get_running_loop()
-        last = loop.time()
-        while not self._listener.is_over and request.transport is not None and not request.transport.is_closing():
+        while not self._listener.is_over:
             if self._listener.is_behind:
                 await self._catch_up(response)
-                last = loop.time()
-            if taken := await self._listener.take(LOOK_SECONDS):
+            elif taken := await self._listener.take(self._heartbeat_seconds):
                 await self._tell(response, taken)
-                last = loop.time()
-            elif loop.time() - last >= self._heartbeat_seconds and not self._listener.is_behind:
+            elif not self._listener.is_over and not self._listener.is_behind:
                 self._rest()
                 await self._write(response, self._heartbeat())
-                last = loop.time()
-        if self._listener.is_over:
-            await self._write(response, STOPPING)
+        await self._write(response, STOPPING)
 
     async def _catch_up(self, response: web.StreamResponse) -> None:
         """Tell what lies between what the client knows and now; what comes meanwhile waits."""
@@ -153,7 +154,7 @@ class _Stream:
                 if not is_away(error):
                     raise
                 await self._write(response, self._heartbeat())
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(AWAY_SECONDS)
                 continue
             is_all = changes.is_all
             if changes.is_reset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
 
 from aiohttp import web
 
@@ -13,10 +13,15 @@ from web.connections import cancel_when_lost
 
 async def are_applied(request: web.Request, applied: AppliedEvents, events: Collection[Name], seconds: float) -> bool:
     """Whether every projection is past these events within the time; False also when the client goes away."""
-    waiting = asyncio.create_task(applied.wait_for_all(events, seconds))
-    cancel_when_lost(request, waiting)
+    return await while_client_stays(request, applied.wait_for_all(events, seconds))
+
+
+async def while_client_stays(request: web.Request, waiting: Coroutine[None, None, bool]) -> bool:
+    """The result; False when the client goes away before."""
+    task = asyncio.create_task(waiting)
+    cancel_when_lost(request, task)
     try:
-        await asyncio.wait([waiting])
+        await asyncio.wait([task])
     finally:
-        waiting.cancel()
-    return not waiting.cancelled() and waiting.result()
+        task.cancel()
+    return not task.cancelled() and task.result()

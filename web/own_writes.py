@@ -12,6 +12,7 @@ from app.problem_json import ProblemError
 from tables import event_status
 from tables.applied_events import AppliedEvents
 from tables.database import Database, can_hold
+from web.held_answers import while_client_stays
 from web.problems import problem
 
 NAMES = frozenset({"source", "id", "wait"})
@@ -55,11 +56,12 @@ class OwnWrites:
         """Let all who wait go."""
         self._applied.close()
 
-    async def not_yet(self, write: OwnWrite, projection: str) -> web.Response | None:
+    async def not_yet(self, request: web.Request, write: OwnWrite, projection: str) -> web.Response | None:
         """The answer where the projection has not applied the event in time; None when it has, or discarded it."""
         state = await self._state(write, projection)
         if state == "waiting" and write.seconds:
-            await self._applied.wait(write.source, write.id, write.seconds, projection)
+            waiting = self._applied.wait(write.source, write.id, write.seconds, projection)
+            await while_client_stays(request, waiting)
             state = await self._state(write, projection)
         if state == "applied":
             return None

@@ -129,7 +129,7 @@ class Projections:
             asked = self._parameters[name].read(request.rel_url.raw_query_string)
         except InvalidQueryError as error:
             return _invalid(error)
-        if asked.own_write and (refusal := await self._own_writes.not_yet(asked.own_write, name)):
+        if asked.own_write and (refusal := await self._own_writes.not_yet(request, asked.own_write, name)):
             return refusal
         async with self._database.acquire() as connection:
             page = await read_page(
@@ -165,7 +165,7 @@ class Projections:
             return self._unknown_projection()
         if as_of is not None:
             return await self._row_as_of(request, name, key, as_of)
-        if own_write and (refusal := await self._own_writes.not_yet(own_write, name)):
+        if own_write and (refusal := await self._own_writes.not_yet(request, own_write, name)):
             return refusal
         return await self._row(request, name, key)
 

@@ -16,20 +16,22 @@ from conftest import free_port, server_folder
 from worker_process import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
+# Its examples go on from those of the README.
+QUERIES = (ROOT / "docs" / "query.md").read_text("utf-8")
 UP_SECONDS = 120.0
 SECOND_START_SECONDS = 10.0
 END_SECONDS = 10.0
 VISIBLE_SECONDS = 20.0
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[tuple[str, str]]:
     """The commands of the console blocks, each with the output that is printed under it."""
     found = []
-    for block in blocks("console"):
+    for block in [*blocks("console"), *blocks("console", QUERIES)]:
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
             found.append((command, output.strip()))
@@ -37,8 +39,8 @@ def commands() -> list[tuple[str, str]]:
 
 
 def without_clock(text: str) -> str:
-    """What the clock writes is another each time: `updated_at` and the times of the event's story."""
-    return re.sub(r'("(?:updated_at|at)":)"[^"]*Z"', r"\1…", text)
+    """What the clock writes is another each time: when rows and events were written, and the event's story."""
+    return re.sub(r'("(?:updated_at|recorded_at|at)":)"[^"]*Z"', r"\1…", text)
 
 
 class Make:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from aiohttp.test_utils import TestClient
+from hot_server import HotServer
+from query_client import Client
 
+from agents.past import Past
 from agents.projector import Projector
 from app.projection import Event, Field, Projection
 from tables import outbox
 from tables.database import Database, Pool
+from web.query import Projections
+from web.server import make_application
 
 from events import event
 
@@ -52,6 +58,14 @@ def added(known: Sum | None, event: Event[Amount]) -> Sum | None:
 @COUNTS.on_every_other_event
 def counted(known: Count | None, _: Event[msgspec.Raw]) -> Count:
     return Count(1 if known is None else known.events + 1)
+
+
+def serving_sums(database: Database, **options: Any) -> Client:
+    """The query service with both."""
+    projections = Projections(database, [SUMS, COUNTS], {one.name: Past(one) for one in (SUMS, COUNTS)}, **options)
+    application = make_application(projections.routes(), max_body_bytes=1000)
+    application.on_shutdown.append(projections.close)
+    return TestClient(HotServer(application, [projections.hot_path()]))
 
 
 _numbers = iter(range(1, 10**9))

@@ -13,7 +13,7 @@ from hot_server import HotServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from query_client import Client, path, refused
-from sums_projection import COUNTS, SUMS, apply, store
+from sums_projection import apply, serving_sums, store
 
 from agents.devices import devices
 from agents.event_types import event_types
@@ -41,7 +41,7 @@ def serving(database: Database, projections: list[Projection[Any]]) -> Client:
 
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[Client]:
-    async with serving(database, [SUMS, COUNTS]) as opened:
+    async with serving_sums(database) as opened:
         yield opened
 
 
@@ -79,7 +79,7 @@ async def test_the_answer_has_the_shape_of_the_row_and_at_the_end_is_the_row(
 async def test_the_row_at_the_position_of_each_moment_is_the_row_of_that_moment(
     pool: Pool, database: Database, amounts: list[tuple[str, int]]
 ) -> None:
-    async with serving(database, [SUMS, COUNTS]) as client:
+    async with serving_sums(database) as client:
         moments: list[tuple[int, dict[tuple[str, str], Any]]] = []
         for amount in amounts:
             (position,) = await store(pool, amount)

@@ -9,36 +9,22 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient
 from event_stream import EventStream, apply_to
-from hot_server import HotServer
-from query_client import Client, raw, refused
-from sums_projection import COUNTS, SUMS, apply, store
+from query_client import Client
+from sums_projection import SUMS, apply, serving_sums, store
 
-from agents.past import Past
 from agents.projector import Projector
 from tables import changes as changes_table
 from tables.database import Database, Pool
 from web import change_feed
-from web.query import Projections
-from web.server import make_application
-
-from waiting import until
 
 SUMS_CHANGES = "/api/v1/projections/sums/changes"
 COUNTS_CHANGES = "/api/v1/projections/counts/changes"
 
 
-def serving(database: Database, **options: Any) -> Client:
-    projections = Projections(database, [SUMS, COUNTS], {one.name: Past(one) for one in (SUMS, COUNTS)}, **options)
-    application = make_application(projections.routes(), max_body_bytes=1000)
-    application.on_shutdown.append(projections.close)
-    return TestClient(HotServer(application, [projections.hot_path()]))
-
-
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[Client]:
-    async with serving(database) as opened:
+    async with serving_sums(database) as opened:
         yield opened
 
 
@@ -251,86 +237,3 @@ async def test_a_reader_that_is_too_slow_catches_up(
         await store(pool, *((f"s{number}", 1) for number in range(30)))
         await apply(database)
         await stream.follow({}, await states(pool))
-
-
-async def test_heartbeats_move_the_point_of_a_quiet_projection(pool: Pool, database: Database) -> None:
-    async with serving(database, heartbeat_seconds=0.1) as client, EventStream(client, SUMS_CHANGES) as stream:
-        before = stream.last_id
-        await store(pool, ("a", 1), event_type="something else")
-        await apply(database)
-
-        async def moved() -> bool:
-            await stream.comment()
-            return stream.last_id != before
-
-        await until(moved, 20)
-        async with EventStream(client, SUMS_CHANGES, stream.last_id) as again:
-            await store(pool, ("b", 1))
-            await apply(database)
-            assert [one.data["key"] for one in await again.take()] == ["b"]
-
-
-async def test_when_the_server_stops_streams_end_at_once(database: Database) -> None:
-    client = serving(database)
-    await client.start_server()
-    async with EventStream(client, SUMS_CHANGES) as stream:
-        started = asyncio.get_running_loop().time()
-        await asyncio.gather(client.server.close(), stream.end())
-        assert asyncio.get_running_loop().time() - started < 2
-    await client.close()
-
-
-async def test_nobody_looks_when_nobody_listens(database: Database, pool: Pool) -> None:
-    feed = change_feed.ChangeFeed(database, {"sums": Past(SUMS).keys}, most_listeners=1)
-    listener = await feed.listen("sums")
-    with pytest.raises(change_feed.TooManyListenersError):
-        await feed.listen("sums")
-    feed.leave("sums", listener)
-
-    async def has_ended() -> bool:
-        return feed._following is None
-
-    await until(has_ended, 10)
-    feed.leave("sums", await feed.listen("sums"))
-    feed.close()
-
-
-async def test_more_streams_than_allowed_are_503(database: Database) -> None:
-    async with serving(database, most_streams=1) as client, EventStream(client, SUMS_CHANGES):
-        response = await client.get(COUNTS_CHANGES)
-        await refused(response, 503, "too_many_streams")
-        assert int(response.headers["Retry-After"]) > 0
-
-
-@pytest.mark.parametrize(
-    "last_id", ["garbage", "1.2", "1.2.3.4", "9999999999999999999.1.1", "é".encode().decode("latin-1")]
-)
-async def test_what_was_never_an_id_of_the_stream_is_refused(client: Client, last_id: str) -> None:
-    response = await client.get(SUMS_CHANGES, headers={"Last-Event-ID": last_id})
-    await refused(response, 400, "invalid_last_event_id")
-
-
-async def test_head_has_the_headers_and_ends(client: Client) -> None:
-    response = await client.head(SUMS_CHANGES)
-    assert (response.status, response.headers["Content-Type"]) == (200, "text/event-stream")
-
-
-async def test_other_requests_for_changes_are_told_what_is_wrong(client: Client) -> None:
-    await refused(await client.get("/api/v1/projections/nothing/changes"), 404, "unknown_projection")
-    await refused(await client.get(SUMS_CHANGES + "?since=1"), 400, "invalid_query")
-
-
-async def test_a_row_whose_key_is_changes_is_found_percent_encoded(
-    client: Client, pool: Pool, database: Database
-) -> None:
-    await store(pool, ("changes", 1), ("a/changes", 2))
-    await apply(database)
-    for address in ("%63hanges", "change%73", "a/changes", "a%2Fchanges"):
-        response = await client.get(raw(f"/api/v1/projections/sums/{address}"))
-        assert response.status == 200, address
-        assert response.headers["Content-Type"] == "application/json"
-
-
-async def test_while_postgresql_is_away_a_new_stream_is_503() -> None:
-    async with serving(Database(pool_size=2, timeout_seconds=1)) as client:
-        await refused(await client.get(SUMS_CHANGES), 503, "database_away")

@@ -6,15 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp.test_utils import TestClient
-from hot_server import HotServer
 from query_client import Client, refused
-from sums_projection import COUNTS, SUMS, apply, store
+from sums_projection import COUNTS, SUMS, apply, serving_sums, store
 
-from agents.past import Past
 from tables.database import Database, Pool
-from web.query import Projections
-from web.server import make_application
 
 from waiting import until
 
@@ -24,10 +19,7 @@ PAGE = "/api/v1/projections/sums"
 
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[Client]:
-    projections = Projections(database, [SUMS, COUNTS], {one.name: Past(one) for one in (SUMS, COUNTS)})
-    application = make_application(projections.routes(), max_body_bytes=1000)
-    application.on_shutdown.append(projections.close)
-    async with TestClient(HotServer(application, [projections.hot_path()])) as opened:
+    async with serving_sums(database) as opened:
         yield opened
 
 

@@ -51,7 +51,7 @@ class Connection(web.RequestHandler):
         self.is_one_too_many = False
         self.on_lost: Callable[[], object] | None = None
         self.untaken_bytes = 0
-        self.untaken_since = 0.0
+        self.untaken_since = self._loop.time()
         self._heads = 0
         self._payload: Any = EMPTY_PAYLOAD
 
@@ -83,9 +83,11 @@ class Connection(web.RequestHandler):
             detail = f"The head of a request must be complete within {HEAD_SECONDS:.0f} s."
             self.end_with(408, "slow_head", "The request took too long", detail)
             return
-        untaken = self.transport.get_write_buffer_size()
-        if untaken == 0 or untaken != self.untaken_bytes:
-            self.untaken_bytes, self.untaken_since = untaken, now
+        # A stream goes on writing to a client that takes nothing: only less than before shows that it takes.
+        untaken, before = self.transport.get_write_buffer_size(), self.untaken_bytes
+        self.untaken_bytes = untaken
+        if untaken == 0 or untaken < before:
+            self.untaken_since = now
         elif now - self.untaken_since > ANSWER_SECONDS:
             self.transport.abort()
 

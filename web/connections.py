@@ -60,13 +60,14 @@ class Connection(web.RequestHandler):
         if self.is_one_too_many:
             self.end_with(503, "too_many_connections", "Too many connections", "Use fewer connections, or come later.")
             return
+        body_was_whole = self._payload.is_eof()
         super().data_received(data)
         if self._request_count != self._heads:
             self._heads = self._request_count
             self.head_since = None
             if self._messages:
                 self._payload = self._messages[-1][1]
-        elif self.head_since is None and data and self._payload.is_eof():
+        elif self.head_since is None and data and body_was_whole:
             self.head_since = self._loop.time()
 
     def connection_lost(self, exc: BaseException | None) -> None:

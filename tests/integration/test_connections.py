@@ -111,11 +111,25 @@ async def post(request: web.Request) -> web.Response:
     return body if isinstance(body, web.Response) else web.Response(text=str(len(body)))
 
 
+class Held:
+    """A view that reads a body, and answers when it may."""
+
+    def __init__(self) -> None:
+        self.has_begun = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def view(self, request: web.Request) -> web.Response:
+        self.has_begun.set()
+        body = await request.read()
+        await self.may_answer.wait()
+        return web.Response(text=str(len(body)))
+
+
 @asynccontextmanager
-async def serving(max_connections: int = 100) -> AsyncIterator[Place]:
-    application = make_application(
-        [web.get("/small", small), web.get("/large", large), web.post("/post", post)], max_body_bytes=1_000_000
-    )
+async def serving(max_connections: int = 100, held: Held | None = None) -> AsyncIterator[Place]:
+    routes = [web.get("/small", small), web.get("/large", large), web.post("/post", post)]
+    routes += [web.post("/held", held.view)] if held else []
+    application = make_application(routes, max_body_bytes=1_000_000)
     port = free_port()
     server = HttpServer(
         application, "127.0.0.1", port, Health(needs={}), setting="INGESTION_PORT", max_connections=max_connections
@@ -182,6 +196,22 @@ async def test_the_second_head_on_a_connection_has_no_longer_than_the_first() ->
         assert (await client.answer()).status == 200
         await client.send(GET[:10])
         assert Answer(await client.rest()).status == 408
+
+
+@pytest.mark.usefixtures("quick")
+async def test_the_end_of_a_body_is_not_taken_for_the_beginning_of_a_head() -> None:
+    held = Held()
+    async with serving(held=held) as place:
+        client, other = await place.connect(), await place.connect()
+        await client.send(b"POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+        async with asyncio.timeout(SECONDS):
+            await held.has_begun.wait()
+        await client.send(b"12345")
+        await other.send(GET[:1])
+        assert Answer(await other.rest()).status == 408  # so long the other one waits, too
+        held.may_answer.set()
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (200, b"5")
 
 
 @pytest.mark.usefixtures("quick")

@@ -70,6 +70,10 @@ class _Submission:
         self.future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
 
 
+_Place = tuple[_Submission, int]
+"""An event: its request, and its index in it."""
+
+
 class GroupCommit:
     """Takes events from many requests and writes them to the outbox. `committed` is called after each commit."""
 
@@ -205,19 +209,24 @@ class GroupCommit:
             await transaction.rollback()
 
     async def _commit(self, connection: AnyConnection, group: list[_Submission]) -> None:
-        """Write a group; an event that comes twice in it waits for the next statement, and finds the first."""
+        """Write a group. Where an event comes again in it, the first is written, and then all others find it.
+
+        Only where the database refused the first does the next one have to be tried in its place.
+        """
         places = [(submission, index) for submission in group for index in range(len(submission.events))]
         while places:
-            first: dict[tuple[str, str], tuple[_Submission, int]] = {}
-            again = []
-            for submission, index in places:
-                event = submission.events[index]
-                if first.setdefault((event.source, event.id), (submission, index)) != (submission, index):
-                    again.append((submission, index))
+            first: dict[tuple[str, str], _Place] = {}
+            again = [place for place in places if first.setdefault(_name(place), place) is not place]
             await self._accept(connection, list(first.values()))
-            places = again
+            places = []
+            known = []
+            for place in again:
+                submission, index = first[_name(place)]
+                (places if submission.outcomes[index] is Outcome.UNSTORABLE else known).append(place)
+            if known:
+                await self._accept(connection, known)
 
-    async def _accept(self, connection: AnyConnection, places: list[tuple[_Submission, int]]) -> None:
+    async def _accept(self, connection: AnyConnection, places: list[_Place]) -> None:
         """One statement; when PostgreSQL refuses an event, the halves are written on their own."""
         events = [submission.events[index] for submission, index in places]
         try:
@@ -234,6 +243,12 @@ class GroupCommit:
         for place, same in known.items():
             submission, index = places[place]
             submission.outcomes[index] = Outcome.DUPLICATE if same else Outcome.CONFLICT
+
+
+def _name(place: _Place) -> tuple[str, str]:
+    submission, index = place
+    event = submission.events[index]
+    return event.source, event.id
 
 
 async def _accept_with_retry(connection: AnyConnection, events: Sequence[Event]) -> dict[int, bool]:

@@ -22,8 +22,8 @@ TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 async def accept(connection: AnyConnection, events: Sequence[Event]) -> dict[int, bool]:
     """Write new events in one statement and one commit.
 
-    Each (source, id) may be there once. Returns, for each event that was already here, its index and whether the
-    content is the same; all others are new and now durable.
+    Each (source, id) may be there once, and more often where it was accepted before. Returns, for each event that was
+    already here, its index and whether the content is the same; all others are new and now durable.
     """
     rows = await connection.fetch(
         ACCEPT,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import pytest
 from msgspec.structs import replace
 
 from app.envelope import Event
 from app.errors import DependencyAwayError
-from tables.database import Database, Pool
+from tables import outbox
+from tables.database import AnyConnection, Database, Pool
 from tables.group_commit import GroupCommit, Outcome, QueueFullError
 
 from conftest import free_port
@@ -69,6 +71,29 @@ async def test_the_same_id_twice_in_one_request(database: Database) -> None:
     group, _ = group_commit(database)
     events = [event(1), event(2), event(1), event(2, data="other"), event(1)]
     assert await group.submit(events) == [ACCEPTED, ACCEPTED, DUPLICATE, CONFLICT, DUPLICATE]
+
+
+async def test_an_id_that_comes_often_in_one_request_takes_two_statements(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[int] = []
+    accept = outbox.accept
+
+    async def counted(connection: AnyConnection, events: Sequence[Event]) -> dict[int, bool]:
+        statements.append(len(events))
+        return await accept(connection, events)
+
+    monkeypatch.setattr(outbox, "accept", counted)
+    group, _ = group_commit(database)
+    events = [event(1)] * 1_000 + [event(1, data=str(number)) for number in range(1_000)]
+    assert await group.submit(events) == [ACCEPTED] + [DUPLICATE] * 999 + [CONFLICT] * 1_000
+    assert statements == [1, 1_999]
+
+
+async def test_where_the_first_of_an_id_is_refused_the_next_is_taken(database: Database) -> None:
+    group, _ = group_commit(database)
+    events = [unstorable(1), unstorable(1), event(1), event(1), event(1, data="other")]
+    assert await group.submit(events) == [UNSTORABLE, UNSTORABLE, ACCEPTED, DUPLICATE, CONFLICT]
 
 
 async def test_an_event_that_the_database_refuses_spoils_no_other(database: Database, pool: Pool) -> None:

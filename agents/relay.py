@@ -26,7 +26,11 @@ from tables.disk_space import DiskSpace
 from tables.lock_keys import LockKey
 from tables.outbox import StoredEvent
 
-STANDBY_SECONDS = 1.0
+STANDBY_SECONDS = 0.5
+# PostgreSQL ends the session, and with it the lock, of a relay that it has not heard of for so long: one whose process
+# is frozen would keep it for ever, because its system still answers for it.
+SILENT_SECONDS = 20.0
+SILENT_WATCHDOGS = 3
 PAST_EVENTS_AT_ONCE = 200
 EVERYWHERE = 2**62
 # A round waits for other writers' locks at the most; longer than any statement should take.
@@ -77,7 +81,11 @@ class Relay(Background):
     async def live(self) -> None:
         """Stand by for the lock, then relay for as long as the connection that holds it lives."""
         await self._wait_for_room()
-        connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
+        connection = await database.connect(
+            self._source.dsn,
+            timeout_seconds=TIMEOUT_SECONDS,
+            idle_seconds=max(SILENT_SECONDS, self._watchdog_seconds * SILENT_WATCHDOGS),
+        )
         try:
             while not await outbox.try_lock(connection, LockKey.RELAY):
                 await self.sleep(STANDBY_SECONDS)
@@ -127,7 +135,7 @@ class Relay(Background):
             events = await outbox.store_next(connection, published, at_most=self._batch_events, partitions=partitions)
             published = []
             if not events:
-                await self._wait_for_events()
+                await self._wait_for_events(connection)
             elif await self._publish(connection, events):
                 published = [event.seq for event in events]
                 await asyncio.sleep(self._pause_seconds(len(events)))
@@ -151,19 +159,19 @@ class Relay(Background):
                     await self._publisher.connect()
                     await refill(connection, self._publisher, before=before)
             except* UNPUBLISHED as errors:
-                await self._kafka_is_away(errors.exceptions[0], next(waits))
+                await self._kafka_is_away(connection, errors.exceptions[0], next(waits))
             else:
                 return self._publisher.partitions
         return 0
 
-    async def _wait_for_events(self) -> None:
+    async def _wait_for_events(self, connection: database.Connection) -> None:
         """Until there may be some, or the watchdog looks; then see that the topic is as it was left, too."""
         if await self._wake_up.wait(self._watchdog_seconds):
             return
         try:
             await self._publisher.check()
         except UNPUBLISHED as error:
-            await self._kafka_is_away(error, 0)
+            await self._kafka_is_away(connection, error, 0)
 
     async def _publish(self, connection: database.Connection, events: Sequence[StoredEvent]) -> bool:
         """Publish until the broker has it all; False when the worker stops first."""
@@ -174,7 +182,7 @@ class Relay(Background):
             try:
                 await self._publisher.publish(events)
             except* UNPUBLISHED as errors:
-                await self._kafka_is_away(errors.exceptions[0], next(waits))
+                await self._kafka_is_away(connection, errors.exceptions[0], next(waits))
             else:
                 self.rounds += 1
                 self.events += len(events)
@@ -183,8 +191,9 @@ class Relay(Background):
                 return True
         return False
 
-    async def _kafka_is_away(self, error: BaseException, wait: float) -> None:
+    async def _kafka_is_away(self, connection: database.Connection, error: BaseException, wait: float) -> None:
         self.publish_errors += 1
         self.rarely.warning("The relay waits for Kafka; events are accepted and wait in the outbox: %r", error)
         await self._publisher.discard()
+        await connection.execute(database.HEARTBEAT)
         await self.sleep(wait)

@@ -107,16 +107,20 @@ class Database:
             await connection.execute(HEARTBEAT)
 
 
-async def connect(dsn: str, *, timeout_seconds: float, command_seconds: float | None = None) -> Connection:
+async def connect(
+    dsn: str, *, timeout_seconds: float, command_seconds: float | None = None, idle_seconds: float = 0
+) -> Connection:
     """One connection of its own, whose statements may take as long as connecting, or `command_seconds`.
 
-    Raises what `is_away` knows when the server does not answer in time.
+    With `idle_seconds` the server ends it, and gives its locks back, when it has heard nothing for that long. Raises
+    what `is_away` knows when the server does not answer in time.
     """
+    idle = {"idle_session_timeout": f"{idle_seconds * 1000:.0f}"} if idle_seconds else {}
     connection: Connection = await asyncpg.connect(
         dsn,
         timeout=timeout_seconds,
         command_timeout=command_seconds or timeout_seconds,
-        server_settings=SERVER_SETTINGS | KEEPALIVES,
+        server_settings=SERVER_SETTINGS | KEEPALIVES | idle,
     )
     return connection
 

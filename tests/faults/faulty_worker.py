@@ -19,6 +19,7 @@ class FaultyWorker(WorkerProcess):
     def __init__(self, folder: Path, **settings: str) -> None:
         super().__init__(folder, **settings)
         self.services = settings["SERVICES"]
+        self.is_frozen = False
 
     @property
     def runs(self) -> bool:
@@ -27,10 +28,12 @@ class FaultyWorker(WorkerProcess):
 
     def freeze(self) -> None:
         """SIGSTOP."""
+        self.is_frozen = True
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """SIGCONT."""
+        self.is_frozen = False
         self.process.send_signal(signal.SIGCONT)
 
 

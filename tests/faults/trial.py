@@ -94,7 +94,7 @@ class Trial:
         self._load = Load([one.ingestion for one in workers], seed=self.outcomes.seed, **options)
         self._load.start()
         await self.accepted(warm_up)
-        if any("event_handler" in one.services for one in self.workers):
+        if warm_up and any("event_handler" in one.services for one in self.workers):
             await self.resumed("start")
             del self.outcomes.resumed_seconds["start"]
         return self._load
@@ -149,7 +149,7 @@ class Trial:
 
     async def note_under_way(self) -> None:
         """Note how many events are on their way now: posts without an answer, the outbox, what is not applied."""
-        here = self.clients.in_flight + await self._ask(UNDER_WAY)
+        here = self.clients.in_flight + await self.ask(UNDER_WAY)
         self.outcomes.under_way = max(self.outcomes.under_way, here)
 
     def bit(self, **times: int) -> None:
@@ -169,6 +169,7 @@ class Trial:
         quick = 0
         while quick < QUICK_PROBES:
             before = time.monotonic()
+            assert before - started < PATIENCE_SECONDS, f"it does not go on as quickly as ever\n{self.logs()}"
             await self._probe(published=published)
             if time.monotonic() - before > QUICK_SECONDS:
                 quick = 0
@@ -192,7 +193,7 @@ class Trial:
         async def there() -> bool:
             try:
                 question = (PUBLISHED, source) if published else (APPLIED, source, PROJECTIONS)
-                return await self._ask(*question) == PROBE_KEYS
+                return await self.ask(*question) == PROBE_KEYS
             except (asyncpg.PostgresError, OSError, TimeoutError):
                 return False
 
@@ -204,6 +205,8 @@ class Trial:
         deadline = time.monotonic() + PATIENCE_SECONDS
         async with aiohttp.ClientSession(timeout=timeout) as http:
             for door in itertools.cycle(doors):
+                if door.is_frozen:
+                    continue
                 try:
                     async with http.post(f"{door.ingestion}/api/v1/events", json=events) as response:
                         if response.status == 202:
@@ -277,7 +280,8 @@ class Trial:
 
         await until(said, PATIENCE_SECONDS, f"nobody has said {text!r}\n{self.logs()}")
 
-    async def _ask(self, query: str, *arguments: object) -> int:
+    async def ask(self, query: str, *arguments: object) -> int:
+        """The number that a query finds, on a connection of its own."""
         connection = await asyncpg.connect(self.dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS)
         try:
             found: int = await connection.fetchval(query, *arguments)

@@ -1,0 +1,49 @@
+"""The clock of a worker's machine jumps: nothing is ordered, dropped or waited for by it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from trial import Trial
+
+LIBRARIES = ("/usr/lib", "/usr/local/lib", "/opt/homebrew/lib")
+
+
+@pytest.fixture
+def libfaketime() -> Path:
+    """The library that tells a process another time; scripts/install_test_packages.sh installs it."""
+    found = [path for folder in LIBRARIES for path in Path(folder).glob("**/faketime/libfaketime.so.1")]
+    if not found:
+        assert not os.environ.get("CI"), "libfaketime is missing in CI: see scripts/install_test_packages.sh"
+        pytest.skip("libfaketime is not installed: scripts/install_test_packages.sh")
+    return found[0]
+
+
+async def test_the_clock_jumps_an_hour_forward_and_back(trial: Trial, tmp_path: Path, libfaketime: Path) -> None:
+    """the clock of the workers goes an hour forward, two hours back, and right again"""
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    faked = {
+        "LD_PRELOAD": str(libfaketime),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_NO_CACHE": "1",
+    }
+    door = await trial.start("ingestion,query", **faked)
+    await trial.start("event_handler", **faked)
+    trial.read(door)
+    await trial.load(door)
+    for shift in ("+3600", "-3600", "+0"):
+        await trial.note_under_way()
+        clock.write_text(shift)
+        await trial.accepted(200)
+        await trial.resumed(f"the clock is at {shift} s", within=5)
+    hours = await trial.ask(
+        "SELECT count(DISTINCT date_trunc('hour', received_at)) FROM event_store"
+        " WHERE received_at < now() - interval '30 minutes' OR received_at > now() + interval '30 minutes'"
+    )
+    trial.bit(hours_beside_the_right_one=hours)
+    await trial.verdict()

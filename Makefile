@@ -7,7 +7,7 @@ BENCH_VENV := .headrace/bench/venv
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-unit faults check bench lock docs clean
+.PHONY: help install run test test-unit faults soak document-faults check bench lock docs clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ test: $(VENV)/dev.done ## all tests but the slow faults, on servers that they st
 
 faults: $(VENV)/dev.done ## break everything that can break, under load, and prove that nothing is lost or doubled
 	$(BIN)/python -m pytest tests/faults -m faults $(ARGS)
+
+soak: $(VENV)/dev.done ## one random fault every 5 s, then heal and check; SEED=… MINUTES=…
+	PYTHONPATH=.:tests:tests/faults $(BIN)/python -m soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 test-unit: $(VENV)/dev.done ## the tests that need no server
 	$(BIN)/python -m pytest tests/unit $(ARGS)
@@ -41,6 +44,9 @@ bench: $(VENV)/dev.done $(BENCH_VENV)/bench.done ## compare with baselines and p
 
 docs: $(VENV)/dev.done ## write docs/settings.md from the code
 	$(BIN)/python scripts/document_settings.py
+
+document-faults: $(VENV)/dev.done ## write the figures of make faults into docs/reliability.md; FILES="…" as FAULT_RESULTS named
+	$(BIN)/python scripts/document_faults.py $(FILES)
 
 clean: ## remove .venv and the embedded servers' data
 	rm -rf $(VENV) .headrace

@@ -36,12 +36,12 @@ class SoakFaults:
         self._postgres = postgres
         self._kafka = kafka
         self._proxy = proxy
-        self._at_work: dict[object, asyncio.Task[None]] = {}
+        self._at_work: dict[object, asyncio.Future[None]] = {}
 
     def one(self) -> str:
         """Let a random fault begin; its name."""
         name, target, fault = self._choose()
-        self._at_work[target] = asyncio.create_task(self._run(fault))
+        self._at_work[target] = asyncio.ensure_future(fault())
         self.names.append(name)
         return name
 
@@ -68,9 +68,6 @@ class SoakFaults:
         ]
         free = [one for one in possible if one[1] not in self._at_work or self._at_work[one[1]].done()]
         return self._chance.choice(free) if free else ("nothing: all is broken", None, self._nothing)
-
-    async def _run(self, fault: Fault) -> None:
-        await fault()
 
     async def _while(self) -> None:
         await asyncio.sleep(self._chance.uniform(*SECONDS))

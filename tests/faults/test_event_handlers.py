@@ -25,6 +25,7 @@ async def test_a_killed_event_handler_is_replaced(trial: Trial) -> None:
     await trial.verdict()
 
 
+@pytest.mark.slow_faults
 async def test_a_killed_event_handler_is_started_again(trial: Trial) -> None:
     """kill -9 of the only event handler, which is started again at once"""
     door = await trial.start("ingestion,query")
@@ -41,7 +42,7 @@ async def test_a_killed_event_handler_is_started_again(trial: Trial) -> None:
 
 
 async def test_a_killed_event_handler_with_a_name_of_its_own_goes_on_at_once(trial: Trial) -> None:
-    """the same, with CONSUMER_INSTANCE_ID set"""
+    """kill -9 of the only event handler, which has CONSUMER_INSTANCE_ID set and is started again at once"""
     door = await trial.start("ingestion,query")
     handler = await trial.start("event_handler", CONSUMER_INSTANCE_ID="one")
     await trial.load(door)

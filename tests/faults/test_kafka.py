@@ -114,7 +114,7 @@ async def test_the_data_of_the_broker_are_wiped(kafka_trial: Trial, own_kafka: O
 
 @pytest.mark.slow_faults
 async def test_the_data_of_the_broker_are_wiped_while_nobody_posts(kafka_trial: Trial, own_kafka: OwnKafka) -> None:
-    """the same, and nobody posts"""
+    """the broker is killed and its data directory wiped while nobody posts"""
     trial = kafka_trial
     worker = await trial.start()
     await trial.load(worker)

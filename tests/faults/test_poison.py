@@ -7,6 +7,8 @@ import random
 import sys
 from pathlib import Path
 
+import pytest
+
 from checking.load import Event, random_event
 from faulty_worker import FaultyWorker, Keeper
 from planting import Edit, plant
@@ -79,6 +81,7 @@ async def test_one_event_is_poison_until_the_handler_is_mended(trial: Trial, tmp
     await trial.verdict()
 
 
+@pytest.mark.slow_faults
 async def test_a_whole_projection_fails_until_it_is_mended(trial: Trial, tmp_path: Path) -> None:
     """every event is poison for one projection; the others go on; it is mended and retried"""
     door = await trial.start("ingestion,query")

@@ -31,12 +31,12 @@ async def database_of(trial: Trial) -> str:
 
 
 async def test_an_immediate_restart(postgres_trial: Trial, own_postgres: OwnPostgres, chance: random.Random) -> None:
-    """PostgreSQL is stopped with -m immediate and started again, three times"""
+    """PostgreSQL is stopped with -m immediate and started again, twice"""
     trial = postgres_trial
     worker = await trial.start()
     trial.read(worker)
     await trial.load(worker)
-    for turn in range(3):
+    for turn in range(2):
         await asyncio.sleep(chance.uniform(0.5, 2))
         await trial.note_under_way()
         await own_postgres.stop_immediately()

@@ -12,6 +12,7 @@ from trial import Trial, during
 ACTIVE = "This worker's relay is active."
 # Killed: 3 s on a machine that has nothing else to do; two cores that carry clients, workers and servers get more.
 KILLED_SECONDS = 5.0
+KILLS = 2
 # PostgreSQL ends the session of a relay after 20 s without a word from it.
 FROZEN_SECONDS = 30.0
 
@@ -39,9 +40,9 @@ async def two_relays(trial: Trial) -> list[FaultyWorker]:
 
 
 async def test_the_active_relay_is_killed_again_and_again(trial: Trial, chance: random.Random) -> None:
-    """two relays; kill -9 of the active one, four times"""
+    """two relays; kill -9 of the active one, twice"""
     doors = await two_relays(trial)
-    for turn in range(4):
+    for turn in range(KILLS):
         await trial.accepted(chance.randint(20, 200))
         await trial.note_under_way()
         active = active_one(trial, doors)
@@ -49,7 +50,7 @@ async def test_the_active_relay_is_killed_again_and_again(trial: Trial, chance: 
         await trial.resumed(f"kill {turn + 1}", within=KILLED_SECONDS, published=True)
         active.start()
         await active.ready()
-    trial.bit(kills=4, relays_that_took_over=trial.said(ACTIVE) - 1)
+    trial.bit(kills=KILLS, relays_that_took_over=trial.said(ACTIVE) - 1)
     await trial.verdict()
 
 

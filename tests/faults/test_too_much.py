@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from trial import Trial, during
 
 # 20 events a round, and a round takes a tenth of a second and more.
@@ -11,6 +13,7 @@ OVERLOAD_SECONDS = 20.0
 RECOVERED_SECONDS = 10.0
 
 
+@pytest.mark.slow_faults
 async def test_three_times_the_capacity(trial: Trial) -> None:
     """clients post three times as much as the relay can do (200 events a second)"""
     worker = await trial.start(**SLOW_RELAY)

@@ -219,7 +219,7 @@ class GroupCommit:
             again = [place for place in places if first.setdefault(_name(place), place) is not place]
             await self._accept(connection, list(first.values()))
             places = []
-            known = []
+            known: list[_Place] = []
             for place in again:
                 submission, index = first[_name(place)]
                 (places if submission.outcomes[index] is Outcome.UNSTORABLE else known).append(place)

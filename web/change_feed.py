@@ -18,7 +18,7 @@ from tables.changes import Change, Changes, KeysOf, Point, read_changes, read_po
 from tables.database import AnyConnection, Database, is_away
 
 POLL_SECONDS = 0.03
-EVENTS_AT_ONCE = 2_000
+EVENTS_AT_ONCE = 500
 MOST_WAITING_CHANGES = 5_000
 MOST_CATCHING_UP = 3
 

@@ -54,6 +54,7 @@ from tables.database import Database
 from tables.disk_space import DiskSpace
 from tables.group_commit import GroupCommit
 from tables.stalls import Stall, stalls
+from web.api_documents import documentation_of_ingestion, documentation_of_query
 from web.audit_log import AuditLog
 from web.bodies import BodyBudget
 from web.event_status import EventStories
@@ -172,6 +173,7 @@ def _ingestion(
         *EventTypeViews(known.known).routes(),
         *health.routes(),
         *told.routes(),
+        *documentation_of_ingestion(PROJECTIONS, limits, refuse_unknown=settings.unknown_types == "reject").routes(),
     ]
     application = make_application(routes, settings.max_body_bytes, times)
     application.on_shutdown.append(applied.let_go)
@@ -224,7 +226,14 @@ def _query(settings: Settings, database: Database, told: MetricsView) -> list[Ht
     parked = parked_routes(database, names, Retrier(PROJECTIONS, database, most_seconds=RETRY_SECONDS))
     times = RequestTimes("query")
     told.add(times.samples)
-    routes = [*projections.routes(), *AuditLog(database).routes(), *parked, *health.routes(), *told.routes()]
+    routes = [
+        *projections.routes(),
+        *AuditLog(database).routes(),
+        *parked,
+        *health.routes(),
+        *told.routes(),
+        *documentation_of_query(PROJECTIONS).routes(),
+    ]
     application = make_application(routes, settings.max_body_bytes, times)
     application.on_shutdown.append(projections.close)
     server = HttpServer(

@@ -21,13 +21,17 @@ class ProblemError(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     detail: str
 
 
-class _Problem(msgspec.Struct, omit_defaults=True):
+class Problem(msgspec.Struct, omit_defaults=True):
+    """An error as RFC 9457 has it, with a code for programs."""
+
     type: str
     title: str
     status: int
     detail: str
     code: str
+    """Never changes; `type` is made of it."""
     instance: str | None = None
+    """A URI of this one occurrence."""
     errors: Sequence[ProblemError] = []
 
 
@@ -41,5 +45,5 @@ def problem_body(
     instance: str | None = None,
 ) -> msgspec.Raw:
     """A problem as JSON. `code` is for programs and never changes; `instance` is a URI of this one occurrence."""
-    told = _Problem(TYPE_PREFIX + code, title, status, detail, code, instance, list(errors))
+    told = Problem(TYPE_PREFIX + code, title, status, detail, code, instance, list(errors))
     return msgspec.Raw(msgspec.json.encode(told))

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Literal
 
 import msgspec
 
 from app.envelope import EnvelopeError, Event, InvalidEnvelope
 from app.problem_json import ProblemError, problem_body
 from tables.group_commit import Outcome
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """An event that is kept; `duplicate`: it was before."""
+
+    id: str
+    source: str
+    status: Literal["accepted", "duplicate"]
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -70,4 +79,6 @@ def misfit(event: Event, errors: Sequence[EnvelopeError]) -> Refusal:
 
 def taken_body(event: Event, outcome: Outcome) -> bytes:
     """What is said about an event that is kept."""
-    return msgspec.json.encode({"id": event.id, "source": event.source, "status": outcome.value})
+    return msgspec.json.encode(
+        Taken(event.id, event.source, "duplicate" if outcome is Outcome.DUPLICATE else "accepted")
+    )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
+from typing import Literal
 from urllib.parse import quote
 
 import msgspec
@@ -16,6 +17,7 @@ from tables.database import Database, can_hold
 from web.problems import problem
 
 PATH = "/api/v1/events/status"
+State = Literal["applied", "parked", "discarded", "waiting"]
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
 
 
@@ -40,7 +42,7 @@ class Story(msgspec.Struct):
     received: Received
     stored: Stored | None
     published: Published | None
-    projections: dict[str, str]
+    projections: dict[str, State]
     """By projection: `applied`, `parked`, `discarded` (the projection goes on without it) or `waiting`."""
 
 
@@ -98,7 +100,7 @@ class EventStories:
         )
 
 
-def _state(projection: str, status: event_status.EventStatus) -> str:
+def _state(projection: str, status: event_status.EventStatus) -> State:
     if projection in status.parked_by:
         return "parked"
     if projection in status.discarded_by:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 from aiohttp import web
@@ -14,6 +15,26 @@ from tables.stalls import Stall
 CHECK_SECONDS = 2.0
 
 Check = Callable[[], Awaitable[object]]
+State = Literal["ok", "away"]
+
+
+class Liveness(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Readiness(msgspec.Struct, omit_defaults=True):
+    """Whether requests can be served."""
+
+    status: Literal["ready", "not ready", "stopping"]
+    dependencies: Mapping[str, State] | None = None
+    """Only where they are asked for."""
+    stalled: Sequence[Stall] | None = None
+    """Only where there are any."""
+
+
+ALIVE = msgspec.json.encode(Liveness("ok"))
 
 
 class Health:
@@ -36,17 +57,16 @@ class Health:
         return [web.get("/livez", self._livez), web.get("/readyz", self._readyz)]
 
     async def _livez(self, _: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
+        return web.Response(body=ALIVE, content_type="application/json")
 
     async def _readyz(self, request: web.Request) -> web.Response:
         checks = {**self._needs, **self._uses} if "verbose" in request.query else self._needs
         states = dict(zip(checks, await asyncio.gather(*map(_state, checks.values())), strict=True))
         ready = not self.stopping and all(states[name] == "ok" for name in self._needs)
-        answer: dict[str, object] = {"status": "stopping" if self.stopping else "ready" if ready else "not ready"}
+        answer = Readiness("stopping" if self.stopping else "ready" if ready else "not ready")
         if "verbose" in request.query:
-            answer["dependencies"] = states
-        if stalled := await self._stalled():
-            answer["stalled"] = stalled
+            answer.dependencies = states
+        answer.stalled = await self._stalled() or None
         return web.Response(
             body=msgspec.json.encode(answer), status=200 if ready else 503, content_type="application/json"
         )
@@ -61,7 +81,7 @@ class Health:
             return ()  # the dependencies tell it
 
 
-async def _state(check: Check) -> str:
+async def _state(check: Check) -> State:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import hdrs, web
@@ -17,6 +18,8 @@ from web.problems import problem
 
 JSON = "application/json"
 
+ProblemText = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/Problem"})]
+
 
 class Result(msgspec.Struct, omit_defaults=True):
     """What became of one event of a batch."""
@@ -24,8 +27,9 @@ class Result(msgspec.Struct, omit_defaults=True):
     index: int
     id: str | None
     source: str | None
-    status: str
-    error: msgspec.Raw | None = None
+    status: Literal["accepted", "duplicate", "rejected"]
+    error: ProblemText | None = None
+    """Why it was rejected, as the answer to this event alone would tell it."""
 
 
 class Summary(msgspec.Struct):

@@ -46,7 +46,7 @@ class HttpServer(Service):
         max_connections: int = 1_000,
     ) -> None:
         super().__init__()
-        self._application = application
+        self.application = application
         self._host = host
         self._port = port
         self._setting = setting
@@ -59,11 +59,11 @@ class HttpServer(Service):
         """Raises StartError when the address cannot be had."""
         allow_connections(self._max_connections)
         self._runner = Runner(
-            self._application, most_connections=self._max_connections, shutdown_seconds=SHUTDOWN_SECONDS
+            self.application, most_connections=self._max_connections, shutdown_seconds=SHUTDOWN_SECONDS
         )
         await self._runner.setup()
         if self._runner.server is not None:
-            take_short_cuts(self._runner.server, self._application, self._hot_paths)
+            take_short_cuts(self._runner.server, self.application, self._hot_paths)
         try:
             await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
         except OSError as error:

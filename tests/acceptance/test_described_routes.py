@@ -1,0 +1,75 @@
+"""What a worker serves is what its OpenAPI documents describe: every route, both ways. Nothing listens for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from worker_process import ROOT
+
+TELL = """
+import json
+from app import app
+from app.main import PROJECTIONS
+from web.operations_of_ingestion import OPERATIONS
+from web.operations_of_query import operations_of_query
+
+served = [
+    sorted({(route.method, route.resource.canonical) for route in server.application.router.routes()})
+    for server in app.http_servers
+]
+described = [sorted({one.route_of for one in ones}) for ones in (OPERATIONS, operations_of_query(PROJECTIONS))]
+print(json.dumps({"served": served, "described": described}))
+"""
+DOCUMENTS = """
+import json
+from app.envelope import Limits
+from app.main import PROJECTIONS
+from web.api_documents import documentation_of_ingestion, documentation_of_query
+
+ingestion = documentation_of_ingestion(PROJECTIONS, Limits(), refuse_unknown=False)
+print(json.dumps([json.loads(one.document) for one in (ingestion, documentation_of_query(PROJECTIONS))]))
+"""
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Any:
+    """What a process of its own prints: the app brings its event loop's policy along."""
+
+    def tell(program: str) -> Any:
+        environment = {"DATABASE_URL": "postgresql://nowhere/", "DATA_DIR": str(tmp_path), "MQTT_URL": "off"}
+        ended = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout.splitlines()[-1])
+
+    return tell
+
+
+def test_every_route_is_described_and_every_description_has_a_route(told: Any) -> None:
+    answer = told(TELL)
+    for served, described in zip(answer["served"], answer["described"], strict=True):
+        # aiohttp answers HEAD wherever it answers GET.
+        assert [one for one in served if one[0] != "HEAD"] == described
+
+
+def test_the_documents_are_valid(told: Any) -> None:
+    ingestion, query = told(DOCUMENTS)
+    for document in (ingestion, query):
+        assert document["openapi"].startswith("3.1.")
+        assert not list(OpenAPIV31SpecValidator(document).iter_errors())
+    assert "/api/v1/events" in ingestion["paths"]
+    assert "/api/v1/projections/devices/{key}" in query["paths"]

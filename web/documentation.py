@@ -1,0 +1,40 @@
+"""`/openapi.json` and `/docs`: what a port answers to, for programs and for people. Made once, at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from web.reference_page import CONTENT_SECURITY_POLICY, reference_page
+
+
+class Documentation:
+    """The views of one port."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document = msgspec.json.encode(document)
+        self._page = reference_page(document).encode()
+
+    def routes(self) -> list[web.RouteDef]:
+        """The two routes."""
+        return [web.get("/openapi.json", self.openapi), web.get("/docs", self.page)]
+
+    async def openapi(self, _: web.Request) -> web.Response:
+        """The document."""
+        return web.Response(body=self.document, content_type="application/json")
+
+    async def page(self, _: web.Request) -> web.Response:
+        """The page. It loads nothing, runs no script, and lets nothing be added to it."""
+        return web.Response(
+            body=self._page,
+            content_type="text/html",
+            charset="utf-8",
+            headers={
+                "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+                "Referrer-Policy": "no-referrer",
+                "X-Frame-Options": "DENY",
+            },
+        )

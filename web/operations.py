@@ -1,0 +1,103 @@
+"""The words in which the operations of both ports are described, and those that both ports have."""
+
+from __future__ import annotations
+
+from app.problem_json import CONTENT_TYPE, Problem
+from web.health import Liveness, Readiness
+from web.openapi import Answer, Operation, Parameter
+
+JSON = "application/json"
+HTML = "text/html"
+TEXT = {"type": "string"}
+SELF = "This port"
+
+
+def problem_answer(what: str, *codes: str, headers: tuple[str, ...] = ()) -> Answer:
+    """An answer that is a problem; `codes` are those that it may have."""
+    return Answer(f"{what} Codes: {', '.join(codes)}.", {CONTENT_TYPE: Problem}, headers)
+
+
+MALFORMED = problem_answer("The head of the request is not HTTP.", "malformed_request")
+AWAY = ("database_away", "too_many_connections")
+EVERYWHERE = {
+    400: MALFORMED,
+    408: problem_answer("The request did not come in time.", "slow_head"),
+    414: problem_answer("The path and its parameters are too long.", "target_too_long"),
+    417: problem_answer("An Expect header other than 100-continue.", "expectation_failed"),
+    431: problem_answer("A header is too long.", "header_too_large"),
+    500: problem_answer("Something is wrong on this side; the log has the reason under `instance`.", "internal_error"),
+    503: problem_answer("Come again later.", *AWAY, headers=("Retry-After",)),
+}
+"""What can come of any request."""
+
+
+def invalid_query(*more: str) -> Answer:
+    """The answer to a query string that is not understood."""
+    return problem_answer(
+        "The query string is not one of this path; `errors` name each parameter that is wrong.",
+        "invalid_query",
+        "malformed_request",
+        *more,
+    )
+
+
+def unavailable(*codes: str) -> Answer:
+    """503, for reasons of the path beside those that any path has."""
+    return problem_answer("Come again later.", *AWAY, *codes, headers=("Retry-After",))
+
+
+SHARED = [
+    Operation(
+        method="get",
+        path="/livez",
+        tag=SELF,
+        summary="Whether the process answers",
+        answers={**EVERYWHERE, 200: Answer("It does.", {JSON: Liveness})},
+    ),
+    Operation(
+        method="get",
+        path="/readyz",
+        tag=SELF,
+        summary="Whether requests can be served now",
+        parameters=[
+            Parameter("verbose", "query", TEXT, "Give it, with any value, to be told the state of each dependency.")
+        ],
+        answers={
+            **EVERYWHERE,
+            200: Answer("They can.", {JSON: Readiness}),
+            503: Answer(
+                "They cannot: a dependency is away, or the worker stops. A problem where there are too many "
+                "connections.",
+                {JSON: Readiness, CONTENT_TYPE: Problem},
+                ("Retry-After",),
+            ),
+        },
+    ),
+    Operation(
+        method="get",
+        path="/metrics",
+        tag=SELF,
+        summary="Metrics for Prometheus",
+        answers={
+            **EVERYWHERE,
+            200: Answer(
+                "In the format that the Accept header prefers.",
+                {"text/plain": TEXT, "application/openmetrics-text": TEXT},
+            ),
+        },
+    ),
+    Operation(
+        method="get",
+        path="/openapi.json",
+        tag=SELF,
+        summary="This description as OpenAPI 3.1",
+        answers={**EVERYWHERE, 200: Answer("The document.", {JSON: {"type": "object"}})},
+    ),
+    Operation(
+        method="get",
+        path="/docs",
+        tag=SELF,
+        summary="This description as a page to read",
+        answers={**EVERYWHERE, 200: Answer("The page; it needs nothing but itself.", {HTML: TEXT})},
+    ),
+]

@@ -1,0 +1,127 @@
+"""What the port of ingestion answers to."""
+
+from __future__ import annotations
+
+from app.problem_json import CONTENT_TYPE, Problem
+from app.refusals import Taken
+from web import event_status, event_types, ingestion
+from web.content_modes import BATCH_TYPE, PLAIN_TYPE, STRUCTURED_TYPE
+from web.event_schemas import BATCH, EVENT
+from web.event_status import Story
+from web.event_types import SCHEMA_TYPE, EventTypesAnswer
+from web.intake_results import Summary
+from web.openapi import Answer, Operation, Parameter, reference
+from web.operations import EVERYWHERE, JSON, SHARED, TEXT, problem_answer, unavailable
+
+TAG = "Events"
+TYPES_TAG = "Event types"
+RETRY_AFTER = ("Retry-After",)
+ENVELOPE = (
+    "An event is not a CloudEvent, or the body cannot be read; `errors` have a JSON pointer and a code for each thing "
+    "that is wrong."
+)
+BODY = (
+    "One event, or a batch. Any media type that is not of CloudEvents is the data of one event in binary mode, whose "
+    "attributes are in `ce-` headers, percent-encoded; with `ce-specversion` or `ce-id`, so is application/json. "
+    "`Content-Encoding` may be gzip or zstd."
+)
+PREFER = Parameter(
+    "Prefer",
+    "header",
+    TEXT,
+    "RFC 7240. `wait=N` holds the answer, at most N seconds, until every projection has applied the events; "
+    "`handling=strict` keeps all events of a batch or none. Others are passed over.",
+)
+ATTRIBUTES = [
+    Parameter(f"ce-{name}", "header", TEXT, f"In binary mode: the attribute `{name}`, percent-encoded.")
+    for name in ("specversion", "id", "source", "type", "subject", "time", "dataschema", "partitionkey")
+]
+
+OPERATIONS = [
+    Operation(
+        method="post",
+        path=ingestion.PATH,
+        tag=TAG,
+        summary="Send one event, or a batch",
+        description="The answer comes after what is accepted is committed in PostgreSQL.",
+        parameters=[PREFER, *ATTRIBUTES],
+        body={
+            STRUCTURED_TYPE: reference(EVENT),
+            BATCH_TYPE: reference(BATCH),
+            PLAIN_TYPE: {"anyOf": [reference(EVENT), reference(BATCH)]},
+            "*/*": {},
+        },
+        body_description=BODY,
+        body_is_required=False,  # an event in binary mode may have no data
+        answers={
+            **EVERYWHERE,
+            200: Answer("The same event again.", {JSON: Taken}, ("Preference-Applied",)),
+            201: Answer(
+                "Accepted, and applied by every projection (`Prefer: wait`).",
+                {JSON: (Taken, Summary)},
+                ("Location", "Preference-Applied"),
+            ),
+            202: Answer(
+                "Accepted; of a batch, all events.", {JSON: (Taken, Summary)}, ("Location", "Preference-Applied")
+            ),
+            207: Answer("Some events of the batch are refused.", {JSON: Summary}, ("Preference-Applied",)),
+            400: problem_answer(ENVELOPE, "malformed_json", "missing_attribute", "unreadable_body", "…"),
+            408: problem_answer("The request did not come in time.", "slow_head", "slow_body"),
+            409: problem_answer("Another content was accepted under this id and source.", "id_conflict"),
+            413: problem_answer("The body, an event or the batch is too large.", "too_large", "event_too_large", "…"),
+            415: problem_answer(
+                "Not a media type or coding that is read here.",
+                "unsupported_media_type",
+                "unsupported_encoding",
+                headers=("Accept-Encoding",),
+            ),
+            422: Answer(
+                "The data does not fit the event's type; or none of a batch is kept.",
+                {CONTENT_TYPE: Problem, JSON: Summary},
+                ("Preference-Applied",),
+            ),
+            429: problem_answer(
+                "Too many events wait.", "outbox_full", "queue_full", "too_many_bodies", headers=RETRY_AFTER
+            ),
+            503: unavailable("database_full"),
+        },
+    ),
+    Operation(
+        method="get",
+        path=event_status.PATH,
+        tag=TAG,
+        summary="How far an event has come",
+        parameters=[
+            Parameter("source", "query", TEXT, "The event's source.", is_required=True),
+            Parameter("id", "query", TEXT, "The event's id.", is_required=True),
+        ],
+        answers={
+            **EVERYWHERE,
+            200: Answer("The event's story.", {JSON: Story}),
+            400: problem_answer("Not exactly a source and an id.", "invalid_parameter", "malformed_request"),
+            404: problem_answer("No such event was accepted.", "event_not_found"),
+        },
+    ),
+    Operation(
+        method="get",
+        path=event_types.PATH,
+        tag=TYPES_TAG,
+        summary="The event types that projections handle",
+        description="Each with the JSON Schema that its data is held to.",
+        answers={**EVERYWHERE, 200: Answer("All of them, by name.", {JSON: EventTypesAnswer})},
+    ),
+    Operation(
+        method="get",
+        path=event_types.PATH + "/{type}",
+        tag=TYPES_TAG,
+        summary="The schema of one event type",
+        description="A document of its own, fit for `dataschema`.",
+        parameters=[Parameter("type", "path", {"type": "string", "minLength": 1}, "The event type.")],
+        answers={
+            **EVERYWHERE,
+            200: Answer("The JSON Schema of the data.", {SCHEMA_TYPE: {"type": "object"}}),
+            404: problem_answer("No projection handles this type.", "event_type_not_found"),
+        },
+    ),
+    *SHARED,
+]

@@ -21,7 +21,8 @@ test: $(VENV)/dev.done ## all tests but the slow faults, on servers that they st
 	$(BIN)/python -m pytest -m "not slow_faults" $(ARGS)
 
 faults: $(VENV)/dev.done ## break everything that can break, under load, and prove that nothing is lost or doubled
-	$(BIN)/python -m pytest tests/faults -m faults $(ARGS)
+	$(if $(FAULT_SEED),FAULT_SEED=$(FAULT_SEED)) $(if $(FAULT_RESULTS),FAULT_RESULTS=$(FAULT_RESULTS)) \
+	  $(BIN)/python -m pytest tests/faults -m faults $(ARGS)
 
 soak: $(VENV)/dev.done ## one random fault every 5 s, then heal and check; SEED=… MINUTES=…
 	PYTHONPATH=.:tests:tests/faults $(BIN)/python -m soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))

@@ -15,8 +15,9 @@ OFF = {"FAULT_POINTS": ""}
 
 
 async def test_kill_9_at_every_fault_point_in_turn(trial: Trial, chance: random.Random) -> None:
-    """kill -9 at each of the ten fault points, one after the other"""
-    points = chance.sample(sorted(POINTS), len(POINTS))
+    """kill -9 at each fault point from door to projection, one after the other"""
+    names = sorted(name for name in POINTS if not name.startswith("mqtt."))  # what posts over HTTP pass
+    points = chance.sample(names, len(names))
     kills = [f"{point}=kill@{chance.choice(PASSAGES)}" for point in points]
 
     def again(deaths: int) -> dict[str, str]:

@@ -71,6 +71,8 @@ class Headrace(faust.App):
             consumer_max_fetch_size=262_144,
             consumer_group_instance_id=settings.consumer_instance_id or None,
             broker_commit_interval=1.0,
+            # A group that joins while the topic is away has no partitions until somebody looks again.
+            consumer_metadata_max_age_ms=2_000,
             broker_session_timeout=10.0,
             broker_heartbeat_interval=2.0,
             broker_request_timeout=15.0,

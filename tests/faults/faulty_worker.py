@@ -26,6 +26,12 @@ class FaultyWorker(WorkerProcess):
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def state(self) -> str:
+        """For a human."""
+        code = None if self._process is None else self._process.poll()
+        return f"ended with {code}" if code is not None else "frozen" if self.is_frozen else "runs"
+
     def freeze(self) -> None:
         """SIGSTOP."""
         self.is_frozen = True

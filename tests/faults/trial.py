@@ -33,6 +33,8 @@ QUICK_PROBES = 3
 QUICK_SECONDS = 1.5
 PROBE_REQUEST_SECONDS = 5.0
 TIMEOUT_SECONDS = 10.0
+# Where a fault gives every statement little time, our own questions have it.
+UNLIMITED = {"statement_timeout": "0", "lock_timeout": "0"}
 ROWS = [("event_types", "reading.recorded"), ("devices", "device-1"), ("devices", "device-2")]
 
 UNDER_WAY = """
@@ -258,7 +260,7 @@ class Trial:
     def logs(self, characters: int = 3_000) -> str:
         """The end of each worker's log."""
         return "\n".join(
-            f"--- {one.log.name} ({one.services})\n{one.log.read_text()[-characters:]}"
+            f"--- {one.log.name} ({one.services}; {one.state})\n{one.log.read_text()[-characters:]}"
             for one in self.workers
             if one.log.exists()
         )
@@ -282,7 +284,9 @@ class Trial:
 
     async def ask(self, query: str, *arguments: object) -> int:
         """The number that a query finds, on a connection of its own."""
-        connection = await asyncpg.connect(self.dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS)
+        connection = await asyncpg.connect(
+            self.dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS, server_settings=UNLIMITED
+        )
         try:
             found: int = await connection.fetchval(query, *arguments)
         finally:

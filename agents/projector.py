@@ -80,7 +80,7 @@ class Projector(Generic[State]):
             try:
                 async with self._attempts.one():
                     await self._apply_batch(batch)
-            except asyncpg.SerializationError:
+            except asyncpg.TransactionRollbackError:
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it is: an exception that leaves would lose the batch
                 self.failed_attempts += 1
@@ -115,7 +115,7 @@ class Projector(Generic[State]):
         done = False
         while not done:
             await self._disk_space.room()
-            with contextlib.suppress(asyncpg.SerializationError):
+            with contextlib.suppress(asyncpg.TransactionRollbackError):
                 async with self._attempts.one(), self._database.acquire() as connection:
                     before = await event_store.last_position(connection) + 1
                     after = await projection_rows.first_progress(connection, self._name)
@@ -127,8 +127,8 @@ class Projector(Generic[State]):
         """Apply events, in order of position, in one transaction; where PostgreSQL cannot hold the result, in halves,
         down to the one event that is then parked.
 
-        Raises what goes wrong, asyncpg.SerializationError when it is worth another try at once. What was not
-        committed then is not done.
+        Raises what goes wrong, asyncpg.TransactionRollbackError (a deadlock too) when it is worth another try at once.
+        What was not committed then is not done.
         """
         async with self._turn:
             await self._apply_parts(connection, events)

@@ -94,9 +94,7 @@ async def test_both_start_and_what_they_were_told_outlives_a_stop(place: Place, 
     assert place.running == []
     await other.stop()
 
-    started = time.monotonic()
     dsn = await start_both(servers)
-    assert time.monotonic() - started < 10
     assert await value(dsn, "SELECT value FROM kept") == 1
     assert await published(place.bootstrap) == list(range(RECORDS))
 

@@ -86,6 +86,8 @@ class DiscardBody(msgspec.Struct, forbid_unknown_fields=True):
         return self.position
 
 
+# msgspec's words for it, with the member's name: no answer repeats what was sent.
+_UNKNOWN_MEMBER = re.compile(r"unknown field `.*`", re.DOTALL)
 _retry_decoder = msgspec.json.Decoder(RetryBody)
 _discard_decoder = msgspec.json.Decoder(DiscardBody)
 
@@ -222,4 +224,5 @@ def _answer(outcome: Outcome) -> web.Response:
 
 
 def _invalid_body(error: ValueError) -> web.Response:
-    return problem(400, "invalid_body", "Body not valid", f"{str(error).rstrip('.')}.")
+    detail = _UNKNOWN_MEMBER.sub("unknown member", str(error))
+    return problem(400, "invalid_body", "Body not valid", f"{detail.rstrip('.')}.")

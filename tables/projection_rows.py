@@ -37,7 +37,7 @@ LOCK_ROWS = READ_ROWS + "FOR UPDATE"
 # A row is as it was read if its version and its position are: a row that was deleted and made anew starts again at
 # version 1, but never at the same position. What was read and what is locked may differ: a row that did not exist
 # could not be locked.
-WRITE = """
+_WRITE = """
 WITH written AS MATERIALIZED (
     SELECT key, state, position, version, known_position
     FROM unnest($5::text[], $6::jsonb[], $7::bigint[], $8::bigint[], $9::bigint[])
@@ -45,7 +45,7 @@ WITH written AS MATERIALIZED (
 ),
 moved AS (
     UPDATE progress SET position = m.last, updated_at = clock_timestamp()
-    FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS m (partition, first, last)
+    FROM {spans} AS m
     WHERE progress.projection = $1 AND progress.partition = m.partition AND progress.position < m.first
     RETURNING 1
 ),
@@ -76,6 +76,19 @@ SELECT require_unchanged(
     AND NOT ($10 AND EXISTS (SELECT FROM parked WHERE parked.projection = $1))
 )
 """
+SPANS = """(
+    SELECT u.partition, u.first, u.last
+    FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS u (partition, first, last)
+)"""
+# An UPDATE takes its rows in whatever order the plan has them; a lock that is taken before is in order.
+SPANS_LOCKED_IN_ORDER = """(
+    SELECT u.partition, u.first, u.last
+    FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS u (partition, first, last)
+    JOIN progress AS locked ON locked.projection = $1 AND locked.partition = u.partition
+    ORDER BY u.partition FOR NO KEY UPDATE OF locked
+)"""
+WRITE_OF_ONE_PARTITION = _WRITE.format(spans=SPANS)
+WRITE = _WRITE.format(spans=SPANS_LOCKED_IN_ORDER)
 
 
 class Known(NamedTuple):
@@ -156,7 +169,7 @@ async def write(
     ordered = sorted(rows.items())
     columns = zip(*((key, *row) for key, row in ordered), strict=True) if ordered else ([],) * 5
     await connection.execute(
-        WRITE,
+        WRITE if len(spans) > 1 else WRITE_OF_ONE_PARTITION,
         projection,
         list(spans),
         [span.first for span in spans.values()],

@@ -14,7 +14,8 @@ from waiting import until
 from worker_process import WorkerProcess
 
 EVENTS = 400
-APPLIED = "SELECT count(*) FROM projections WHERE projection = 'devices'"
+IN_STORE = "SELECT count(*) FROM event_store"
+IN_OUTBOX = "SELECT count(*) FROM outbox"
 
 
 async def committed(bootstrap: str, group: str) -> dict[int, int]:
@@ -49,13 +50,17 @@ async def test_the_offsets_of_all_partitions_of_a_fetch_are_committed(
                 async with session.post(f"{worker.ingestion}/api/v1/events", json=batch[start : start + 40]) as answer:
                     assert answer.status == 202
 
-        async def applied() -> bool:
-            return bool(await pool.fetchval(APPLIED) == EVENTS)
+        async def published() -> bool:
+            return bool(await pool.fetchval(IN_STORE) == EVENTS and await pool.fetchval(IN_OUTBOX) == 0)
 
-        await until(applied, 60)
+        await until(published, 60)
+        bootstrap = kafka.removeprefix("kafka://")
+        ends = {record.partition: record.offset + 1 for record in await read_topic(bootstrap, topic)}
+        assert len(ends) > 1
+
+        async def all_committed() -> bool:
+            return await committed(bootstrap, topic) == ends
+
+        await until(all_committed, 60)
     finally:
         assert worker.stop() == 0
-    bootstrap = kafka.removeprefix("kafka://")
-    ends = {record.partition: record.offset + 1 for record in await read_topic(bootstrap, topic)}
-    assert len(ends) > 1
-    assert await committed(bootstrap, topic) == ends

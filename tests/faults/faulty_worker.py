@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from waiting import until
@@ -76,3 +77,12 @@ class Keeper:
         """Start it no more."""
         self._running.cancel()
         await asyncio.wait([self._running])
+
+
+async def during(seconds: float, *watch: Callable[[], Awaitable[None]]) -> None:
+    """How long a fault lasts; what is watched is looked at twice a second."""
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        for look in watch:
+            await look()
+        await asyncio.sleep(min(left, 0.5))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from faulty_worker import during
 from own_kafka import OwnKafka
 from tcp_proxy import Passing, TcpProxy
-from trial import Trial, during
+from trial import Trial
 
 # The 5 s are for a machine that has nothing else to do: here two cores carry clients, workers and servers.
 BACK_SECONDS = 8.0

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from checking.load import Event, random_event
-from faulty_worker import FaultyWorker, Keeper
+from faulty_worker import FaultyWorker, Keeper, during
 from planting import Edit, plant
-from trial import Trial, during
+from trial import Trial
 from worker_process import ROOT
 
 POISON = "poison"

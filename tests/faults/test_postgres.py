@@ -15,9 +15,10 @@ import pytest
 from app.embedded.ports import free_port
 
 from fault_fixtures import MakeTrial
+from faulty_worker import during
 from own_postgres import OwnPostgres, SmallDisk
 from tcp_proxy import Link, Passing, TcpProxy
-from trial import Trial, during
+from trial import Trial
 
 # The 5 s are for a machine that has nothing else to do: here two cores carry clients, workers and servers.
 BACK_SECONDS = 8.0

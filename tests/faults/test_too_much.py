@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trial import Trial, during
+from faulty_worker import during
+from trial import Trial
 
 # 20 events a round, and a round takes a tenth of a second and more.
 SLOW_RELAY = {"RELAY_BATCH_EVENTS": "20", "FAULT_POINTS": "relay.storing=sleep:0.1", "OUTBOX_MAX_EVENTS": "500"}

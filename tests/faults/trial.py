@@ -292,12 +292,3 @@ class Trial:
         finally:
             connection.terminate()
         return found
-
-
-async def during(seconds: float, *watch: Callable[[], Awaitable[None]]) -> None:
-    """How long a fault lasts; what is watched is looked at twice a second."""
-    ends = time.monotonic() + seconds
-    while (left := ends - time.monotonic()) > 0:
-        for look in watch:
-            await look()
-        await asyncio.sleep(min(left, 0.5))

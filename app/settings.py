@@ -80,7 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             pattern=r"^[A-Za-z0-9._-]{0,249}$",
             description="a name of letters, digits, . _ - that no other event handler has: started again under it, "
-            "this one goes on at once instead of after 10 seconds",
+            "this one goes on at once instead of after 8 seconds",
         ),
     ] = ""
     unknown_types: Annotated[Literal["store", "reject"], Meta(description="store or reject")] = "store"

@@ -73,7 +73,7 @@ class Headrace(faust.App):
             broker_commit_interval=1.0,
             # A group that joins while the topic is away has no partitions until somebody looks again.
             consumer_metadata_max_age_ms=2_000,
-            broker_session_timeout=10.0,
+            broker_session_timeout=8.0,
             broker_heartbeat_interval=2.0,
             broker_request_timeout=15.0,
             broker_max_poll_interval=NEVER_SECONDS,

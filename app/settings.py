@@ -35,14 +35,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[str, Meta(description="postgresql://…; empty: embedded PostgreSQL")] = ""
     broker_url: Annotated[str, Meta(description="kafka://host:port[,host:port]; empty: embedded Apache Kafka")] = ""
     mqtt_url: Annotated[
-        str, Meta(description="mqtt://user:password@host:port, mqtts://… for TLS, or off; empty: embedded MQTT broker")
+        str, Meta(description="mqtt://user:password@host:port, mqtts://… for TLS, or off; empty: off")
     ] = ""
     mqtt_protocol: Annotated[Literal["5", "3.1.1"], Meta(description="5 or 3.1.1")] = "5"
     mqtt_shared: Annotated[
         Literal["on", "off", ""],
         Meta(
             description="on: each message goes to one of the workers; off: each worker gets every message, and what "
-            "another was faster with is a duplicate; empty: on, but off with the embedded broker (docs/mqtt.md)"
+            "another was faster with is a duplicate; empty: on"
         ),
     ] = ""
     mqtt_client_id: Annotated[

@@ -95,6 +95,8 @@ async def test_the_answers_of_the_broker_are_lost(kafka_trial: Trial, kafka_prox
     await trial.verdict()
 
 
+# Once, on a busy machine, nothing moved for two minutes, and why is not known yet.
+@pytest.mark.slow_faults
 async def test_the_data_of_the_broker_are_wiped(kafka_trial: Trial, own_kafka: OwnKafka) -> None:
     """the broker is killed and its data directory wiped: the topic is filled again from event_store"""
     trial = kafka_trial

@@ -22,7 +22,9 @@ from app.rarely import Rarely
 from app.waiting import WakeUp
 
 CONNECT_SECONDS = 10.0
-KEEPALIVE_SECONDS = 30
+# Long, because a broker that writes its whole backlog after each acknowledgement reads slowly. A connection that
+# is dead is noticed by TCP (agents/mqtt_socket.py).
+KEEPALIVE_SECONDS = 300
 TICK_SECONDS = 1.0
 # The session, and what the broker keeps for it, outlives any time without a worker.
 NEVER_EXPIRES = 0xFFFF_FFFF

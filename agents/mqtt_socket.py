@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 from collections.abc import Callable
+from typing import cast
+
+# A peer that vanished is noticed in seconds, or, while something is on its way to it, within a minute.
+KEEPALIVES = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+if sys.platform == "linux":
+    KEEPALIVES += [
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
+    ]
 
 
 class MqttSocket(asyncio.Protocol):
@@ -40,8 +53,10 @@ class MqttSocket(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
+        connection = transport.get_extra_info("socket")
+        for level, option, value in KEEPALIVES:
+            connection.setsockopt(level, option, value)
 
     def data_received(self, data: bytes) -> None:
         self._received, self._read = data, 0

@@ -129,7 +129,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def mqtt_address(settings: Settings, *, host_name: str) -> MqttAddress:
     """Where the broker is: the one that is set, or the embedded one."""
-    url = settings.mqtt_url or f"mqtt://127.0.0.1:{settings.embedded_mqtt_port}"
+    # The embedded amqtt keeps nothing for a client that gives no name.
+    url = settings.mqtt_url or f"mqtt://headrace@127.0.0.1:{settings.embedded_mqtt_port}"
     host, port, user, password, tls = read_mqtt_url(url)
     own_name = re.sub(r"[^A-Za-z0-9._-]", "-", f"headrace-{host_name}-{settings.ingestion_port}")
     return MqttAddress(

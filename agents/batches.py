@@ -1,8 +1,8 @@
 """Faust messages that are batches: what one fetch brought of all partitions.
 
 Faust spends about 100 µs on a message whatever is in it, so a message carries a whole fetch. Of the driver's consumer
-`getmany` is replaced, and `ack` does the whole fetch; groups, rebalances and commits stay Faust's: its bookkeeping of
-gaps commits each partition's last offset + 1. See docs/adr/0003-batches-in-faust.md.
+`getmany` is replaced, `ack` does the whole fetch, and what is committed is each partition's last offset + 1; groups,
+rebalances and the times of commits stay Faust's. See docs/adr/0003-batches-in-faust.md.
 """
 
 from __future__ import annotations
@@ -154,21 +154,28 @@ class BatchConsumer(driver.Consumer):
             if message.offset < (self._read_offset[message.tp] or 0):
                 self._begin_anew(message.tp)
         for other in others:
-            await self._note_delivery(other)
+            self._read_offset[other.tp] = other.offset
         yield first.tp, first
 
     def _begin_anew(self, tp: TP) -> None:
         """The partition was made anew: its offsets begin at 0 again, and Faust would drop what it has read before."""
         self._read_offset[tp] = self._committed_offset[tp] = None
-        for bookkeeping in (self._acked, self._acked_index, self._gap):
+        for bookkeeping in (self._acked, self._acked_index):
             bookkeeping.pop(tp, None)
 
-    async def _note_delivery(self, message: ConsumerMessage) -> None:
-        """What Faust does with a message that it delivers, so that it commits the offset when it is acknowledged."""
-        read = self._read_offset[message.tp]
-        if read and message.offset > read + 1:
-            await self._add_gap(message.tp, read + 1, message.offset)
-        self._read_offset[message.tp] = message.offset
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Faust keeps the offsets between two messages in a tree; nothing looks for them here."""
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """One past the last offset that was acknowledged: each agent takes the fetches in order, so none before it
+        waits. Faust would first look whether all between them are acknowledged or known as gaps."""
+        acked = self._acked[tp]
+        if not acked:
+            return None
+        last = max(acked)
+        self._acked_index[tp].difference_update(acked)
+        acked.clear()
+        return last + 1
 
     def ack(self, message: Message) -> bool:
         """Acknowledge the whole fetch."""

@@ -6,7 +6,7 @@ import sys
 
 from mode import Service
 
-from app.settings import Settings
+from app.settings import Settings, mqtt_address
 
 CURL = """\
   curl -s {ingestion}/api/v1/events -H 'content-type: application/json' -d '{{
@@ -34,6 +34,9 @@ def banner(settings: Settings) -> str:
     lines = ["", "Headrace is up. Ctrl-C ends it.", ""]
     if "ingestion" in settings.runs:
         lines.append(f"  ingestion      {ingestion}/api/v1/events")
+    if "ingestion" in settings.runs and settings.mqtt_url != "off":
+        address = mqtt_address(settings, host_name="")
+        lines.append(f"  devices        MQTT {address.host}:{address.port}, topic devices/{{device}}/events")
     if "event_handler" in settings.runs:
         lines.append(f"  event handler  topic {settings.topic} at {settings.bootstrap_servers}")
     if "query" in settings.runs:

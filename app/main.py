@@ -36,6 +36,7 @@ from app.banner import Banner
 from app.commands.migrate import add_migrate
 from app.commands.parked import add_parked
 from app.commands.verify import add_verify
+from app.embedded.mqtt import mosquitto
 from app.embedded.servers import EmbeddedServers
 from app.embedded.service import Embedded
 from app.envelope import Limits
@@ -57,6 +58,7 @@ from tables.stalls import Stall, stalls
 from web.api_documents import documentation_of_ingestion, documentation_of_query
 from web.audit_log import AuditLog
 from web.bodies import BodyBudget
+from web.dead_letters import dead_letter_routes
 from web.event_status import EventStories
 from web.event_types import EventTypeViews
 from web.health import Health
@@ -198,11 +200,14 @@ def _mqtt_bridge(
     *,
     backlog: Backlog,
 ) -> list[MqttBridge]:
-    if settings.mqtt_url in {"", "off"}:
+    if settings.mqtt_url == "off":
         return []
+    address = mqtt_address(settings, host_name=socket.gethostname())
+    if not settings.mqtt_url and mosquitto() is None:
+        address = replace(address, version_5=False)  # amqtt
     return [
         MqttBridge(
-            mqtt_address(settings, host_name=socket.gethostname()),
+            address,
             database,
             group_commit,
             event_types,
@@ -230,6 +235,7 @@ def _query(settings: Settings, database: Database, told: MetricsView) -> list[Ht
         *projections.routes(),
         *AuditLog(database).routes(),
         *parked,
+        *dead_letter_routes(database),
         *health.routes(),
         *told.routes(),
         *documentation_of_query(PROJECTIONS).routes(),
@@ -274,14 +280,18 @@ def _event_handler(
 
 
 def _embedded(settings: Settings, storage: Storage, *, with_kafka: bool) -> list[ServiceT]:
-    if settings.database_url and not with_kafka:
+    with_mqtt = "ingestion" in settings.runs and not settings.mqtt_url
+    if settings.database_url and not with_kafka and not with_mqtt:
         return []
-    servers = EmbeddedServers(data_folder(settings), kafka_port=settings.embedded_kafka_port)
+    servers = EmbeddedServers(
+        data_folder(settings), kafka_port=settings.embedded_kafka_port, mqtt_port=settings.embedded_mqtt_port
+    )
     return [
         Embedded(
             servers,
             postgres_is_at=None if settings.database_url else storage.use,
             with_kafka=with_kafka,
+            with_mqtt=with_mqtt,
         )
     ]
 

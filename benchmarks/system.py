@@ -69,6 +69,7 @@ class System:
             {
                 **self._settings,
                 "SERVICES": services,
+                "MQTT_URL": "off",
                 "INGESTION_PORT": str(ingestion_port),
                 "QUERY_PORT": str(query_port),
                 "DATA_DIR": str(self._folder / "none"),

@@ -41,6 +41,7 @@ class Mosquitto:
     """One broker on loopback; `kill` and `start` keep its data."""
 
     def __init__(self, folder: Path, config: str = OPEN) -> None:
+        """`{port}` and `{folder}` in the configuration are filled in."""
         self.port = free_port()
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self.log = folder / "mosquitto.log"
@@ -48,9 +49,10 @@ class Mosquitto:
         self._config = folder / "mosquitto.conf"
         data = folder / "mosquitto"
         data.mkdir()
-        # Started by root it becomes its own user, or nobody: both must write here.
-        data.chmod(0o777)
-        self._config.write_text(config.format(port=self.port, folder=data) + "user root\n")
+        self.database = data / "mosquitto.db"
+        filled = config.replace("{port}", str(self.port)).replace("{folder}", str(data))
+        # Started by root it would become another user, who must then read all that it is given.
+        self._config.write_text(filled + ("user root\n" if os.geteuid() == 0 else ""))
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:

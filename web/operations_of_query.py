@@ -9,9 +9,10 @@ import msgspec
 
 from app.projection import Field, Projection
 from tables.projections import Row
-from web import audit_log, query
+from web import audit_log, dead_letters, query
 from web.audit_log import LogAnswer
 from web.changes import CONTENT_TYPE as EVENT_STREAM
+from web.dead_letters import DeadLettersAnswer
 from web.openapi import Answer, Operation, Parameter, Schema
 from web.operations import EVERYWHERE, JSON, SHARED, TEXT, invalid_query, problem_answer, unavailable
 from web.operations_of_parked import parked_operations
@@ -85,6 +86,7 @@ def operations_of_query(projections: Sequence[Projection[Any]]) -> list[Operatio
         *of_projections,
         _audit_log(),
         *parked_operations([projection.name for projection in projections]),
+        _dead_letters(),
         *SHARED,
     ]
 
@@ -173,6 +175,21 @@ def _filters(fields: Mapping[str, Field]) -> Iterator[Parameter]:
                 yield Parameter(f"{name}[in]", "query", values, f"Rows whose `{name}` is one of these.", is_list=True)
             else:
                 yield Parameter(f"{name}[{operator}]", "query", value, f"Rows by their `{name}`: {operator}.")
+
+
+def _dead_letters() -> Operation:
+    return Operation(
+        method="get",
+        path=dead_letters.PATH,
+        tag="Devices",
+        summary="Messages of devices that were refused",
+        parameters=[LIMIT, CURSOR],
+        answers={
+            **EVERYWHERE,
+            200: Answer("Some of them, the newest first, and the cursor of the next page.", {JSON: DeadLettersAnswer}),
+            400: invalid_query(),
+        },
+    )
 
 
 def _audit_log() -> Operation:

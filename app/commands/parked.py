@@ -16,7 +16,7 @@ from app.errors import UnknownProjectionError
 from app.parking import Group, NotParkedError, Outcome
 from app.projection import Projection
 from app.settings import Settings
-from tables import parked_list
+from tables import dead_letters, parked_list
 from tables.parked_list import ParkedGroup, ParkedOne
 
 AS_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
@@ -48,6 +48,24 @@ class _Parked:
             click.echo("nothing is parked")
         elif len(found) > limit:
             click.echo(f"and more: these are the first {limit} (--limit)")
+        return 0
+
+    async def list_dead_letters(self, limit: int, *, as_json: bool) -> int:
+        async with opened(self._settings) as database, database.acquire() as connection:
+            found = await dead_letters.newest(connection, at_most=limit + 1)
+        shown = found[:limit]
+        if as_json:
+            click.echo(_json({"items": shown, "more": len(found) > limit}))
+            return 0
+        for one in shown:
+            click.echo(
+                f"{one.number}: {one.topic}, {one.payload_bytes} bytes, {one.times} times, "
+                f"last at {one.last_received_at:%Y-%m-%dT%H:%M:%SZ}\n  {one.code}: {one.reason}"
+            )
+        if not found:
+            click.echo("no message of a device was refused")
+        elif len(found) > limit:
+            click.echo(f"and more: these are the newest {limit} (--limit)")
         return 0
 
     async def show(self, projection: str, position: int, *, as_json: bool) -> int:
@@ -90,7 +108,11 @@ def add_parked(settings: Settings, projections: Sequence[Projection[Any]]) -> No
 
 def _list(parked: _Parked) -> click.Command:
     def command(**given: Any) -> NoReturn:
-        raise SystemExit(run(parked.list(**given)))
+        if not given.pop("dead_letters"):
+            raise SystemExit(run(parked.list(**given)))
+        if given.pop("projection") is not None or given.pop("key") is not None:
+            raise click.UsageError("--dead-letters are of no projection and no key")
+        raise SystemExit(run(parked.list_dead_letters(given["limit"], as_json=given["as_json"])))
 
     return click.Command(
         "list",
@@ -98,6 +120,7 @@ def _list(parked: _Parked) -> click.Command:
         params=[
             click.Option(["--projection"], help="Of this projection only."),
             click.Option(["--key"], help="Of this key only."),
+            click.Option(["--dead-letters"], is_flag=True, help="Messages of devices that were refused, newest first."),
             click.Option(["--limit"], type=click.IntRange(1, 100_000), default=100, show_default=True),
             AS_JSON,
         ],

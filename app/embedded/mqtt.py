@@ -1,0 +1,136 @@
+"""The embedded MQTT broker, on loopback: mosquitto where it is installed, else amqtt."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pwd
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from app.embedded.log_tail import LogTail
+from app.embedded.ports import LOOPBACK, is_free, listener
+from app.embedded.processes import EndedError, end, running_in, start_detached, wait_until_ready
+from app.errors import StartError
+
+log = logging.getLogger(__name__)
+
+READY_SECONDS = 60.0
+CONNECT_SECONDS = 2.0
+SHUTDOWN = (signal.SIGTERM, 5.0)
+KILL = (signal.SIGKILL, 5.0)
+# Debian's package puts it where only root's PATH looks.
+PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
+CONFIG = "mosquitto.conf"
+PORT_FILE = "port"
+# Paths are relative to the broker's folder. What was acknowledged is on disk: docs/mqtt.md has what that means.
+MOSQUITTO = """\
+# Written anew at each start.
+listener {port} 127.0.0.1
+allow_anonymous true
+persistence true
+persistence_location data/
+autosave_on_changes true
+autosave_interval 1
+# What waits for a worker is never dropped.
+max_queued_messages 0
+max_inflight_messages 1000
+log_dest file log/mosquitto.log
+log_type error
+log_type warning
+log_type notice
+"""
+
+
+def mosquitto() -> str | None:
+    """The program, if it is installed."""
+    return shutil.which("mosquitto", path=os.pathsep.join((os.environ.get("PATH", os.defpath), *PLACES)))
+
+
+async def start(folder: Path, port: int, *, check_wanted: Callable[[], None]) -> None:
+    """Start the broker of this folder, or adopt the one that runs; it takes connections on `port` of loopback.
+
+    The caller holds the lock on starts; `check_wanted` raises when meanwhile it has stopped. Raises StartError, and
+    OSError where a file cannot be written.
+    """
+    for made in (folder, folder / "data", folder / "log"):
+        made.mkdir(mode=0o700, exist_ok=True)
+    running = _server(folder)
+    if running is not None:
+        _check_port(folder, running, port)
+        log.info("The MQTT broker runs already (pid %d); using it", running.pid)
+        with suppress(EndedError):  # it was being stopped
+            return await _ready(running, port, LogTail(folder / "log"))
+    if not is_free(port, setting="EMBEDDED_MQTT_PORT"):
+        raise StartError(
+            f"port {port} on {LOOPBACK} is in use by {listener(port)}, and the embedded MQTT broker needs it: end that "
+            "program, or set EMBEDDED_MQTT_PORT to a free port, or MQTT_URL to a broker of your own, or MQTT_URL=off"
+        )
+    command = _command(folder, port)
+    check_wanted()
+    (folder / PORT_FILE).write_text(str(port))
+    logs = LogTail(folder / "log")
+    process = start_detached(
+        command, folder=folder, output=folder / "log" / "start.log", environment={"PATH": os.environ.get("PATH", "")}
+    )
+    return await _ready(process, port, logs)
+
+
+async def stop(folder: Path) -> None:
+    """Stop the broker of this folder, if one runs."""
+    running = _server(folder)
+    if running is not None:
+        await end(running, SHUTDOWN, KILL)
+
+
+def _command(folder: Path, port: int) -> Sequence[str]:
+    program = mosquitto()
+    if program is None:
+        import amqtt  # noqa: F401, PLC0415 - an optional package: ImportError is told as for the others
+
+        log.warning(
+            "mosquitto is not installed, so amqtt is the MQTT broker: for trying things out, because what is under way "
+            "when it or a worker is killed is lost"
+        )
+        return [sys.executable, str(Path(__file__).with_name("amqtt_broker.py")), str(port)]
+    # Where root starts it, it would become a user who cannot read its own data.
+    user = f"user {pwd.getpwuid(0).pw_name}\n" if os.geteuid() == 0 else ""
+    (folder / CONFIG).write_text(MOSQUITTO.format(port=port) + user)
+    return [program, "-c", CONFIG]
+
+
+async def _ready(process: psutil.Process | None, port: int, logs: LogTail) -> None:
+    async def answers() -> bool:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, writer = await asyncio.open_connection(LOOPBACK, port)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return True
+
+    await wait_until_ready("The MQTT broker", answers, process, logs, READY_SECONDS)
+
+
+def _server(folder: Path) -> psutil.Process | None:
+    """The broker, if one runs; amqtt runs as a program of Python."""
+    for program in ("mosquitto", Path(sys.executable).name):
+        if found := running_in(folder, program):
+            return found[0]
+    return None
+
+
+def _check_port(folder: Path, running: psutil.Process, port: int) -> None:
+    its_port = (folder / PORT_FILE).read_text() if (folder / PORT_FILE).exists() else "another"
+    if its_port != str(port):
+        raise StartError(
+            f"the MQTT broker of {folder} runs already (pid {running.pid}), on port {its_port}, not on {port}: "
+            f"set EMBEDDED_MQTT_PORT={its_port}, or end it first"
+        )

@@ -1,0 +1,133 @@
+"""The embedded broker: mosquitto where it is installed, else amqtt; shared, kept over kill -9, ended with the last."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from agents.mqtt_client import MqttClient
+from app.embedded import mqtt
+from app.embedded.processes import is_alive
+from app.embedded.servers import EmbeddedServers
+from app.errors import StartError
+from app.mqtt_address import MqttAddress
+
+from conftest import free_port, server_folder
+from device_client import DeviceClient
+from mosquitto import mosquitto_program
+from waiting import until
+
+SECONDS = 30.0
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with server_folder() as made:
+        yield made
+
+
+@pytest.fixture(params=["mosquitto", "amqtt"])
+def broker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "mosquitto":
+        mosquitto_program()
+    else:
+        monkeypatch.setattr(mqtt, "mosquitto", lambda: None)
+    return str(request.param)
+
+
+@pytest.fixture
+async def servers(folder: Path) -> AsyncIterator[EmbeddedServers]:
+    handle = EmbeddedServers(folder, mqtt_port=free_port())
+    yield handle
+    await handle.stop()
+
+
+def running(folder: Path) -> psutil.Process:
+    process = mqtt._server(folder / "mqtt")
+    assert process is not None
+    return process
+
+
+async def connect(url: str, broker: str) -> MqttClient:
+    address = MqttAddress(
+        host="127.0.0.1",
+        port=int(url.rpartition(":")[2]),
+        client_id="w1",
+        user="headrace",
+        version_5=broker == "mosquitto",
+    )
+    return await MqttClient.connect(address, max_in_flight=100, subscribe_to="devices/+/events")
+
+
+async def payloads(client: MqttClient, count: int) -> list[bytes]:
+    found: list[bytes] = []
+
+    async def are_there() -> bool:
+        messages = await client.receive(100)
+        client.done(messages)
+        found.extend(one.message.payload for one in messages)
+        return len(found) >= count
+
+    await until(are_there, SECONDS)
+    return found
+
+
+async def test_it_keeps_messages_while_no_worker_is_connected(broker: str, servers: EmbeddedServers) -> None:
+    url = await servers.start_mqtt()
+    await (await connect(url, broker)).close()
+    async with DeviceClient(url, "dev-1", version_5=False) as device:
+        for number in range(20):
+            await device.publish(str(number))
+    client = await connect(url, broker)
+    assert await payloads(client, 20) == [str(number).encode() for number in range(20)]
+    await client.close()
+
+
+async def test_it_listens_on_loopback_and_ends_with_the_last_of_those_who_share_it(
+    broker: str, servers: EmbeddedServers, folder: Path
+) -> None:
+    url = await servers.start_mqtt()
+    other = EmbeddedServers(folder, mqtt_port=int(url.rpartition(":")[2]))
+    assert await other.start_mqtt() == url
+    process = running(folder)
+    assert {one.laddr.ip for one in process.net_connections() if one.status == "LISTEN"} == {"127.0.0.1"}
+    await servers.stop()
+    assert process.is_running()
+    await other.stop()
+    assert not is_alive(process)
+
+
+async def test_mosquitto_has_after_kill_9_what_it_has_written(servers: EmbeddedServers, folder: Path) -> None:
+    mosquitto_program()
+    url = await servers.start_mqtt()
+    await (await connect(url, "mosquitto")).close()
+    async with DeviceClient(url, "dev-1") as device:
+        await device.publish("kept over kill -9")
+
+    async def is_written() -> bool:
+        return b"kept over kill -9" in (folder / "mqtt" / "data" / "mosquitto.db").read_bytes()
+
+    await until(is_written, SECONDS)
+    killed = running(folder)
+    killed.kill()
+
+    async def is_gone() -> bool:
+        return not is_alive(killed)
+
+    await until(is_gone, SECONDS)
+    client = await connect(await servers.start_mqtt(), "mosquitto")
+    assert await payloads(client, 1) == [b"kept over kill -9"]
+    await client.close()
+
+
+async def test_a_port_that_is_taken_is_told_in_one_line(servers: EmbeddedServers, folder: Path) -> None:
+    url = await servers.start_mqtt()
+    other = EmbeddedServers(folder / "other", mqtt_port=int(url.rpartition(":")[2]))
+    try:
+        with pytest.raises(StartError, match=r"^port \d+ on 127.0.0.1 is in use .*EMBEDDED_MQTT_PORT.*MQTT_URL=off$"):
+            await other.start_mqtt()
+    finally:
+        await other.stop()

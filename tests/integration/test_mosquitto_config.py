@@ -1,0 +1,186 @@
+"""mosquitto with the configuration that is shipped (paths and ports replaced): what it keeps, and for whom."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from agents.mqtt_client import MqttAwayError, MqttClient
+from app.mqtt_address import MqttAddress
+from app.mqtt_message import Message
+
+from conftest import free_port, server_folder
+from device_client import DeviceClient
+from mosquitto import Mosquitto
+from waiting import until
+
+DEPLOY = Path(__file__).parents[2] / "deploy" / "mosquitto"
+USERS = ("headrace", "d1", "d2", "+", "#", "d1/x")
+SECONDS = 30.0
+MESSAGES = 200
+
+
+class Shipped:
+    """The broker, and the port of its TLS listener."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tls_port = free_port()
+        self.ca_file = folder / "server.crt"
+        text = (DEPLOY / "mosquitto.conf").read_text()
+        for ours, theirs in (
+            ("listener 8883", f"listener {self.tls_port} 127.0.0.1"),
+            ("listener 1883", "listener {port} 127.0.0.1"),
+            ("/mosquitto/secrets", str(folder)),
+            ("/mosquitto/config/acl", str(folder / "acl")),
+            ("/mosquitto/data", "{folder}"),
+        ):
+            assert ours in text
+            text = text.replace(ours, theirs)
+        self.broker = Mosquitto(folder, text)
+
+    def worker(self) -> MqttAddress:
+        return MqttAddress(
+            host="localhost",
+            port=self.tls_port,
+            client_id="w1",
+            user="headrace",
+            password="secret of headrace",  # noqa: S106 - made for the test
+            tls=True,
+            ca_file=str(self.ca_file),
+            shared=False,
+        )
+
+    def device(self, user: str, name: str | None = None) -> DeviceClient:
+        device = DeviceClient(self.broker.url, name or user)
+        device.paho.username_pw_set(user, f"secret of {user}")
+        return device
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with server_folder() as made:
+        yield made
+
+
+@pytest.fixture
+async def shipped(folder: Path) -> AsyncIterator[Shipped]:
+    _make_secrets(folder)
+    made = Shipped(folder)
+    await made.broker.start()
+    yield made
+    made.broker.kill()
+
+
+def _make_secrets(folder: Path) -> None:
+    shutil.copy(DEPLOY / "acl", folder)
+    (folder / "passwords").touch(mode=0o600)
+    for user in USERS:
+        subprocess.run(["mosquitto_passwd", "-b", str(folder / "passwords"), user, f"secret of {user}"], check=True)
+    key, certificate = str(folder / "server.key"), str(folder / "server.crt")
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*request, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+
+
+async def connect(shipped: Shipped) -> MqttClient:
+    return await MqttClient.connect(shipped.worker(), max_in_flight=1_000, subscribe_to="devices/+/events")
+
+
+async def received(client: MqttClient, count: int) -> list[Message]:
+    """So many messages, acknowledged."""
+    found: list[Message] = []
+
+    async def are_there() -> bool:
+        messages = await client.receive(1_000)
+        client.done(messages)
+        found.extend(one.message for one in messages)
+        return len(found) >= count
+
+    await until(are_there, SECONDS, f"not {count} messages")
+    return found
+
+
+async def test_what_is_written_outlives_kill_9_for_a_worker_that_is_away(shipped: Shipped) -> None:
+    await (await connect(shipped)).close()
+    async with shipped.device("d1") as device:
+        for number in range(MESSAGES - 1):
+            device.send(f"event {number:04}")
+        await device.publish(f"event {MESSAGES - 1:04}")
+
+    async def is_written() -> bool:
+        return f"event {MESSAGES - 1:04}".encode() in shipped.broker.database.read_bytes()
+
+    # It is written right after the turn of mosquitto's loop that acknowledged it.
+    await until(is_written, SECONDS)
+    shipped.broker.kill()
+    await shipped.broker.start()
+    client = await connect(shipped)
+    messages = await received(client, MESSAGES)
+    await client.close()
+    assert [one.payload.decode() for one in messages] == [f"event {number:04}" for number in range(MESSAGES)]
+
+
+async def _try(device: DeviceClient, topic: str) -> None:
+    """Publish what is not allowed. paho 2.2 cannot read the PUBACK that says so, and connects anew."""
+    with suppress(RuntimeError):
+        await device.publish("not allowed", topic)
+
+
+async def test_a_device_publishes_to_its_own_topic_only(shipped: Shipped) -> None:
+    client = await connect(shipped)
+    for topic in ("devices/d2/events", "devices/d2/answers", "devices/d1/answers", "other"):
+        async with shipped.device("d1") as d1:
+            await _try(d1, topic)
+    async with shipped.device("d1") as d1, shipped.device("d2") as d2:
+        await d1.publish("its own")
+        await d2.publish("the last")
+    messages = await received(client, 2)
+    await client.close()
+    assert [(one.topic, one.payload) for one in messages] == [
+        ("devices/d1/events", b"its own"),
+        ("devices/d2/events", b"the last"),
+    ]
+
+
+@pytest.mark.parametrize("user", ["+", "d1/x"])
+async def test_a_user_name_that_looks_like_a_topic_opens_nothing(shipped: Shipped, user: str) -> None:
+    client = await connect(shipped)
+    own = [] if user == "+" else [f"devices/{user}/events"]
+    for topic in ("devices/d1/events", "devices/odd/events", "devices/x/events", *own):
+        async with shipped.device(user, "odd") as odd:
+            await _try(odd, topic)
+    async with shipped.device("d1") as d1:
+        await d1.publish("the last")
+    messages = await received(client, 1)
+    await client.close()
+    assert [one.payload for one in messages] == [b"the last"]
+
+
+async def test_a_client_id_that_looks_like_a_topic_opens_nothing(shipped: Shipped) -> None:
+    client = await connect(shipped)
+    odd = shipped.device("d1")
+    odd.paho._client_id = b"#"
+    async with odd:
+        await _try(odd, "devices/d2/events")
+    async with shipped.device("d2") as d2:
+        await d2.publish("the last")
+    messages = await received(client, 1)
+    await client.close()
+    assert [one.payload for one in messages] == [b"the last"]
+
+
+@pytest.mark.parametrize("user", [None, "headrace", "#"])
+async def test_nobody_comes_in_without_the_password_and_nobody_is_called_hash(
+    shipped: Shipped, user: str | None
+) -> None:
+    # In the file of passwords a line that begins with # is a comment.
+    password = "secret of #" if user == "#" else None
+    address = replace(shipped.worker(), user=user, password=password)
+    with pytest.raises(MqttAwayError, match="refuses the connection: Not authorized"):
+        await MqttClient.connect(address, max_in_flight=10, subscribe_to="devices/+/events")

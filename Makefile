@@ -7,7 +7,7 @@ BENCH_VENV := .headrace/bench/venv
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-unit faults soak document-faults check bench lock docs clean
+.PHONY: help install run test test-unit faults soak document-faults check bench lock docs clean demo
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ check: $(VENV)/dev.done ## format, lint, types, import directions, Dockerfile an
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_container_files.py
+
+demo: $(VENV)/run.done ## 50 devices over MQTT and HTTP for a minute, beside a running `make run`; ARGS="--seconds 10"
+	$(BIN)/python examples/demo.py $(ARGS)
 
 lock: $(VENV)/dev.done ## resolve requirements/*.txt anew from pyproject.toml
 	$(BIN)/python scripts/lock_requirements.py $(ARGS)

@@ -1,0 +1,127 @@
+"""make demo: a fleet of simulated devices, half over MQTT and half over HTTP, beside a running `make run`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from device import Device, OfflineQueue
+
+LOOK_AT = """\
+Meanwhile, look at
+
+  {query}/api/v1/projections/devices?sort=-last_seen&limit=5   the devices that were heard last
+  {query}/api/v1/projections/readings_hourly?device=demo-1     one device by the hour
+  curl -N {query}/api/v1/projections/devices/changes           rows as they change
+  {query}/api/v1/projections                                   how far each projection is
+  {ingestion}/metrics                                          what this worker does
+
+Break something: end the worker with kill -9 and start it again, or stop it for a while. Nothing is lost.
+"""
+REQUEST_SECONDS = 10.0
+PAUSE_SECONDS = 0.5
+
+
+def main() -> int:
+    """The exit code: 1 when a device could not tell all that it measured."""
+    parser = argparse.ArgumentParser(description="A fleet of simulated devices.")
+    parser.add_argument("--devices", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="between two readings of a device")
+    parser.add_argument("--mqtt", default="mqtt://127.0.0.1:1883")
+    parser.add_argument("--ingestion", default="http://127.0.0.1:8080")
+    parser.add_argument("--query", default="http://127.0.0.1:8081")
+    given = parser.parse_args()
+    names = [f"demo-{number}" for number in range(1, given.devices + 1)]
+    say(f"{len(names)} devices measure every {given.every:g} s, for {given.seconds:g} s.\n\n")
+    say(LOOK_AT.format(query=given.query, ingestion=given.ingestion) + "\n")
+    ends = time.monotonic() + given.seconds
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(names)) as threads:
+        over_mqtt = [threads.submit(run_mqtt, name, given, ends, Path(folder)) for name in names[::2]]
+        over_http = [threads.submit(run_http, name, given, ends) for name in names[1::2]]
+        mqtt, http = sum(one.result()[0] for one in over_mqtt), sum(one.result()[0] for one in over_http)
+        left = sum(one.result()[1] for one in [*over_mqtt, *over_http])
+    say(f"{mqtt} readings over MQTT and {http} over HTTP are acknowledged, {left} are not.\n")
+    say(f"demo-1 now: {get(given.query + '/api/v1/projections/devices/demo-1')}\n")
+    return 1 if left else 0
+
+
+def run_mqtt(name: str, given: argparse.Namespace, ends: float, folder: Path) -> tuple[int, int]:
+    """How many readings of this device were acknowledged, and how many not."""
+    queue = OfflineQueue(folder / name)
+    device = Device(name, given.mqtt, queue)
+    device.start()
+    while time.monotonic() < ends:
+        device.measure()
+        time.sleep(given.every)
+    device.stop(patience_seconds=30)
+    return device.acknowledged, len(queue)
+
+
+def run_http(name: str, given: argparse.Namespace, ends: float) -> tuple[int, int]:
+    """The same over HTTP: a device that asks again until it is answered."""
+    acknowledged = 0
+    while time.monotonic() < ends:
+        if not post(given.ingestion + "/api/v1/events", reading(name), ends + 30):
+            return acknowledged, 1
+        acknowledged += 1
+        time.sleep(given.every)
+    return acknowledged, 0
+
+
+def reading(name: str) -> dict[str, Any]:
+    """One event."""
+    return {
+        "specversion": "1.0",
+        "id": str(uuid.uuid4()),
+        "source": f"/devices/{name}",
+        "type": "reading.recorded",
+        "subject": name,
+        "time": datetime.now(UTC).isoformat(),
+        "data": {"metric": "humidity", "value": random.randrange(30, 60), "unit": "%"},
+    }
+
+
+def post(address: str, event: dict[str, Any], until: float) -> bool:
+    """Whether it was taken by then. The same event again is safe, whatever became of the first."""
+    request = urllib.request.Request(
+        address, json.dumps(event).encode(), {"Content-Type": "application/cloudevents+json"}
+    )
+    while time.monotonic() < until:
+        try:
+            with urllib.request.urlopen(request, timeout=REQUEST_SECONDS):
+                return True
+        except (urllib.error.URLError, OSError):
+            time.sleep(PAUSE_SECONDS)
+    return False
+
+
+def get(address: str) -> str:
+    """What is there, or why not."""
+    try:
+        with urllib.request.urlopen(address, timeout=REQUEST_SECONDS) as answer:
+            return str(answer.read().decode())
+    except OSError as error:
+        return str(error)
+
+
+def say(text: str) -> None:
+    """To the terminal, now."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

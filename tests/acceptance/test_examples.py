@@ -1,0 +1,81 @@
+"""The simulated device and the demo, as they are run."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import server_folder
+from mosquitto import Mosquitto
+from waiting import until
+from worker_process import WorkerProcess
+
+ROOT = Path(__file__).parents[2]
+
+
+def example(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+async def test_a_device_keeps_what_it_could_not_send_and_sends_it_in_the_next_run(folder: Path) -> None:
+    with server_folder() as data:
+        broker = Mosquitto(data)
+        first = await asyncio.to_thread(
+            example, "device.py", "d1", "--url", broker.url, "--seconds", "1", "--every", "0.1", cwd=folder
+        )
+        kept = int(re.fullmatch(r"d1: 0 acknowledged, (\d+) in the queue\n", first.stdout)[1])  # type: ignore[index]
+        assert kept > 0
+        await broker.start()
+        second = await asyncio.to_thread(
+            example, "device.py", "d1", "--url", broker.url, "--seconds", "0.5", "--every", "0.1", cwd=folder
+        )
+        broker.kill()
+    sent = int(re.fullmatch(r"d1: (\d+) acknowledged, 0 in the queue\n", second.stdout)[1])  # type: ignore[index]
+    assert sent > kept
+    assert (folder / "d1.queue").read_text() == ""
+
+
+async def test_the_demo_brings_what_its_devices_measure(
+    database_dsn: str, kafka: str, topic: str, folder: Path
+) -> None:
+    with server_folder() as data:
+        broker = Mosquitto(data)
+        await broker.start()
+        settings = {"DATABASE_URL": database_dsn, "BROKER_URL": kafka, "TOPIC": topic, "MQTT_URL": broker.url}
+        worker = WorkerProcess(data, CONSUMER_GROUP=topic, **settings)
+        worker.start()
+        try:
+            await worker.ready()
+
+            async def connected() -> bool:
+                return "Connected to the MQTT broker" in worker.log.read_text()
+
+            await until(connected, 60)
+            addresses = ["--mqtt", broker.url, "--ingestion", worker.ingestion, "--query", worker.query]
+            ran = await asyncio.to_thread(
+                example, "demo.py", "--devices", "6", "--seconds", "3", "--every", "0.2", *addresses, cwd=folder
+            )
+        finally:
+            worker.stop()
+            broker.kill()
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found = re.search(r"(\d+) readings over MQTT and (\d+) over HTTP are acknowledged, 0 are not", ran.stdout)
+    assert found is not None, ran.stdout
+    assert min(int(found[1]), int(found[2])) >= 3

@@ -1,0 +1,54 @@
+"""The event handler: an agent for each projection, and what keeps them going."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from faust.types import ServiceT
+
+from agents.batches import AsIs
+from agents.broker_gate import BrokerGate
+from agents.catch_up import CatchUp
+from agents.idle_partitions import IdlePartitions
+from agents.projector import Projector, agent_of
+from agents.stall_detector import StallDetector
+from app import worker_metrics
+from app.projection import Projection
+from app.settings import Settings
+from app.worker import Headrace
+from tables.database import Database
+from tables.disk_space import DiskSpace
+from web.metrics import MetricsView
+
+
+def event_handler_service(
+    app: Headrace,
+    settings: Settings,
+    projections: Sequence[Projection[Any]],
+    database: Database,
+    *,
+    disk_space: DiskSpace,
+    told: MetricsView,
+) -> list[ServiceT]:
+    """What runs before Faust's consumer; the agents are the app's."""
+    topic = app.topic(settings.topic, schema=AsIs())
+    projectors = {projection.name: Projector(projection, database, disk_space) for projection in projections}
+    for name, projector in projectors.items():
+        app.agent(topic, name=f"project_{name}")(agent_of(projector))
+    told.add(worker_metrics.projectors(projectors))
+    gate = BrokerGate(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions)
+    stall_detector = StallDetector(
+        database,
+        {name: projector.restart for name, projector in projectors.items()},
+        partitions=app.assigned_partitions,
+        broker_answers=gate.look,
+        disk_space=disk_space,
+        stall_seconds=settings.stall_seconds,
+    )
+    return [
+        CatchUp(list(projectors.values())),
+        IdlePartitions(database),
+        gate,
+        stall_detector,
+    ]

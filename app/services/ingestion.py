@@ -1,0 +1,129 @@
+"""The ingestion service: the door, the bridge of devices, and the relay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from faust.types import ServiceT
+
+from agents.backlog_watch import BacklogWatch
+from agents.outbox_listener import OutboxListener, OutboxNotifier
+from agents.publisher import Publisher
+from agents.relay import Relay
+from app import worker_metrics
+from app.envelope import Limits
+from app.event_types import EventTypes
+from app.projection import Projection
+from app.services.mqtt import mqtt_bridge
+from app.settings import Settings
+from app.waiting import WakeUp
+from tables.applied_events import AppliedEvents
+from tables.backlog import Backlog
+from tables.database import Database
+from tables.disk_space import DiskSpace
+from tables.group_commit import GroupCommit
+from web.api_documents import documentation_of_ingestion
+from web.bodies import BodyBudget
+from web.event_status import EventStories
+from web.event_types import EventTypeViews
+from web.health import Health
+from web.ingestion import Door
+from web.metrics import MetricsView
+from web.request_times import RequestTimes
+from web.server import HttpServer, make_application
+
+
+def ingestion_service(
+    settings: Settings,
+    projections: Sequence[Projection[Any]],
+    database: Database,
+    disk_space: DiskSpace,
+    told: MetricsView,
+) -> tuple[HttpServer, list[ServiceT]]:
+    """The server of its port, and what runs beside it."""
+    wake_up = WakeUp()
+    publisher = Publisher(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions)
+    relay = Relay(
+        database,
+        publisher,
+        wake_up,
+        batch_events=settings.relay_batch_events,
+        watchdog_seconds=settings.relay_watchdog_seconds,
+        disk_space=disk_space,
+    )
+    notifier = OutboxNotifier(database)
+
+    def committed() -> None:
+        if relay.is_active:
+            wake_up.set()
+        else:
+            notifier.wake()
+
+    group_commit = GroupCommit(
+        database,
+        max_queued_events=settings.max_queued_events,
+        max_queued_bytes=settings.max_queued_bytes,
+        committed=committed,
+        disk_space=disk_space,
+    )
+    backlog = Backlog(max_events=settings.outbox_max_events, max_bytes=settings.outbox_max_bytes)
+    known = EventTypes(projections, refuse_unknown=settings.unknown_types == "reject")
+    limits = Limits(
+        event_bytes=settings.max_event_bytes,
+        batch_events=settings.max_batch_events,
+        json_depth=settings.max_json_depth,
+    )
+    bridges = mqtt_bridge(settings, database, group_commit, known, limits, backlog=backlog)
+    told.add(
+        worker_metrics.outbox(backlog), worker_metrics.relay(relay), *(worker_metrics.mqtt(one) for one in bridges)
+    )
+    server = _server(
+        settings, projections, database, group_commit, known=known, limits=limits, backlog=backlog, told=told
+    )
+    return server, [
+        relay,
+        OutboxListener(database, wake_up),
+        notifier,
+        BacklogWatch(database, backlog),
+        *bridges,
+    ]
+
+
+def _server(
+    settings: Settings,
+    projections: Sequence[Projection[Any]],
+    database: Database,
+    group_commit: GroupCommit,
+    *,
+    known: EventTypes,
+    limits: Limits,
+    backlog: Backlog,
+    told: MetricsView,
+) -> HttpServer:
+    names = [projection.name for projection in projections]
+    applied = AppliedEvents(database, names)
+    bodies = BodyBudget(settings.max_bodies_bytes)
+    door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied)
+    health = Health(needs={"postgresql": database.answers})
+    times = RequestTimes("ingestion")
+    told.add(times.samples, worker_metrics.intake("http", door.counts), worker_metrics.door(group_commit, bodies))
+    routes = [
+        *door.routes(),
+        *EventStories(database, names).routes(),
+        *EventTypeViews(known.known).routes(),
+        *health.routes(),
+        *told.routes(),
+        *documentation_of_ingestion(projections, limits, refuse_unknown=settings.unknown_types == "reject").routes(),
+    ]
+    application = make_application(routes, settings.max_body_bytes, times)
+    application.on_shutdown.append(applied.let_go)
+    return HttpServer(
+        application,
+        settings.ingestion_host,
+        settings.ingestion_port,
+        health,
+        setting="INGESTION_PORT",
+        hot_paths=[door.hot_path()],
+        max_connections=settings.max_connections,
+    )

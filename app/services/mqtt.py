@@ -1,0 +1,44 @@
+"""The bridge of devices, to the broker that is set or to the embedded one."""
+
+from __future__ import annotations
+
+import socket
+
+from msgspec.structs import replace
+
+from agents.mqtt_bridge import MqttBridge
+from app.embedded.mqtt import mosquitto
+from app.envelope import Limits
+from app.event_types import EventTypes
+from app.settings import Settings, mqtt_address
+from tables.backlog import Backlog
+from tables.database import Database
+from tables.group_commit import GroupCommit
+
+
+def mqtt_bridge(
+    settings: Settings,
+    database: Database,
+    group_commit: GroupCommit,
+    event_types: EventTypes,
+    limits: Limits,
+    *,
+    backlog: Backlog,
+) -> list[MqttBridge]:
+    """One bridge, or none where the setting says so."""
+    if settings.mqtt_url == "off":
+        return []
+    address = mqtt_address(settings, host_name=socket.gethostname())
+    if not settings.mqtt_url and mosquitto() is None:
+        address = replace(address, version_5=False)  # amqtt
+    return [
+        MqttBridge(
+            address,
+            database,
+            group_commit,
+            event_types,
+            limits,
+            max_in_flight=settings.mqtt_max_in_flight,
+            backlog=backlog,
+        )
+    ]

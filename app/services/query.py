@@ -1,0 +1,62 @@
+"""The query service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from agents.past import Past
+from agents.retrying import Retrier
+from app.projection import Projection
+from app.settings import Settings
+from tables.database import Database
+from tables.stalls import Stall, stalls
+from web.api_documents import documentation_of_query
+from web.audit_log import AuditLog
+from web.dead_letters import dead_letter_routes
+from web.health import Health
+from web.metrics import MetricsView
+from web.parked import parked_routes
+from web.query import Projections
+from web.request_times import RequestTimes
+from web.server import HttpServer, make_application
+
+# A request for a retry is answered by then; what is left is told.
+RETRY_SECONDS = 20.0
+
+
+def query_service(
+    settings: Settings, projections: Sequence[Projection[Any]], database: Database, told: MetricsView
+) -> HttpServer:
+    """The server of its port."""
+    names = [projection.name for projection in projections]
+
+    async def stalls_now() -> list[Stall]:
+        async with database.acquire() as connection:
+            return await stalls(connection, names, longer_than_seconds=settings.stall_seconds)
+
+    health = Health(needs={"postgresql": database.answers}, stalls=stalls_now)
+    pasts = {projection.name: Past(projection) for projection in projections}
+    views = Projections(database, projections, pasts, stalled_after_seconds=settings.stall_seconds)
+    times = RequestTimes("query")
+    told.add(times.samples)
+    routes = [
+        *views.routes(),
+        *AuditLog(database).routes(),
+        *parked_routes(database, names, Retrier(projections, database, most_seconds=RETRY_SECONDS)),
+        *dead_letter_routes(database),
+        *health.routes(),
+        *told.routes(),
+        *documentation_of_query(projections).routes(),
+    ]
+    application = make_application(routes, settings.max_body_bytes, times)
+    application.on_shutdown.append(views.close)
+    return HttpServer(
+        application,
+        settings.query_host,
+        settings.query_port,
+        health,
+        setting="QUERY_PORT",
+        hot_paths=[views.hot_path()],
+        max_connections=settings.max_connections,
+    )

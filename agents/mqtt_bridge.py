@@ -8,6 +8,7 @@ again what a worker that died had not acknowledged. An event that comes again is
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -33,6 +34,7 @@ TOPICS = "devices/+/events"
 SHARED_TOPICS = f"$share/headrace/{TOPICS}"
 JSON = "application/json"
 MOST_WAIT_SECONDS = 2.0
+FIRST_LOOK_SECONDS = 3.0
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ class MqttBridge(Background):
     ) -> None:
         super().__init__()
         self.counts = IntakeCounts()
-        self.is_connected = False
+        self._connected = asyncio.Event()
         self._address = address
         self._database = database
         self._group_commit = group_commit
@@ -65,6 +67,22 @@ class MqttBridge(Background):
         self._backlog = backlog
         self._client: MqttClient | None = None
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it receives what devices publish."""
+        return self._connected.is_set()
+
+    async def on_started(self) -> None:
+        """Give a broker that is there the time to know the subscription before the worker says that it is up.
+
+        Until the first subscription a broker acknowledges what devices publish, and keeps nothing of it.
+        """
+        try:
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                await self._connected.wait()
+        except TimeoutError:
+            log.warning("%s does not answer yet; devices are not heard until it does.", self._address)
+
     def wake(self) -> None:
         if self._client is not None:
             self._client.wake()
@@ -73,7 +91,8 @@ class MqttBridge(Background):
         """Connect, and take messages until the connection ends and all that came over it is taken."""
         topics = SHARED_TOPICS if self._address.shared else TOPICS
         client = await MqttClient.connect(self._address, max_in_flight=self._max_in_flight, subscribe_to=topics)
-        self._client, self.is_connected = client, True
+        self._client = client
+        self._connected.set()
         log.info("Connected to %s as %s.", self._address, self._address.client_id)
         try:
             while not self.should_stop:
@@ -84,7 +103,7 @@ class MqttBridge(Background):
                     self.rarely.warning("The connection to %s is lost.", self._address)
                     return
         finally:
-            self.is_connected = False
+            self._connected.clear()
             await client.close()
 
     async def _take(self, client: MqttClient, messages: Sequence[Received]) -> None:

@@ -75,6 +75,10 @@ class Mosquitto:
         except OSError:
             return False
 
+    async def has_written(self, text: bytes) -> bool:
+        """Whether this is in its file."""
+        return self.database.exists() and text in self.database.read_bytes()
+
     def kill(self) -> None:
         """As a power cut would."""
         if self._process is not None:

@@ -112,12 +112,8 @@ async def test_what_is_written_outlives_kill_9_for_a_worker_that_is_away(shipped
         for number in range(MESSAGES - 1):
             device.send(f"event {number:04}")
         await device.publish(f"event {MESSAGES - 1:04}")
-
-    async def is_written() -> bool:
-        return f"event {MESSAGES - 1:04}".encode() in shipped.broker.database.read_bytes()
-
     # It is written right after the turn of mosquitto's loop that acknowledged it.
-    await until(is_written, SECONDS)
+    await until(lambda: shipped.broker.has_written(f"event {MESSAGES - 1:04}".encode()), SECONDS)
     shipped.broker.kill()
     await shipped.broker.start()
     client = await connect(shipped)

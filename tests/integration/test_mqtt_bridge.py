@@ -207,6 +207,8 @@ async def test_a_broker_that_was_killed_has_the_subscription_still_and_is_found_
 ) -> None:
     # mosquitto keeps shared subscriptions since 2.0.19 only: docs/mqtt.md.
     async with running(make_bridge(broker, database, MQTT_SHARED="off")) as bridge:
+        # It writes after it has answered.
+        await until(lambda: broker.has_written(b"devices/+/events"), SECONDS)
         broker.kill()
 
         async def lost() -> bool:
@@ -250,6 +252,17 @@ async def test_workers_that_do_not_share_store_each_event_once_and_in_order(
         await until(taken, SECONDS)
         found = await events_in(pool, 200)
     assert [one["id"] for one in found] == [f"r-{number}" for number in range(200)]
+
+
+async def test_a_bridge_that_has_started_misses_nothing(broker: Mosquitto, database: Database, pool: Pool) -> None:
+    bridge = make_bridge(broker, database)
+    async with DeviceClient(broker.url, "dev-1") as device:
+        await bridge.start()
+        try:
+            await device.publish(reading(1))
+            assert len(await events_in(pool, 1)) == 1
+        finally:
+            await bridge.stop()
 
 
 async def test_a_bridge_stops_twice_and_without_a_broker(database: Database, broker: Mosquitto) -> None:

@@ -17,7 +17,7 @@ import psutil
 
 from app.embedded.log_tail import LogTail
 from app.embedded.ports import LOOPBACK, is_free, listener
-from app.embedded.processes import EndedError, end, running_in, start_detached, wait_until_ready
+from app.embedded.processes import EndedError, end, running_in, running_script, start_detached, wait_until_ready
 from app.errors import StartError
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ KILL = (signal.SIGKILL, 5.0)
 PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 CONFIG = "mosquitto.conf"
 PORT_FILE = "port"
+AMQTT = Path(__file__).with_name("amqtt_broker.py")
 # Paths are relative to the broker's folder. What was acknowledged is on disk: docs/mqtt.md has what that means.
 MOSQUITTO = """\
 # Written anew at each start.
@@ -99,7 +100,7 @@ def _command(folder: Path, port: int) -> Sequence[str]:
             "mosquitto is not installed, so amqtt is the MQTT broker: for trying things out, because what is under way "
             "when it or a worker is killed is lost"
         )
-        return [sys.executable, str(Path(__file__).with_name("amqtt_broker.py")), str(port)]
+        return [sys.executable, str(AMQTT), str(port)]
     # Where root starts it, it would become a user who cannot read its own data.
     user = f"user {pwd.getpwuid(0).pw_name}\n" if os.geteuid() == 0 else ""
     (folder / CONFIG).write_text(MOSQUITTO.format(port=port) + user)
@@ -120,11 +121,8 @@ async def _ready(process: psutil.Process | None, port: int, logs: LogTail) -> No
 
 
 def _server(folder: Path) -> psutil.Process | None:
-    """The broker, if one runs; amqtt runs as a program of Python."""
-    for program in ("mosquitto", Path(sys.executable).name):
-        if found := running_in(folder, program):
-            return found[0]
-    return None
+    found = [*running_in(folder, "mosquitto"), *running_script(folder, AMQTT.name)]
+    return found[0] if found else None
 
 
 def _check_port(folder: Path, running: psutil.Process, port: int) -> None:

@@ -78,6 +78,16 @@ def running_in(folder: Path, program: str) -> list[psutil.Process]:
     ]
 
 
+def running_script(folder: Path, script: str) -> list[psutil.Process]:
+    """The same for a program in Python, whatever name the interpreter was started by."""
+    return [
+        process
+        for process in psutil.process_iter(["cwd", "cmdline"])
+        if process.info["cwd"] == str(folder)
+        and any(Path(word).name == script for word in process.info["cmdline"] or ())
+    ]
+
+
 def is_alive(process: psutil.Process | None) -> bool:
     """Whether it runs; one that has ended and that nobody has taken note of does not."""
     try:

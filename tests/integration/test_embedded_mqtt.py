@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -96,6 +97,22 @@ async def test_it_listens_on_loopback_and_ends_with_the_last_of_those_who_share_
     assert {one.laddr.ip for one in process.net_connections() if one.status == "LISTEN"} == {"127.0.0.1"}
     await servers.stop()
     assert process.is_running()
+    await other.stop()
+    assert not is_alive(process)
+
+
+async def test_amqtt_is_found_by_a_worker_whose_python_has_another_name(
+    servers: EmbeddedServers, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "mosquitto", lambda: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", str(Path(sys.executable).with_name("python3")))
+        url = await servers.start_mqtt()
+    process = running(folder)
+    other = EmbeddedServers(folder, mqtt_port=int(url.rpartition(":")[2]))
+    assert await other.start_mqtt() == url
+    assert running(folder) == process
+    await servers.stop()
     await other.stop()
     assert not is_alive(process)
 

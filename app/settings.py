@@ -35,14 +35,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[str, Meta(description="postgresql://…; empty: embedded PostgreSQL")] = ""
     broker_url: Annotated[str, Meta(description="kafka://host:port[,host:port]; empty: embedded Apache Kafka")] = ""
     mqtt_url: Annotated[
-        str, Meta(description="mqtt://user:password@host:port, mqtts://… for TLS, or off; empty: off")
+        str,
+        Meta(
+            description="mqtt://user:password@host:port, mqtts://… for TLS, or off; empty: an embedded MQTT broker on "
+            "127.0.0.1, port EMBEDDED_MQTT_PORT"
+        ),
     ] = ""
     mqtt_protocol: Annotated[Literal["5", "3.1.1"], Meta(description="5 or 3.1.1")] = "5"
     mqtt_shared: Annotated[
         Literal["on", "off", ""],
         Meta(
             description="on: each message goes to one of the workers; off: each worker gets every message, and what "
-            "another was faster with is a duplicate; empty: on"
+            "another was faster with is a duplicate; empty: on, but off with the embedded broker"
         ),
     ] = ""
     mqtt_client_id: Annotated[

@@ -28,11 +28,12 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 MOST_QUEUED = 10_000
-LARGE_BYTES = 1_000_000
+# Lines of the file that are done with, and stay for a while.
+SPARE_LINES = 1_000
 
 
 class OfflineQueue:
-    """Events by id, oldest first, in a file of lines; a cut-off last line is left out when it is read again."""
+    """Events by id, oldest first, in a file of lines; what a power cut left of a last line is dropped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -43,17 +44,21 @@ class OfflineQueue:
                 self._events[json.loads(line)["id"]] = line
             except ValueError:
                 continue
+        self._write_anew()
 
     def __len__(self) -> int:
         return len(self._events)
 
     def put(self, event_id: str, event: str) -> None:
         """Keep it; the file has it before it is sent."""
-        with self._changed, self._path.open("a") as file:
+        with self._changed:
             self._events[event_id] = event
-            while len(self._events) > MOST_QUEUED:
+            if len(self._events) > MOST_QUEUED:
                 self._events.popitem(last=False)
-            file.write(event + "\n")
+            with self._path.open("a") as file:
+                file.write(event + "\n")
+            self._lines += 1
+            self._tidy()
             self._changed.notify()
 
     def oldest(self, wait_seconds: float) -> tuple[str, str] | None:
@@ -63,13 +68,21 @@ class OfflineQueue:
             return next(iter(self._events.items()), None)
 
     def remove(self, event_id: str) -> None:
-        """It is acknowledged. The file is written anew when nothing is left, or when it has grown large."""
+        """It is acknowledged."""
         with self._changed:
             self._events.pop(event_id, None)
-            if not self._events or self._path.stat().st_size > LARGE_BYTES:
-                written = self._path.with_suffix(".new")
-                written.write_text("".join(line + "\n" for line in self._events.values()))
-                written.replace(self._path)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Write the file anew when nothing is left, or when most of its lines are done with."""
+        if not self._events or self._lines > 2 * len(self._events) + SPARE_LINES:
+            self._write_anew()
+
+    def _write_anew(self) -> None:
+        written = self._path.with_suffix(".new")
+        written.write_text("".join(line + "\n" for line in self._events.values()))
+        written.replace(self._path)
+        self._lines = len(self._events)
 
 
 class Device:

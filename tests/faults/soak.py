@@ -64,6 +64,7 @@ async def _run(trial: Trial, faults: SoakFaults, minutes: float) -> None:
     doors = trial.workers[:2]
     trial.read(trial.workers[-1])
     await trial.load(*doors)
+    await trial.note_under_way()
     keepers = [Keeper(worker) for worker in trial.workers]
     ends = time.monotonic() + minutes * 60
     while time.monotonic() < ends:

@@ -192,6 +192,7 @@ async def test_the_disk_is_full(small_disk: SmallDisk, make_trial: MakeTrial, ka
         worker = await trial.start()
         trial.read(worker)
         await trial.load(worker)
+        await trial.note_under_way()
         filled = small_disk.fill()
         refused = trial.clients.journal.answers["503"]
 

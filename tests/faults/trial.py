@@ -33,6 +33,7 @@ QUICK_PROBES = 3
 QUICK_SECONDS = 1.5
 PROBE_REQUEST_SECONDS = 5.0
 TIMEOUT_SECONDS = 10.0
+LOOKS = 50
 # Where a fault gives every statement little time, our own questions have it.
 UNLIMITED = {"statement_timeout": "0", "lock_timeout": "0"}
 ROWS = [("event_types", "reading.recorded"), ("devices", "device-1"), ("devices", "device-2")]
@@ -150,9 +151,12 @@ class Trial:
             await admin.close()
 
     async def note_under_way(self) -> None:
-        """Note how many events are on their way now: posts without an answer, the outbox, what is not applied."""
-        here = self.clients.in_flight + await self.ask(UNDER_WAY)
-        self.outcomes.under_way = max(self.outcomes.under_way, here)
+        """Note how many events are on their way (posts, outbox, not applied); between two posts there may be none."""
+        for _ in range(LOOKS):
+            here = self.clients.in_flight + await self.ask(UNDER_WAY)
+            self.outcomes.under_way = max(self.outcomes.under_way, here)
+            if here:
+                return
 
     def bit(self, **times: int) -> None:
         """Note how often the fault was felt; AssertionError when it was not."""
@@ -243,6 +247,7 @@ class Trial:
         print(told)
         assert findings == [], f"{report(findings)}\n{self.logs()}"
         assert rest is not None, f"it does not come to rest\n{self.logs()}"
+        assert told.under_way, "nothing was under way, so nothing could be lost"
         assert journal.without_retry_after == 0
         assert journal.answers["500"] == 0, self.logs()
         return findings

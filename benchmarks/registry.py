@@ -9,6 +9,7 @@ from benchmarks.cores import CORES
 from benchmarks.faust_cost import FAUST_COST
 from benchmarks.get_row import GET_ROW
 from benchmarks.growth import GROWTH
+from benchmarks.limits import LIMITS
 from benchmarks.projector import PROJECTOR
 from benchmarks.relay import RELAY
 from benchmarks.relay_latency import RELAY_LATENCY
@@ -16,6 +17,7 @@ from benchmarks.singles import SINGLES_ONE_WORKER, SINGLES_TWO_WORKERS
 from benchmarks.visible import VISIBLE
 
 COMPARISONS: tuple[Comparison, ...] = (
+    LIMITS,
     SINGLES_TWO_WORKERS,
     SINGLES_ONE_WORKER,
     BATCHES,

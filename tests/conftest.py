@@ -29,7 +29,8 @@ TEMPLATE = "template_of_tests"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The fault tests have fixtures of their own, in one plugin with the table that they print."""
+    """Fixtures that are not here: a whole worker, and those of the fault tests with the table that they print."""
+    config.pluginmanager.import_plugin("system")
     config.pluginmanager.import_plugin("fault_fixtures")
 
 
@@ -70,9 +71,9 @@ def postgres_dsn(servers: EmbeddedServers) -> str:
     return asyncio.run(start())
 
 
-@pytest.fixture
-def database_dsn(postgres_dsn: str) -> Iterator[str]:
-    """A migrated database of the test's own."""
+@contextmanager
+def new_database(postgres_dsn: str) -> Iterator[str]:
+    """A migrated database that no test has used."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
 
     async def execute(statement: str) -> None:
@@ -83,12 +84,21 @@ def database_dsn(postgres_dsn: str) -> Iterator[str]:
             await connection.close()
 
     asyncio.run(execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
-    yield database_url(postgres_dsn, name)
-    # Not WITH (FORCE): it fails where it may not end an autovacuum worker, which is another user's; without, that is
-    # asked to go.
-    sessions = f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND usename = current_user"
-    asyncio.run(execute(f"SELECT pg_terminate_backend(pid) FROM ({sessions}) AS ours"))
-    asyncio.run(execute(f"DROP DATABASE {name}"))
+    try:
+        yield database_url(postgres_dsn, name)
+    finally:
+        # Not WITH (FORCE): it fails where it may not end an autovacuum worker, which is another user's; without, that
+        # is asked to go.
+        sessions = f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND usename = current_user"
+        asyncio.run(execute(f"SELECT pg_terminate_backend(pid) FROM ({sessions}) AS ours"))
+        asyncio.run(execute(f"DROP DATABASE {name}"))
+
+
+@pytest.fixture
+def database_dsn(postgres_dsn: str) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    with new_database(postgres_dsn) as dsn:
+        yield dsn
 
 
 @pytest.fixture
@@ -125,6 +135,11 @@ def kafka(servers: EmbeddedServers) -> str:
 @pytest.fixture
 def topic() -> str:
     """A topic name that no other test uses."""
+    return new_topic()
+
+
+def new_topic() -> str:
+    """A topic name that nobody uses."""
     return f"events-{os.getpid()}-{next(_numbers)}"
 
 

@@ -9,7 +9,8 @@ from benchmarks.check import check_everything
 from benchmarks.comparison import Comparison, Options, Round, Shown
 from benchmarks.open_loop import Posting, percentile_ms
 from benchmarks.place import Place
-from benchmarks.system import STUCK_SECONDS, System
+from benchmarks.posts import DEVICES
+from benchmarks.system import STUCK_SECONDS, System, Worker
 from benchmarks.wrk import RoundFailedError
 
 SECONDS = 20.0
@@ -17,29 +18,34 @@ POSTS_PER_SECOND = 1_000
 # Every so manieth event has a device of its own, whose row is looked for.
 PROBE_EVERY = 20
 PROBE = "probe-"
+# Before that, one at a time, each with a device of its own.
+ALONE_EVENTS = 100
+ALONE_PER_SECOND = 20
 LOOK_SECONDS = 0.001
 FOUND = "SELECT key FROM projections WHERE projection = 'devices' AND key = ANY ($1::text[])"
 
 
-def device_of(number: int) -> str:
-    """The device of an event."""
-    return f"{PROBE}{number}" if number % PROBE_EVERY == 0 else f"device-{number % 1000}"
-
-
 class Probes:
-    """Looks for the rows of the probes that were sent: one small query by key, every millisecond at most."""
+    """Every so manieth event of a run has a device of its own. Looks for their rows: one small query by key, every
+    millisecond at most."""
 
-    def __init__(self, system: System, expected: int) -> None:
+    def __init__(self, system: System, run: str, *, events: int, every: int) -> None:
         self.visible: list[float] = []
         self._system = system
-        self._expected = expected
+        self._run = run
+        self._every = every
+        self._expected = len(range(0, events, every))
         self._waiting: dict[str, float] = {}
         self._sent = asyncio.Event()
 
+    def device_of(self, number: int) -> str:
+        """The device of an event."""
+        return f"{PROBE}{self._run}-{number}" if number % self._every == 0 else f"device-{number % DEVICES}"
+
     def posted(self, number: int, due: float) -> None:
         """Note a probe; other events are none."""
-        if number % PROBE_EVERY == 0:
-            self._waiting[device_of(number)] = due
+        if number % self._every == 0:
+            self._waiting[self.device_of(number)] = due
             self._sent.set()
 
     async def look(self) -> None:
@@ -62,28 +68,25 @@ class Probes:
 async def measure(place: Place, options: Options) -> Round:
     """Everything in one worker, as `make run` starts it; the same posts to the bare server before."""
     events = int(POSTS_PER_SECOND * (options.seconds or SECONDS))
-    bare_loop = Posting("bare", device_of)
+    bare_loop = Posting("bare", lambda number: f"device-{number % DEVICES}")
     async with place.bare_server() as bare:
         await bare_loop.run(bare.port, events, per_second=POSTS_PER_SECOND)
     async with place.system() as system:
         worker = await system.start("worker", "ingestion,event_handler,query")
         before = await system.warm_up(worker)
-        probes = Probes(system, len(range(0, events, PROBE_EVERY)))
-        loop = Posting("run", device_of, probes.posted)
+        alone, _ = await _see_visible(system, worker, "alone", ALONE_EVENTS, per_second=ALONE_PER_SECOND, every=1)
         meter = system.cpu_meter()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(loop.run(worker.ingestion_port, events, per_second=POSTS_PER_SECOND))
-                tasks.create_task(probes.look())
-        except ExceptionGroup as errors:
-            raise RoundFailedError(f"looking for probes: {errors.exceptions[0]!r}") from errors
-        await system.until_projected(before + events)
+        visible, loop = await _see_visible(
+            system, worker, "run", events, per_second=POSTS_PER_SECOND, every=PROBE_EVERY
+        )
+        await system.until_projected(before + ALONE_EVENTS + events)
         cpu = meter.microseconds(events)
-        await check_everything(system.connection, accepted=before + events)
+        await check_everything(system.connection, accepted=before + ALONE_EVENTS + events)
     return Round(
         {
-            "visible_p50_ms": percentile_ms(probes.visible, 50),
-            "visible_p99_ms": percentile_ms(probes.visible, 99),
+            "visible_p50_ms": percentile_ms(visible, 50),
+            "visible_p99_ms": percentile_ms(visible, 99),
+            "alone_p50_ms": percentile_ms(alone, 50),
             "accept_p50_ms": percentile_ms(loop.accepted, 50),
             "accept_p99_ms": percentile_ms(loop.accepted, 99),
             "client_late_p99_ms": percentile_ms(loop.late, 99),
@@ -94,12 +97,28 @@ async def measure(place: Place, options: Options) -> Round:
     )
 
 
+async def _see_visible(
+    system: System, worker: Worker, run: str, events: int, *, per_second: float, every: int
+) -> tuple[list[float], Posting]:
+    """Post, and look for the probes: how long each took to be seen, and what the posts told."""
+    probes = Probes(system, run, events=events, every=every)
+    loop = Posting(run, probes.device_of, probes.posted)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(loop.run(worker.ingestion_port, events, per_second=per_second))
+            tasks.create_task(probes.look())
+    except ExceptionGroup as errors:
+        raise RoundFailedError(f"looking for probes: {errors.exceptions[0]!r}") from errors
+    return probes.visible, loop
+
+
 VISIBLE = Comparison(
     "visible",
     "1,000 posts a second",
     [
         Shown("visible_p50_ms", at_most=10),
         Shown("visible_p99_ms", at_most=40),
+        Shown("alone_p50_ms"),
         Shown("accept_p50_ms"),
         Shown("accept_p99_ms"),
         Shown("bare_accept_p99_ms"),

@@ -10,6 +10,7 @@ from benchmarks.faust_cost import FAUST_COST
 from benchmarks.get_row import GET_ROW
 from benchmarks.growth import GROWTH
 from benchmarks.limits import LIMITS
+from benchmarks.mqtt import MQTT
 from benchmarks.projector import PROJECTOR
 from benchmarks.relay import RELAY
 from benchmarks.relay_latency import RELAY_LATENCY
@@ -30,4 +31,5 @@ COMPARISONS: tuple[Comparison, ...] = (
     GROWTH,
     CORES,
     FAUST_COST,
+    MQTT,
 )

@@ -88,10 +88,10 @@ class System:
         chosen = [self._workers.pop(kind) for kind in kinds or tuple(self._workers)]
         await asyncio.gather(*(worker.process.stop() for worker in chosen))
 
-    def cpu_meter(self) -> CpuMeter:
-        """Measures the workers that run now and the servers, from now."""
+    def cpu_meter(self, others: Mapping[str, psutil.Process] | None = None) -> CpuMeter:
+        """Measures the workers that run now, the servers and the others, from now."""
         workers = {kind: worker.process.measured for kind, worker in self._workers.items()}
-        return CpuMeter({**workers, **self._servers})
+        return CpuMeter({**workers, **self._servers, **(others or {})})
 
     async def warm_up(self, worker: Worker) -> int:
         """Post a few events and return when they are projected: then every part works, in every partition.

@@ -18,8 +18,8 @@ Code = Literal[
 ]
 """What can be wrong with an envelope, for programs: these names stay as they are."""
 
-SEQUENCE_BYTES = 40
-"""Room for the extension `sequence`, which is added when the event is published."""
+SEQUENCE_BYTES = len(',"sequence":""') + 20
+"""The extension `sequence`, which is added when the event is published: a position of 20 digits."""
 
 MOST_ERRORS = 20
 """So many errors of one event are told at the most."""

@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +52,7 @@ class System(NamedTuple):
 
     async def post(self, body: Any, headers: Mapping[str, str] = STRUCTURED, path: str = "/api/v1/events") -> Answer:
         """Post bytes as they are, anything else as JSON."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        data = BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
         return await self._ask("POST", URL(self.worker.ingestion + path, encoded=True), data=data, headers=headers)
 
     async def door(self, path: str) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -9,16 +10,18 @@ from aiokafka import AIOKafkaConsumer
 WAIT_MILLISECONDS = 60_000
 
 
-async def read_records(bootstrap_servers: str, topic: str, how_many: int) -> list[Any]:
-    """So many records from the beginning of each partition, in order by partition."""
+async def read_records(
+    bootstrap_servers: str, topic: str, how_many: int, which: Callable[[Any], bool] = lambda _: True
+) -> list[Any]:
+    """So many of the records that are asked for, from the beginning of each partition, in order by partition."""
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", group_id=None)
     await consumer.start()
     records: list[Any] = []
     try:
         while len(records) < how_many:
             found = await consumer.getmany(timeout_ms=WAIT_MILLISECONDS)
-            assert found, f"only {len(records)} records came"
-            records += [record for part in found.values() for record in part]
+            assert found, f"only {len(records)} of them came"
+            records += [record for part in found.values() for record in part if which(record)]
     finally:
         await consumer.stop()
     return records

@@ -138,7 +138,11 @@ async def test_a_batch_some_refused_keeps_the_good_ones(client: Client, pool: Po
 async def test_a_batch_none_accepted(client: Client, pool: Pool) -> None:
     status, answer = await post(client, [{}, envelope(id=None)], BATCH)
     assert status == 422
-    assert (answer["accepted"], answer["rejected"]) == (0, 2)
+    assert (answer["accepted"], answer["duplicates"], answer["rejected"]) == (0, 0, 2)
+    assert [(one["index"], one["status"], one["error"]["status"]) for one in answer["results"]] == [
+        (0, "rejected", 400),
+        (1, "rejected", 400),
+    ]
     assert await stored_ids(pool) == []
 
 

@@ -103,6 +103,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_pool_size: Annotated[int, Meta(ge=2, le=500, description="2 to 500")] = 8
     database_timeout_seconds: Seconds = 5.0
     stall_seconds: StallSeconds = 60.0
+    drain_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=60,
+            description="0 to 60 seconds: so long after SIGTERM a worker still answers everything, and /readyz says "
+            "503, so that what is in front sends no more",
+        ),
+    ] = 1.0
     shutdown_seconds: Seconds = 8.0
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="DEBUG, INFO, WARNING or ERROR")

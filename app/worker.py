@@ -53,6 +53,7 @@ class Headrace(faust.App):
     def __init__(self, settings: Settings, *, handles_events: bool) -> None:
         self.services: Sequence[ServiceT] = ()
         self.http_servers: Sequence[HttpServer] = ()
+        self._drain_seconds = settings.drain_seconds
         self._shutdown_seconds = settings.shutdown_seconds
         self._fault_points = settings.fault_points
         self.handles_events = handles_events
@@ -102,14 +103,15 @@ class Headrace(faust.App):
         await super().on_start()
 
     async def on_stop(self) -> None:
-        """Stop taking requests first. Faust can hang when Kafka is away: a deadline ends the worker all the same.
+        """Say that no requests should come, then stop taking them, then stop the rest.
 
-        That is safe: what is not applied is not acknowledged.
+        Faust can hang when Kafka is away: a deadline ends the worker all the same. That is safe: what is not applied is
+        not acknowledged.
         """
-        deadline = threading.Timer(self._shutdown_seconds, os._exit, (1,))
+        deadline = threading.Timer(self._drain_seconds + self._shutdown_seconds, os._exit, (1,))
         deadline.daemon = True
         deadline.start()
-        await asyncio.gather(*(server.drain() for server in self.http_servers))
+        await asyncio.gather(*(server.drain(self._drain_seconds) for server in self.http_servers))
         await super().on_stop()
 
 

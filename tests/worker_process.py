@@ -38,6 +38,7 @@ class WorkerProcess:
             "QUERY_PORT": str(self.query_port),
             "DATA_DIR": str(folder / "data"),
             "PYTHONWARNINGS": "ignore",
+            "DRAIN_SECONDS": "0",  # nothing is in front of it
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from aiohttp import web
@@ -78,9 +79,11 @@ class HttpServer(Service):
         server = None if self._runner is None else self._runner.server
         return [] if server is None else server.connections
 
-    async def drain(self) -> None:
-        """Stop listening, answer what is in flight."""
+    async def drain(self, seconds: float = 0.0) -> None:
+        """Let `/readyz` say 503, for so long answer all else as ever; then stop listening, answer what is in flight."""
         self._health.stopping = True
+        if self._runner is not None:
+            await asyncio.sleep(seconds)
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()

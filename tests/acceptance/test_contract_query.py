@@ -196,9 +196,3 @@ async def test_as_of_on_one_row(client: Client) -> None:
         assert hour["state"]["last"] == number
         types = await client.get("/api/v1/projections/event_types/reading.recorded", as_of=str(number))
         assert types["state"]["count"] == number
-
-
-async def test_livez_and_readyz(client: Client) -> None:
-    """On the query port as well; ?verbose lists each dependency."""
-    await client.get("/livez")
-    assert (await client.get("/readyz", verbose=""))["dependencies"]["postgresql"] == "ok"

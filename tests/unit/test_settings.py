@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from app.errors import InvalidSettingError
-from app.settings import Settings, read_settings
+from app.settings import Settings, allowed, read_settings
+
+FIELDS: dict[str, Any] = {field.name: field.type.type for field in msgspec.inspect.type_info(Settings).fields}  # type: ignore[attr-defined]
+ANY_TEXT = {"ingestion_host", "query_host", "data_dir", "consumer_group"}
+ANY_TEXT |= {"mqtt_ca_file", "mqtt_certificate_file", "mqtt_key_file"}
+CHECKED_BY_HAND = {"database_url", "broker_url", "mqtt_url", "services", "fault_points"}
+
+
+def wrong_values(kind: Any) -> list[str]:
+    """What the type of a setting does not allow."""
+    match kind:
+        case msgspec.inspect.IntType(ge=int(least), le=int(most)):
+            return ["many", "1.5", str(least - 1), str(most + 1)]
+        case msgspec.inspect.FloatType(ge=float() | int() as least, le=float() | int() as most):
+            return ["soon", "nan", str(least - 0.001), str(most + 1)]
+        case msgspec.inspect.LiteralType():
+            return ["nonsense"]
+        case msgspec.inspect.StrType(pattern=str()):
+            return ["two words", "x" * 300]
+    return []
 
 
 def test_nothing_set_means_everything_embedded_on_loopback() -> None:
@@ -40,6 +62,7 @@ def test_services_are_chosen_by_name() -> None:
         ("DATABASE_TIMEOUT_SECONDS", "soon", "a number of seconds, more than 0"),
         ("MAX_EVENT_BYTES", "1MB", "a number of bytes, 1000 or more"),
         ("LOG_LEVEL", "info", "DEBUG, INFO, WARNING or ERROR"),
+        ("AUTH", "on", allowed("auth")),
     ],
 )
 def test_a_wrong_value_names_the_variable_the_value_and_what_is_allowed(
@@ -48,6 +71,21 @@ def test_a_wrong_value_names_the_variable_the_value_and_what_is_allowed(
     with pytest.raises(InvalidSettingError) as refused:
         read_settings({variable: value})
     assert str(refused.value) == f"{variable}={value}: not allowed; allowed: {allowed}"
+
+
+@pytest.mark.parametrize("name", sorted(FIELDS.keys() - ANY_TEXT - CHECKED_BY_HAND))
+def test_every_setting_refuses_what_its_type_does_not_allow(name: str) -> None:
+    wrong = wrong_values(FIELDS[name])
+    assert wrong, f"{name} takes any text, or has a check of its own: say so above, and test what it does"
+    for value in wrong:
+        with pytest.raises(InvalidSettingError) as refused:
+            read_settings({name.upper(): value})
+        assert str(refused.value) == f"{name.upper()}={value}: not allowed; allowed: {allowed(name)}"
+
+
+def test_a_fault_point_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidSettingError, match=r"^FAULT_POINTS=.*nowhere.*: not allowed; allowed: for tests only: "):
+        read_settings({"FAULT_POINTS": "nowhere=kill"})
 
 
 def test_a_password_in_a_url_is_not_told() -> None:

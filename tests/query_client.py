@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -44,11 +45,11 @@ THINGS: Projection[Any] = Projection(
 BARE: Projection[Any] = Projection("bare", state=Thing, key=lambda event: event.source, description="Not filterable.")
 
 
-def serving(database: Database) -> Client:
-    projections = Projections(database, [THINGS, BARE], {one.name: Past(one) for one in (THINGS, BARE)})
-    application = make_application(projections.routes(), max_body_bytes=1000)
-    application.on_shutdown.append(projections.close)
-    return TestClient(HotServer(application, [projections.hot_path()]))
+def serving(database: Database, projections: Sequence[Projection[Any]] = (THINGS, BARE)) -> Client:
+    views = Projections(database, projections, {one.name: Past(one) for one in projections})
+    application = make_application(views.routes(), max_body_bytes=1000)
+    application.on_shutdown.append(views.close)
+    return TestClient(HotServer(application, [views.hot_path()]))
 
 
 async def write(pool: Pool, key: str, state: str = "{}", position: int = 1) -> None:

@@ -239,6 +239,10 @@ def _check_mqtt(settings: Settings) -> None:
         read_mqtt_url(settings.mqtt_url)
     except ValueError as error:
         raise refused("mqtt_url", settings.mqtt_url, allowed("mqtt_url")) from error
+    files = ("mqtt_ca_file", settings.mqtt_ca_file), ("mqtt_certificate_file", settings.mqtt_certificate_file)
+    for field, path in (*files, ("mqtt_key_file", settings.mqtt_key_file)):
+        if path and not Path(path).is_file():
+            raise refused(field, path, f"a file that is there, {allowed(field)}")
 
 
 def _check_fault_points(settings: Settings) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from app.errors import InvalidSettingError
@@ -34,6 +36,19 @@ def test_a_wrong_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(InvalidSettingError, match=r"^MQTT_URL=.*: not allowed; allowed: mqtt://") as refused:
         read_settings({"MQTT_URL": url})
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("variable", ["MQTT_CA_FILE", "MQTT_CERTIFICATE_FILE", "MQTT_KEY_FILE"])
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path, variable: str) -> None:
+    there, missing = tmp_path / "there.pem", tmp_path / "missing.pem"
+    there.touch()
+    given = {"MQTT_URL": "mqtts://mq.example", variable: str(there)}
+    assert getattr(read_settings(given), variable.lower()) == str(there)
+    for wrong in (missing, tmp_path):
+        with pytest.raises(
+            InvalidSettingError, match=rf"^{variable}={wrong}: not allowed; allowed: a file that is there"
+        ):
+            read_settings({**given, variable: str(wrong)})
 
 
 def test_off_is_off() -> None:

@@ -12,8 +12,8 @@ from app.settings import Settings, allowed, read_settings
 
 FIELDS: dict[str, Any] = {field.name: field.type.type for field in msgspec.inspect.type_info(Settings).fields}  # type: ignore[attr-defined]
 ANY_TEXT = {"ingestion_host", "query_host", "data_dir", "consumer_group"}
-ANY_TEXT |= {"mqtt_ca_file", "mqtt_certificate_file", "mqtt_key_file"}
-CHECKED_BY_HAND = {"database_url", "broker_url", "mqtt_url", "services", "fault_points"}
+CHECKED_BY_HAND = {"database_url", "broker_url", "services", "fault_points"}
+CHECKED_BY_HAND |= {"mqtt_url", "mqtt_ca_file", "mqtt_certificate_file", "mqtt_key_file"}
 
 
 def wrong_values(kind: Any) -> list[str]:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +14,7 @@ from msgspec import Meta
 from app.errors import InvalidSettingError
 from app.fault_points import POINTS, SYNTAX, Fault, read_faults
 from app.mqtt_address import MqttAddress, read_mqtt_url
+from app.server_urls import is_broker_url, is_database_url
 
 ServiceName = Literal["ingestion", "event_handler", "query"]
 SERVICE_NAMES: tuple[ServiceName, ...] = get_args(ServiceName)
@@ -74,9 +74,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Annotated[str, Meta(min_length=1, description="the folder of the embedded servers")] = ".headrace"
     embedded_kafka_port: Port = 9092
     embedded_mqtt_port: Port = 1883
-    topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="a topic: letters, digits, . _ -")] = (
-        "events"
-    )
+    topic: Annotated[
+        str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$", description="a topic: letters, digits, . _ -")
+    ] = "events"
     topic_partitions: Annotated[int, Meta(ge=1, le=1_000, description="1 to 1000; counts when we create the topic")] = 8
     consumer_group: Text = "headrace"
     consumer_instance_id: Annotated[
@@ -221,15 +221,10 @@ def _check_services(settings: Settings) -> None:
 
 
 def _check_urls(settings: Settings) -> None:
-    if settings.database_url and urlsplit(settings.database_url).scheme not in {"postgresql", "postgres"}:
+    if settings.database_url and not is_database_url(settings.database_url):
         raise refused("database_url", settings.database_url, allowed("database_url"))
-    if settings.broker_url:
-        scheme, _, hosts = settings.broker_url.partition("://")
-        addresses = hosts.split(",")
-        if scheme != "kafka" or not all(
-            host and port.isdecimal() for host, _, port in (address.rpartition(":") for address in addresses)
-        ):
-            raise refused("broker_url", settings.broker_url, allowed("broker_url"))
+    if settings.broker_url and not is_broker_url(settings.broker_url):
+        raise refused("broker_url", settings.broker_url, allowed("broker_url"))
 
 
 def _check_mqtt(settings: Settings) -> None:

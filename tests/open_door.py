@@ -68,7 +68,7 @@ async def open_door(
         "127.0.0.1",
         port,
         health,
-        setting="INGESTION_PORT",
+        service="INGESTION",
         hot_paths=[door.hot_path()],
         max_connections=max_connections,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from errno import EACCES, EADDRINUSE
 
 from aiohttp import web
 from mode import Service
@@ -42,15 +43,16 @@ class HttpServer(Service):
         port: int,
         health: Health,
         *,
-        setting: str,
+        service: str,
         hot_paths: Sequence[HotPath] = (),
         max_connections: int = 1_000,
     ) -> None:
+        """`service` is what the names of the settings for host and port begin with."""
         super().__init__()
         self.application = application
         self._host = host
         self._port = port
-        self._setting = setting
+        self._service = service
         self._health = health
         self._hot_paths = hot_paths
         self._max_connections = max_connections
@@ -68,10 +70,15 @@ class HttpServer(Service):
         try:
             await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
         except OSError as error:
-            raise StartError(
+            raise StartError(self._refusal(error)) from error
+
+    def _refusal(self, error: OSError) -> str:
+        if error.errno in {EADDRINUSE, EACCES}:
+            return (
                 f"Cannot listen on {self._host}:{self._port}: {error.strerror}. "
-                f"End what listens there, or set {self._setting} to a free port."
-            ) from error
+                f"End what listens there, or set {self._service}_PORT to a free port."
+            )
+        return f"{self._service}_HOST={self._host}: not allowed; allowed: an address of this machine ({error.strerror})"
 
     @property
     def connections(self) -> list[web.RequestHandler]:

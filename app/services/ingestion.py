@@ -123,7 +123,7 @@ def _server(
         settings.ingestion_host,
         settings.ingestion_port,
         health,
-        setting="INGESTION_PORT",
+        service="INGESTION",
         hot_paths=[door.hot_path()],
         max_connections=settings.max_connections,
     )

@@ -56,7 +56,7 @@ def query_service(
         settings.query_host,
         settings.query_port,
         health,
-        setting="QUERY_PORT",
+        service="QUERY",
         hot_paths=[views.hot_path()],
         max_connections=settings.max_connections,
     )

@@ -1,11 +1,9 @@
-"""Workers as processes: what listens, who shares what, how they start, refuse to start, and end."""
+"""Workers as processes: what listens, who shares what, how they start, and end."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from tables.database import Pool
 
 from conftest import free_port, server_folder
 from waiting import until
-from worker_process import ROOT, WorkerProcess
+from worker_process import WorkerProcess
 
 READING = {
     "specversion": "1.0",
@@ -172,30 +170,6 @@ async def test_postgres_away_at_start_is_waited_for(tmp_path: Path, settings: di
             assert worker.stop() == 0
 
 
-def run(tmp_path: Path, **settings: str) -> tuple[int, list[str]]:
-    """Start a worker that cannot start; its exit code and what it says on standard error."""
-    worker = WorkerProcess(tmp_path, **settings)
-    ended = subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "app", "worker"],
-        cwd=ROOT,
-        env=worker._environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return ended.returncode, ended.stderr.splitlines()
-
-
-def test_a_wrong_setting_is_one_clear_line(tmp_path: Path) -> None:
-    code, lines = run(tmp_path, SERVICES="ingestion,reader")
-    assert code != 0
-    assert "".join(lines) == (
-        "headrace: SERVICES=ingestion,reader: not allowed; allowed: some of ingestion, event_handler, query, "
-        "with commas"
-    )
-
-
 async def test_two_workers_share_the_embedded_servers_and_the_last_one_ends_them() -> None:
     with server_folder() as folder:
         shared = {"DATA_DIR": str(folder / "data"), "EMBEDDED_KAFKA_PORT": str(free_port())}
@@ -225,39 +199,6 @@ def command_line(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.Error:
         return []
-
-
-def test_a_data_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    code, lines = run(tmp_path, DATA_DIR=str(tmp_path / "file" / "data"))
-    assert code != 0
-    assert len(lines) == 1
-    assert str(tmp_path / "file") in lines[0]
-    assert "DATA_DIR" in lines[0]
-
-
-def test_a_port_of_the_embedded_kafka_in_use_is_one_clear_line() -> None:
-    with server_folder() as folder, socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = str(other.getsockname()[1])
-        code, lines = run(folder, DATA_DIR=str(folder / "data"), EMBEDDED_KAFKA_PORT=port, LOG_LEVEL="ERROR")
-    assert code != 0
-    assert len(lines) == 1, lines
-    assert port in lines[0]
-
-
-@pytest.mark.parametrize("name", ["INGESTION_PORT", "QUERY_PORT"])
-def test_a_port_in_use_is_one_clear_line(tmp_path: Path, settings: dict[str, str], name: str) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = str(other.getsockname()[1])
-        code, lines = run(tmp_path, **settings, **{name: port})
-    assert code != 0
-    assert len(lines) == 1
-    assert f"127.0.0.1:{port}" in lines[0]
-    assert name in lines[0]
 
 
 async def test_a_request_in_flight_is_answered_when_the_worker_stops(

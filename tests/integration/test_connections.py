@@ -132,7 +132,7 @@ async def serving(max_connections: int = 100, held: Held | None = None) -> Async
     application = make_application(routes, max_body_bytes=1_000_000)
     port = free_port()
     server = HttpServer(
-        application, "127.0.0.1", port, Health(needs={}), setting="INGESTION_PORT", max_connections=max_connections
+        application, "127.0.0.1", port, Health(needs={}), service="INGESTION", max_connections=max_connections
     )
     await server.on_start()
     place = Place(port, server)

@@ -15,6 +15,8 @@ ANY_TEXT = {"ingestion_host", "query_host", "data_dir", "consumer_group"}
 CHECKED_BY_HAND = {"database_url", "broker_url", "services", "fault_points"}
 CHECKED_BY_HAND |= {"mqtt_url", "mqtt_ca_file", "mqtt_certificate_file", "mqtt_key_file"}
 
+WRONG_DATABASES = ["db:port/x", "db:99999/x", "db:1,other:0/x", "[::1/x", "[db]:1/x", "db/x?sslmode=yes", "db/x?port=y"]
+
 
 def wrong_values(kind: Any) -> list[str]:
     """What the type of a setting does not allow."""
@@ -55,9 +57,13 @@ def test_services_are_chosen_by_name() -> None:
         ("SERVICES", "ingestion,reader", "some of ingestion, event_handler, query, with commas"),
         ("SERVICES", "ingestion,", "some of ingestion, event_handler, query, with commas"),
         ("DATABASE_URL", "mysql://localhost/x", "postgresql://…; empty: embedded PostgreSQL"),
+        *[("DATABASE_URL", f"postgresql://{wrong}", allowed("database_url")) for wrong in WRONG_DATABASES],
+        ("BROKER_URL", "kafka://one:99999", "kafka://host:port[,host:port]; empty: embedded Apache Kafka"),
+        ("BROKER_URL", "kafka://one:0", "kafka://host:port[,host:port]; empty: embedded Apache Kafka"),
         ("BROKER_URL", "127.0.0.1:9092", "kafka://host:port[,host:port]; empty: embedded Apache Kafka"),
         ("BROKER_URL", "kafka://one:9092,two", "kafka://host:port[,host:port]; empty: embedded Apache Kafka"),
         ("TOPIC", "two words", "a topic: letters, digits, . _ -"),
+        ("TOPIC", "..", "a topic: letters, digits, . _ -"),
         ("UNKNOWN_TYPES", "ignore", "store or reject"),
         ("DATABASE_TIMEOUT_SECONDS", "soon", "a number of seconds, more than 0"),
         ("MAX_EVENT_BYTES", "1MB", "a number of bytes, 1000 or more"),
@@ -86,6 +92,21 @@ def test_every_setting_refuses_what_its_type_does_not_allow(name: str) -> None:
 def test_a_fault_point_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidSettingError, match=r"^FAULT_POINTS=.*nowhere.*: not allowed; allowed: for tests only: "):
         read_settings({"FAULT_POINTS": "nowhere=kill"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://",
+        "postgres://db/x",
+        "postgresql://user:p%40ss@db:5433/x?sslmode=verify-full&application_name=a",
+        "postgresql://user@one:1,two:65535/x",
+        "postgresql://[::1]:5432/x",
+        "postgresql://user@/x?host=/var/run/postgresql&port=5432",
+    ],
+)
+def test_what_an_address_of_postgresql_may_be(url: str) -> None:
+    assert read_settings({"DATABASE_URL": url}).database_url == url
 
 
 def test_a_password_in_a_url_is_not_told() -> None:

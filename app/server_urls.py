@@ -1,0 +1,42 @@
+"""What the addresses of PostgreSQL and Kafka may be. A wrong one is found here, not by a worker that waits for ever."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+SCHEMES = frozenset({"postgresql", "postgres"})
+SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+
+_PORT = re.compile(r"[0-9]{1,5}")
+# A host may be absent: then it is among the parameters, or a socket.
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(?::(?P<port>[^:]*))?")
+
+
+def is_database_url(url: str) -> bool:
+    """Whether it is `postgresql://user:password@host:port[,host:port]/database?parameter=value`, or a part of it."""
+    try:
+        parts = urlsplit(url)
+        parameters = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        return False
+    ports = parameters.get("port", [""])[-1].split(",")
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    return (
+        parts.scheme in SCHEMES
+        and all(host is not None and _is_port(host["port"] or "") for host in map(_HOST.fullmatch, hosts))
+        and all(map(_is_port, ports))
+        and SSL_MODES.issuperset(parameters.get("sslmode", ()))
+    )
+
+
+def is_broker_url(url: str) -> bool:
+    """Whether it is `kafka://host:port[,host:port]`."""
+    scheme, _, rest = url.partition("://")
+    addresses = [address.rpartition(":") for address in rest.split(",")]
+    return scheme == "kafka" and all(host and port and _is_port(port) for host, _, port in addresses)
+
+
+def _is_port(text: str) -> bool:
+    """A port, or nothing, which means the usual one."""
+    return not text or (_PORT.fullmatch(text) is not None and 1 <= int(text) <= 65_535)  # noqa: PLR2004 - the most

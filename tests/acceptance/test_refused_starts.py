@@ -1,0 +1,86 @@
+"""Workers that cannot start: they end at once, with one line that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import server_folder
+from worker_process import ROOT, WorkerProcess
+
+
+@pytest.fixture
+def settings(database_dsn: str, kafka: str, topic: str) -> dict[str, str]:
+    return {"DATABASE_URL": database_dsn, "BROKER_URL": kafka, "TOPIC": topic, "CONSUMER_GROUP": topic}
+
+
+def run(tmp_path: Path, **settings: str) -> tuple[int, list[str]]:
+    """Start a worker that cannot start; its exit code and what it says on standard error."""
+    worker = WorkerProcess(tmp_path, **settings)
+    ended = subprocess.run(
+        [sys.executable, "-m", "faust", "-A", "app", "worker"],
+        cwd=ROOT,
+        env=worker._environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ended.returncode, ended.stderr.splitlines()
+
+
+def test_a_wrong_setting_is_one_clear_line(tmp_path: Path) -> None:
+    code, lines = run(tmp_path, SERVICES="ingestion,reader")
+    assert code != 0
+    assert "".join(lines) == (
+        "headrace: SERVICES=ingestion,reader: not allowed; allowed: some of ingestion, event_handler, query, "
+        "with commas"
+    )
+
+
+def test_a_data_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, lines = run(tmp_path, DATA_DIR=str(tmp_path / "file" / "data"))
+    assert code != 0
+    assert len(lines) == 1
+    assert str(tmp_path / "file") in lines[0]
+    assert "DATA_DIR" in lines[0]
+
+
+def test_a_port_of_the_embedded_kafka_in_use_is_one_clear_line() -> None:
+    with server_folder() as folder, socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        code, lines = run(folder, DATA_DIR=str(folder / "data"), EMBEDDED_KAFKA_PORT=port, LOG_LEVEL="ERROR")
+    assert code != 0
+    assert len(lines) == 1, lines
+    assert port in lines[0]
+
+
+@pytest.mark.parametrize("name", ["INGESTION_PORT", "QUERY_PORT"])
+def test_a_port_in_use_is_one_clear_line(tmp_path: Path, settings: dict[str, str], name: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        code, lines = run(tmp_path, **settings, **{name: port})
+    assert code != 0
+    assert len(lines) == 1
+    assert f"127.0.0.1:{port}" in lines[0]
+    assert name in lines[0]
+
+
+@pytest.mark.parametrize("name", ["INGESTION_HOST", "QUERY_HOST"])
+@pytest.mark.parametrize("host", ["203.0.113.9", "2001:db8::9"])
+def test_a_host_that_is_not_here_is_one_clear_line(
+    tmp_path: Path, settings: dict[str, str], name: str, host: str
+) -> None:
+    code, lines = run(tmp_path, **settings, **{name: host}, AUTH="off")
+    assert code != 0
+    assert len(lines) == 1
+    assert lines[0].startswith(f"headrace: {name}={host}: not allowed; allowed: an address of this machine")

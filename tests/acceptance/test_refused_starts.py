@@ -42,6 +42,17 @@ def test_a_wrong_setting_is_one_clear_line(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["INGESTION_HOST", "QUERY_HOST"])
+def test_listening_beyond_loopback_without_a_word_on_authentication_is_one_clear_line(
+    tmp_path: Path, name: str
+) -> None:
+    code, lines = run(tmp_path, **{name: "0.0.0.0"})  # noqa: S104 - that is what is refused
+    assert code != 0
+    assert len(lines) == 1
+    assert lines[0].startswith(f"headrace: {name}=0.0.0.0: not allowed; allowed: a loopback address")
+    assert "AUTH=off" in lines[0]
+
+
 def test_a_data_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code, lines = run(tmp_path, DATA_DIR=str(tmp_path / "file" / "data"))

@@ -72,6 +72,11 @@ class MqttBridge(Background):
         """Whether it receives what devices publish."""
         return self._connected.is_set()
 
+    async def on_start(self) -> None:
+        """Raises InvalidSettingError when a file that is set cannot be used."""
+        if self._address.tls:
+            await asyncio.to_thread(self._address.tls_context)
+
     async def on_started(self) -> None:
         """Give a broker that is there the time to know the subscription before the worker says that it is up.
 

@@ -16,7 +16,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agents.mqtt_publish import UnreadableError, qos_of, read_publish
 from agents.mqtt_socket import MqttSocket
-from app.errors import DependencyAwayError
+from app.errors import DependencyAwayError, InvalidSettingError
 from app.mqtt_address import MqttAddress
 from app.mqtt_message import Message
 from app.rarely import Rarely
@@ -138,6 +138,8 @@ class MqttClient:
             raise MqttAwayError(f"{address} has not answered for {CONNECT_SECONDS:.0f} s.") from None
         except ssl.SSLError as error:
             raise MqttAwayError(f"{address}: {error.reason or error}.") from error
+        except InvalidSettingError as error:  # files change while we run
+            raise MqttAwayError(str(error)) from error
         return client
 
     async def _open(self, subscribe_to: str) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
 
 import msgspec
+
+from app.errors import InvalidSettingError
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -36,11 +40,26 @@ class MqttAddress(msgspec.Struct, frozen=True, kw_only=True):
         return f"<MqttAddress {self.host}:{self.port}>"
 
     def tls_context(self) -> ssl.SSLContext:
-        """Raises OSError (ssl.SSLError is one) when a file cannot be used. It reads files: not for the event loop."""
-        context = ssl.create_default_context(cafile=self.ca_file or None)
+        """Raises InvalidSettingError when a file cannot be used. It reads files: not for the event loop."""
+        with _usable(MQTT_CA_FILE=self.ca_file):
+            context = ssl.create_default_context(cafile=self.ca_file or None)
         if self.certificate_file:
-            context.load_cert_chain(self.certificate_file, self.key_file or None)
+            with _usable(MQTT_CERTIFICATE_FILE=self.certificate_file, MQTT_KEY_FILE=self.key_file):
+                # Without a password OpenSSL would ask the terminal for that of an encrypted key.
+                context.load_cert_chain(self.certificate_file, self.key_file or None, password="")
         return context
+
+
+@contextmanager
+def _usable(**files: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        named = ", ".join(f"{setting}={path}" for setting, path in files.items() if path)
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise InvalidSettingError(
+            f"{named}: cannot be used ({reason}); allowed: files in PEM, keys without a password"
+        ) from error
 
 
 def read_mqtt_url(url: str) -> tuple[str, int, str | None, str | None, bool]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,54 +10,15 @@ import pytest
 from msgspec.structs import replace
 
 from agents.mqtt_client import MqttAwayError, MqttClient
-from app.mqtt_address import MqttAddress
 from app.mqtt_message import Message
 
-from conftest import free_port, server_folder
+from conftest import server_folder
 from device_client import DeviceClient
-from mosquitto import Mosquitto
+from shipped_mosquitto import ShippedMosquitto
 from waiting import until
 
-DEPLOY = Path(__file__).parents[2] / "deploy" / "mosquitto"
-USERS = ("headrace", "d1", "d2", "+", "#", "d1/x")
 SECONDS = 30.0
 MESSAGES = 200
-
-
-class Shipped:
-    """The broker, and the port of its TLS listener."""
-
-    def __init__(self, folder: Path) -> None:
-        self.tls_port = free_port()
-        self.ca_file = folder / "server.crt"
-        text = (DEPLOY / "mosquitto.conf").read_text()
-        for ours, theirs in (
-            ("listener 8883", f"listener {self.tls_port} 127.0.0.1"),
-            ("listener 1883", "listener {port} 127.0.0.1"),
-            ("/mosquitto/secrets", str(folder)),
-            ("/mosquitto/config/acl", str(folder / "acl")),
-            ("/mosquitto/data", "{folder}"),
-        ):
-            assert ours in text
-            text = text.replace(ours, theirs)
-        self.broker = Mosquitto(folder, text)
-
-    def worker(self) -> MqttAddress:
-        return MqttAddress(
-            host="localhost",
-            port=self.tls_port,
-            client_id="w1",
-            user="headrace",
-            password="secret of headrace",  # noqa: S106 - made for the test
-            tls=True,
-            ca_file=str(self.ca_file),
-            shared=False,
-        )
-
-    def device(self, user: str, name: str | None = None) -> DeviceClient:
-        device = DeviceClient(self.broker.url, name or user)
-        device.paho.username_pw_set(user, f"secret of {user}")
-        return device
 
 
 @pytest.fixture
@@ -69,26 +28,14 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def shipped(folder: Path) -> AsyncIterator[Shipped]:
-    _make_secrets(folder)
-    made = Shipped(folder)
+async def shipped(folder: Path) -> AsyncIterator[ShippedMosquitto]:
+    made = ShippedMosquitto(folder)
     await made.broker.start()
     yield made
     made.broker.kill()
 
 
-def _make_secrets(folder: Path) -> None:
-    shutil.copy(DEPLOY / "acl", folder)
-    (folder / "passwords").touch(mode=0o600)
-    for user in USERS:
-        subprocess.run(["mosquitto_passwd", "-b", str(folder / "passwords"), user, f"secret of {user}"], check=True)
-    key, certificate = str(folder / "server.key"), str(folder / "server.crt")
-    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    names = ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run([*request, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-
-
-async def connect(shipped: Shipped) -> MqttClient:
+async def connect(shipped: ShippedMosquitto) -> MqttClient:
     return await MqttClient.connect(shipped.worker(), max_in_flight=1_000, subscribe_to="devices/+/events")
 
 
@@ -106,7 +53,7 @@ async def received(client: MqttClient, count: int) -> list[Message]:
     return found
 
 
-async def test_what_is_written_outlives_kill_9_for_a_worker_that_is_away(shipped: Shipped) -> None:
+async def test_what_is_written_outlives_kill_9_for_a_worker_that_is_away(shipped: ShippedMosquitto) -> None:
     await (await connect(shipped)).close()
     async with shipped.device("d1") as device:
         for number in range(MESSAGES - 1):
@@ -128,7 +75,7 @@ async def _try(device: DeviceClient, topic: str) -> None:
         await device.publish("not allowed", topic)
 
 
-async def test_a_device_publishes_to_its_own_topic_only(shipped: Shipped) -> None:
+async def test_a_device_publishes_to_its_own_topic_only(shipped: ShippedMosquitto) -> None:
     client = await connect(shipped)
     for topic in ("devices/d2/events", "devices/d2/answers", "devices/d1/answers", "other"):
         async with shipped.device("d1") as d1:
@@ -145,7 +92,7 @@ async def test_a_device_publishes_to_its_own_topic_only(shipped: Shipped) -> Non
 
 
 @pytest.mark.parametrize("user", ["+", "d1/x"])
-async def test_a_user_name_that_looks_like_a_topic_opens_nothing(shipped: Shipped, user: str) -> None:
+async def test_a_user_name_that_looks_like_a_topic_opens_nothing(shipped: ShippedMosquitto, user: str) -> None:
     client = await connect(shipped)
     own = [] if user == "+" else [f"devices/{user}/events"]
     for topic in ("devices/d1/events", "devices/odd/events", "devices/x/events", *own):
@@ -158,7 +105,7 @@ async def test_a_user_name_that_looks_like_a_topic_opens_nothing(shipped: Shippe
     assert [one.payload for one in messages] == [b"the last"]
 
 
-async def test_a_client_id_that_looks_like_a_topic_opens_nothing(shipped: Shipped) -> None:
+async def test_a_client_id_that_looks_like_a_topic_opens_nothing(shipped: ShippedMosquitto) -> None:
     client = await connect(shipped)
     odd = shipped.device("d1")
     odd.paho._client_id = b"#"
@@ -173,7 +120,7 @@ async def test_a_client_id_that_looks_like_a_topic_opens_nothing(shipped: Shippe
 
 @pytest.mark.parametrize("user", [None, "headrace", "#"])
 async def test_nobody_comes_in_without_the_password_and_nobody_is_called_hash(
-    shipped: Shipped, user: str | None
+    shipped: ShippedMosquitto, user: str | None
 ) -> None:
     # In the file of passwords a line that begins with # is a comment.
     password = "secret of #" if user == "#" else None

@@ -1,0 +1,130 @@
+"""The bridge over TLS, to a mosquitto that asks for certificates: who is let in, and what a wrong file is called."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from agents.devices import devices
+from agents.mqtt_bridge import MqttBridge
+from agents.mqtt_client import MqttAwayError, MqttClient
+from app.envelope import Limits
+from app.errors import InvalidSettingError
+from app.event_types import EventTypes
+from app.settings import mqtt_address, read_settings
+from tables.database import Database, Pool
+from tables.group_commit import GroupCommit
+
+from certificates import Authority
+from conftest import server_folder
+from shipped_mosquitto import ShippedMosquitto
+from waiting import until
+
+SECONDS = 30.0
+EVENT = {
+    "specversion": "1.0",
+    "id": "r-1",
+    "source": "/greenhouse",
+    "type": "reading.recorded",
+    "data": {"metric": "temperature", "value": 21},
+}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with server_folder() as made:
+        yield made
+
+
+@pytest.fixture
+async def shipped(folder: Path) -> AsyncIterator[ShippedMosquitto]:
+    made = ShippedMosquitto(folder, asks_for_certificates=True)
+    await made.broker.start()
+    yield made
+    made.broker.kill()
+
+
+def make_bridge(settings: dict[str, str], database: Database) -> MqttBridge:
+    return MqttBridge(
+        mqtt_address(read_settings(settings), host_name="tests"),
+        database,
+        GroupCommit(database, max_queued_events=20_000, committed=lambda: None),
+        EventTypes([devices]),
+        Limits(),
+        max_in_flight=100,
+    )
+
+
+@pytest.mark.parametrize("in_one_file", [False, True])
+async def test_a_worker_shows_its_certificate(
+    shipped: ShippedMosquitto, folder: Path, database: Database, pool: Pool, in_one_file: bool
+) -> None:
+    ours = shipped.authority.issue("worker")
+    settings = shipped.settings() | {"MQTT_CERTIFICATE_FILE": str(ours.certificate), "MQTT_KEY_FILE": str(ours.key)}
+    if in_one_file:
+        both = folder / "both.pem"
+        both.write_bytes(ours.certificate.read_bytes() + ours.key.read_bytes())
+        settings |= {"MQTT_CERTIFICATE_FILE": str(both), "MQTT_KEY_FILE": ""}
+    bridge = make_bridge(settings, database)
+    await bridge.start()
+    try:
+        async with shipped.device("d1") as device:
+            await device.publish(EVENT)
+
+            async def is_there() -> bool:
+                return bool(await pool.fetchval("SELECT EXISTS (SELECT FROM outbox WHERE id = 'r-1')"))
+
+            await until(is_there, SECONDS)
+    finally:
+        await bridge.stop()
+
+
+@pytest.mark.parametrize("shows", ["none", "another authority's"])
+async def test_a_worker_without_a_certificate_of_the_authority_is_not_let_in(
+    shipped: ShippedMosquitto, folder: Path, shows: str
+) -> None:
+    settings = shipped.settings()
+    if shows != "none":
+        other = Authority(folder, "other").issue("stranger")
+        settings |= {"MQTT_CERTIFICATE_FILE": str(other.certificate), "MQTT_KEY_FILE": str(other.key)}
+    with pytest.raises((MqttAwayError, OSError)):
+        await connect(settings)
+
+
+async def test_a_broker_that_the_authorities_do_not_know_is_not_believed(
+    shipped: ShippedMosquitto, folder: Path
+) -> None:
+    other = Authority(folder, "other")
+    with pytest.raises(MqttAwayError, match="CERTIFICATE_VERIFY_FAILED"):
+        await connect(shipped.settings() | {"MQTT_CA_FILE": str(other.own.certificate)})
+    elsewhere = shipped.settings()["MQTT_URL"].replace("localhost", "127.0.0.1")
+    with pytest.raises(MqttAwayError, match="CERTIFICATE_VERIFY_FAILED"):
+        await connect(shipped.settings() | {"MQTT_URL": elsewhere})
+
+
+@pytest.mark.parametrize("wrong", ["MQTT_CA_FILE", "MQTT_CERTIFICATE_FILE", "MQTT_KEY_FILE"])
+async def test_a_file_that_cannot_be_used_stops_the_bridge_at_once_and_is_named(
+    folder: Path, database: Database, wrong: str
+) -> None:
+    authority = Authority(folder, "authority")
+    ours = authority.issue("worker")
+    settings = {
+        "MQTT_URL": "mqtts://localhost",
+        "MQTT_CA_FILE": str(authority.own.certificate),
+        "MQTT_CERTIFICATE_FILE": str(ours.certificate),
+        "MQTT_KEY_FILE": str(ours.key),
+    }
+    (folder / "no.pem").write_text("not PEM")
+    # OpenSSL would ask the terminal for its password.
+    locked = authority.locked(ours.key)
+    for path in (folder / "no.pem", locked):
+        with pytest.raises(InvalidSettingError, match=f"{wrong}={path}.*cannot be used"):
+            await make_bridge(settings | {wrong: str(path)}, database).start()
+
+
+async def connect(settings: dict[str, str]) -> None:
+    address = mqtt_address(read_settings(settings), host_name="tests")
+    client = await MqttClient.connect(address, max_in_flight=10, subscribe_to="devices/+/events")
+    await client.close()

@@ -15,7 +15,7 @@ from checking.evidence import STORED
 from checking.history import History, Stored
 from conftest import server_folder
 from fleet import FleetDevice
-from mosquitto import Mosquitto
+from mosquitto import Mosquitto, quick_folder
 from waiting import until
 from worker_process import WorkerProcess
 
@@ -24,7 +24,6 @@ EVENTS = 10_000
 SECONDS = 240.0
 # What was acknowledged and is not stored, while a worker keeps up with its devices.
 FEW = 200
-MEMORY = Path("/dev/shm")  # noqa: S108 - a folder is made in it
 COUNT = "SELECT count(*) FROM event_store"
 
 pytestmark = pytest.mark.faults
@@ -99,9 +98,7 @@ class Trial:
 
 async def test_worker_and_mosquitto_are_killed(database_dsn: str, kafka: str, topic: str) -> None:
     connection = await asyncpg.connect(database_dsn)
-    # mosquitto writes all that waits after each message: what kill -9 leaves is the same in memory, and it is quicker.
-    memory = MEMORY if MEMORY.is_dir() else None
-    with server_folder() as folder, tempfile.TemporaryDirectory(prefix="headrace-tests-", dir=memory) as quick:
+    with server_folder() as folder, tempfile.TemporaryDirectory(prefix="headrace-tests-", dir=quick_folder()) as quick:
         broker = Mosquitto(Path(quick))
         worker = WorkerProcess(
             folder,

@@ -94,8 +94,10 @@ class MqttBridge(Background):
 
     async def live(self) -> None:
         """Connect, and take messages until the connection ends and all that came over it is taken."""
-        topics = SHARED_TOPICS if self._address.shared else TOPICS
-        client = await MqttClient.connect(self._address, max_in_flight=self._max_in_flight, subscribe_to=topics)
+        wanted, unwanted = (SHARED_TOPICS, TOPICS) if self._address.shared else (TOPICS, SHARED_TOPICS)
+        client = await MqttClient.connect(
+            self._address, max_in_flight=self._max_in_flight, subscribe_to=wanted, not_to=unwanted
+        )
         self._client = client
         self._connected.set()
         log.info("Connected to %s as %s.", self._address, self._address.client_id)

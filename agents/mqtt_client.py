@@ -108,6 +108,7 @@ class MqttClient:
         self._wake_up = WakeUp()
         self._connected: asyncio.Future[ReasonCode] = asyncio.get_running_loop().create_future()
         self._subscribed: asyncio.Future[Sequence[ReasonCode]] = asyncio.get_running_loop().create_future()
+        self._session_was_there = False
         self._tick: asyncio.TimerHandle | None = None
         self._paho = _Paho(socket, address.client_id, self._take, version_5=address.version_5)
         self._paho.max_queued_messages_set(max_in_flight)
@@ -119,8 +120,13 @@ class MqttClient:
             self._paho.username_pw_set(address.user, address.password)
 
     @classmethod
-    async def connect(cls, address: MqttAddress, *, max_in_flight: int, subscribe_to: str) -> MqttClient:
-        """Connect and subscribe. Raises MqttAwayError, with the broker's reason where it gave one, or OSError."""
+    async def connect(
+        cls, address: MqttAddress, *, max_in_flight: int, subscribe_to: str, not_to: str = ""
+    ) -> MqttClient:
+        """Connect and subscribe, and give up the subscription `not_to`, which the session may have from before.
+
+        Raises MqttAwayError, with the broker's reason where it gave one, or OSError.
+        """
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -130,7 +136,7 @@ class MqttClient:
                 )
                 client = cls(socket, address, max_in_flight=max_in_flight)
                 try:
-                    await client._open(subscribe_to)
+                    await client._open(subscribe_to, not_to)
                 except BaseException:
                     socket.abort()
                     raise
@@ -142,17 +148,21 @@ class MqttClient:
             raise MqttAwayError(str(error)) from error
         return client
 
-    async def _open(self, subscribe_to: str) -> None:
+    async def _open(self, subscribe_to: str, not_to: str) -> None:
         self._socket.readable = self._readable
         self._socket.lost.add_done_callback(lambda _: self.wake())
         self._start_session()
         reason = await self._unless_lost(self._connected)
         if reason.is_failure:
             raise MqttAwayError(f"{self._address} refuses the connection: {reason}.")
+        if not_to:
+            self._paho.unsubscribe(not_to)
         self._paho.subscribe(subscribe_to, QOS)
-        refused = [reason for reason in await self._unless_lost(self._subscribed) if reason.value >= FAILURES]
-        if refused:
-            raise MqttAwayError(f"{self._address} refuses the subscription to {subscribe_to}: {refused[0]}.")
+        # What a session has kept comes at once, and amqtt answers only when that is acknowledged.
+        if not self._session_was_there:
+            refused = await self._unless_lost(self._subscribed)
+            if refused:
+                raise MqttAwayError(f"{self._address} refuses the subscription to {subscribe_to}: {refused[0]}.")
         self._tick = asyncio.get_running_loop().call_later(TICK_SECONDS, self._look)
 
     def _start_session(self) -> None:
@@ -233,13 +243,17 @@ class MqttClient:
 
     # What paho calls.
 
-    def _on_connect(self, _: Client, __: Any, ___: ConnectFlags, reason: ReasonCode, ____: Properties | None) -> None:
+    def _on_connect(self, _: Client, __: Any, flags: ConnectFlags, reason: ReasonCode, ___: Properties | None) -> None:
+        self._session_was_there = flags.session_present
         if not self._connected.done():
             self._connected.set_result(reason)
 
     def _on_subscribe(self, _: Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Properties | None) -> None:
-        if not self._subscribed.done():
-            self._subscribed.set_result(reasons)
+        refused = [reason for reason in reasons if reason.value >= FAILURES]
+        self._subscribed.set_result(refused)
+        if refused and self._session_was_there:
+            rarely.warning("%s refuses the subscription: %s.", self._address, refused[0])
+            self._socket.abort()
 
     def _on_disconnect(
         self, _: Client, __: Any, flags: DisconnectFlags, reason: ReasonCode, ____: Properties | None

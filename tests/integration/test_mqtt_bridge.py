@@ -254,6 +254,22 @@ async def test_workers_that_do_not_share_store_each_event_once_and_in_order(
     assert [one["id"] for one in found] == [f"r-{number}" for number in range(200)]
 
 
+@pytest.mark.parametrize(("before", "after"), [("on", "off"), ("off", "on")])
+async def test_the_subscription_of_an_earlier_setting_is_given_up(
+    broker: Mosquitto, database: Database, pool: Pool, before: str, after: str
+) -> None:
+    async with running(make_bridge(broker, database, MQTT_SHARED=before)):
+        pass
+    async with (
+        running(make_bridge(broker, database, MQTT_SHARED=after)) as bridge,
+        DeviceClient(broker.url, "dev-1") as device,
+    ):
+        await device.publish(reading(1))
+        await device.publish(reading(2))
+        await events_in(pool, 2)
+        assert (bridge.counts.accepted, bridge.counts.duplicate) == (2, 0)
+
+
 async def test_a_bridge_that_has_started_misses_nothing(broker: Mosquitto, database: Database, pool: Pool) -> None:
     bridge = make_bridge(broker, database)
     async with DeviceClient(broker.url, "dev-1") as device:

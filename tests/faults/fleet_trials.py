@@ -1,0 +1,233 @@
+"""A fleet of devices, a worker and a broker, and how the two are killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+from app.embedded import mqtt
+from app.embedded.servers import EmbeddedServers
+from tables.database import Connection
+
+from fleet import FleetDevice
+from mosquitto import Mosquitto
+from waiting import until
+from worker_process import WorkerProcess
+
+DEVICES = 20
+EVENTS = 10_000
+SECONDS = 240.0
+# What was acknowledged and is not stored, while a worker keeps up with its devices.
+FEW = 200
+# What devices publish while no worker runs.
+MEANWHILE = 100
+COUNT = "SELECT count(*) FROM event_store"
+
+
+class FleetTrial:
+    """One worker, one broker, a fleet; both are killed anywhere."""
+
+    def __init__(
+        self,
+        port: int,
+        worker: WorkerProcess,
+        connection: Connection,
+        *,
+        version_5: bool = True,
+    ) -> None:
+        self.devices: Sequence[FleetDevice] = [
+            FleetDevice(port, f"d{number}", version_5=version_5 and number % 2 == 0) for number in range(DEVICES)
+        ]
+        self.worker = worker
+        self._connection = connection
+
+    @property
+    def acknowledged(self) -> int:
+        """Events that the broker has acknowledged to their devices."""
+        return sum(device.acknowledged for device in self.devices)
+
+    async def run(self) -> None:
+        """Publish all, break things meanwhile, and return when all is stored."""
+        await self.start_worker()
+        async with asyncio.TaskGroup() as group:
+            for device in self.devices:
+                group.create_task(device.run(EVENTS // DEVICES))
+            group.create_task(self.break_things())
+        await self.stored(1)
+
+    async def break_things(self) -> None:
+        """Five deaths of the worker, two of the broker."""
+        await self.stored(0.1)
+        await self.kill_worker_before_it_acknowledges()
+        await self.stored(0.3)
+        await self.kill_broker()
+        await self.stored(0.45)
+        await self.kill_worker_before_it_acknowledges()
+        await self.stored(0.6)
+        await self.kill_broker()
+        await self.stored(0.75)
+        assert self.acknowledged < EVENTS, "all was over before things broke"
+        await self.kill_worker()
+
+    async def stored(self, share: float) -> None:
+        """Return when this share of the events is stored."""
+        await self.when(lambda stored: stored >= share * EVENTS, f"{share:.0%} of the events are not stored")
+
+    async def start_worker(self) -> None:
+        """Return when it is connected."""
+        self.worker.set(FAULT_POINTS="")
+        starts = self.connections()
+        self.worker.start()
+        await self.connected_again(starts)
+
+    async def kill_worker(self) -> None:
+        """Anywhere."""
+        self.worker.kill()
+        await self.start_worker()
+
+    async def kill_worker_before_it_acknowledges(self) -> None:
+        """Anywhere, and then a second time between a commit and its acknowledgements."""
+        self.worker.kill()
+        self.worker.set(FAULT_POINTS="mqtt.committed=kill@2")
+        self.worker.start()
+        await asyncio.to_thread(self.worker.process.wait, SECONDS)
+        assert self.worker.process.returncode == -9, self.worker.log.read_text()[-2000:]
+        await self.start_worker()
+
+    async def kill_broker(self) -> None:
+        """While the worker keeps up."""
+        raise NotImplementedError
+
+    async def keeps_up(self) -> None:
+        """Return when little of what was acknowledged is not stored."""
+        await self.when(lambda stored: self.acknowledged - stored < FEW, "the worker does not keep up")
+
+    def connections(self) -> int:
+        """How often the worker has connected to the broker."""
+        return self.worker.log.read_text().count("Connected to the MQTT broker") if self.worker.log.exists() else 0
+
+    async def connected_again(self, before: int) -> None:
+        """Return when it has connected more often than before."""
+
+        async def is_connected() -> bool:
+            return self.connections() > before
+
+        await until(is_connected, SECONDS, "the worker did not connect")
+
+    async def when(self, condition: Callable[[int], bool], message: str) -> None:
+        """Return when the condition holds for the number of stored events."""
+
+        async def holds() -> bool:
+            return condition(int(await self._connection.fetchval(COUNT)))
+
+        await until(holds, SECONDS, message)
+
+
+class OwnBrokerTrial(FleetTrial):
+    """mosquitto as somebody else runs it."""
+
+    def __init__(self, broker: Mosquitto, worker: WorkerProcess, connection: Connection) -> None:
+        super().__init__(broker.port, worker, connection)
+        self._broker = broker
+
+    async def kill_broker(self) -> None:
+        """The worker lives, and comes again."""
+        await self.keeps_up()
+        before = self.connections()
+        self._broker.kill()
+        await self._broker.start()
+        await self.connected_again(before)
+
+
+class EmbeddedTrial(FleetTrial):
+    """The broker is the worker's: it is started by a worker's start."""
+
+    def __init__(
+        self, port: int, worker: WorkerProcess, connection: Connection, *, folder: Path, version_5: bool = True
+    ) -> None:
+        super().__init__(port, worker, connection, version_5=version_5)
+        self._folder = folder
+
+    def broker(self) -> psutil.Process:
+        """It runs."""
+        process = mqtt._server(self._folder / "mqtt")
+        assert process is not None
+        return process
+
+    async def kill_broker(self) -> None:
+        """The broker, and, when it has taken what came from it, the worker."""
+        await self.keeps_up()
+        ended = self._ended()
+        self.broker().kill()
+
+        async def has_taken_all() -> bool:
+            return self._ended() > ended
+
+        await until(has_taken_all, SECONDS, "the worker did not notice")
+        self.worker.kill()
+        await self.start_worker()
+
+    def _ended(self) -> int:
+        return self.worker.log.read_text().count("The connection to the MQTT broker")
+
+
+class AmqttTrial(EmbeddedTrial):
+    """Nothing is in flight when something is killed. The test starts the broker, and the worker finds it."""
+
+    def __init__(
+        self, port: int, worker: WorkerProcess, connection: Connection, *, folder: Path, servers: EmbeddedServers
+    ) -> None:
+        super().__init__(port, worker, connection, folder=folder, version_5=False)
+        self._servers = servers
+
+    async def start_worker(self) -> None:
+        await self._servers.start_mqtt()
+        await super().start_worker()
+
+    async def kill_worker(self) -> None:
+        """With everything stored; then devices publish while no worker runs."""
+        await self._hold()
+        self.worker.kill()
+        before = self.acknowledged
+        self._go_on()
+
+        async def have_published() -> bool:
+            return self.acknowledged >= min(before + MEANWHILE, EVENTS)
+
+        await until(have_published, SECONDS)
+        for device in self.devices:
+            device.hold()
+        await self.start_worker()
+        await self._hold()
+        self._go_on()
+
+    async def kill_worker_before_it_acknowledges(self) -> None:
+        """Two deaths, like the others."""
+        await self.kill_worker()
+        await self.kill_worker()
+
+    async def kill_broker(self) -> None:
+        """And the worker, with everything stored. Devices publish again when it has subscribed again."""
+        await self._hold()
+        self.broker().kill()
+        self.worker.kill()
+        await self.start_worker()
+        self._go_on()
+
+    async def _hold(self) -> None:
+        for device in self.devices:
+            device.hold()
+        sent = [device.all_is_acknowledged for device in self.devices]
+
+        async def are_quiet() -> bool:
+            return all([await one() for one in sent])
+
+        await until(are_quiet, SECONDS)
+        await self.when(lambda stored: stored == self.acknowledged, "something that was acknowledged is not stored")
+
+    def _go_on(self) -> None:
+        for device in self.devices:
+            device.go_on()

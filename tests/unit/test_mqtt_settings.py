@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from app.envelope import Limits
 from app.errors import InvalidSettingError
+from app.event_types import EventTypes
+from app.services import mqtt as services_mqtt
+from app.services.mqtt import mqtt_bridge
 from app.settings import mqtt_address, read_settings
+from tables.backlog import Backlog
+from tables.database import Database
+from tables.group_commit import GroupCommit
 
 
 def test_nothing_set_means_the_embedded_broker_with_everything_for_each_worker() -> None:
@@ -49,6 +56,19 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path, variable: str) -> N
             InvalidSettingError, match=rf"^{variable}={wrong}: not allowed; allowed: a file that is there"
         ):
             read_settings({**given, variable: str(wrong)})
+
+
+@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize("url", ["", "mqtt://mq.example"])
+def test_amqtt_is_spoken_to_in_what_it_speaks(url: str, installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services_mqtt, "mosquitto", lambda: "/usr/sbin/mosquitto" if installed else None)
+    database = Database(pool_size=2, timeout_seconds=1)
+    commit = GroupCommit(database, max_queued_events=1, committed=lambda: None)
+    settings = read_settings({"MQTT_URL": url})
+    (bridge,) = mqtt_bridge(
+        settings, database, commit, EventTypes([]), Limits(), backlog=Backlog(max_events=1, max_bytes=1)
+    )
+    assert bridge._address.version_5 == (installed or url != "")
 
 
 def test_off_is_off() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -44,12 +45,11 @@ def records(system: System) -> Records:
 async def test_topic_events_with_8_partitions_where_we_create_it(tmp_path: Path, database_dsn: str, kafka: str) -> None:
     """Nothing is set: it is called `events`."""
     servers = kafka.removeprefix("kafka://")
-    event = envelope(SOURCE)
+    event = envelope(SOURCE, id=str(uuid.uuid4()))
     settings = {"DATABASE_URL": database_dsn, "BROKER_URL": kafka, "SERVICES": "ingestion"}
     async with running(tmp_path, **settings) as worker:
         await System(worker, database_dsn, servers, "events").post(event)
-        (record,) = await read_records(servers, "events", 1)
-        assert json.loads(record.value)["id"] == event["id"]
+        await read_records(servers, "events", 1, lambda record: json.loads(record.value)["id"] == event["id"])
         assert await partitions_of(servers, "events") == 8
 
 

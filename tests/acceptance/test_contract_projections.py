@@ -172,6 +172,7 @@ async def test_event_types(system: System) -> None:
         "first_time": at("11:30:00"),
         "last_time": at("12:00:00.5"),
     }
+    await apply(system, retired("dev-9", at("12:00:00")))
     counted = (await state(system, "event_types", "device.retired"))["count"]
     await apply(system, retired("dev-9", at("12:00:00")))
     assert (await state(system, "event_types", "device.retired"))["count"] == counted + 1

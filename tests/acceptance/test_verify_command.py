@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tables import outbox
 from tables.database import Pool
 
 from clients import Client
+from events import event
 from waiting import until
 from worker_process import ROOT, WorkerProcess
 
@@ -78,3 +80,44 @@ async def test_a_live_system_agrees_and_a_row_changed_by_hand_is_told(
     code, _, err = verify({**settings, "BROKER_URL": "kafka://127.0.0.1:1"})
     assert code == 1
     assert "BROKER_URL" in err.splitlines()[-1]
+
+
+async def test_what_is_published_and_not_deleted_is_told_until_the_next_relay_deletes_it(
+    tmp_path: Path, database_dsn: str, kafka: str, topic: str, pool: Pool
+) -> None:
+    settings = {"DATABASE_URL": database_dsn, "BROKER_URL": kafka, "TOPIC": topic, "CONSUMER_GROUP": topic}
+    async with pool.acquire() as connection:
+        await outbox.accept(connection, [event(1)])
+    worker = WorkerProcess(tmp_path, **settings, FAULT_POINTS="relay.published=kill")
+    worker.start()
+    try:
+
+        async def is_killed() -> bool:
+            return worker.process.poll() is not None
+
+        await until(is_killed, 30)
+        code, out, _ = verify(settings)
+        assert (code, "they agree" in out) == (0, True)  # a relay may yet come to it
+
+        await pool.execute(
+            "GRANT UPDATE ON event_store TO CURRENT_USER;"
+            "ALTER TABLE event_store DISABLE TRIGGER event_store_is_append_only;"
+            "UPDATE event_store SET recorded_at = recorded_at - interval '2 min';"
+            "ALTER TABLE event_store ENABLE ALWAYS TRIGGER event_store_is_append_only"
+        )
+        code, out, _ = verify(settings, "--json")
+        told = json.loads(out)["differences"]
+        assert (code, [(one["kind"], one["count"]) for one in told]) == (1, [("outbox_not_deleted", 1)])
+        seq = await pool.fetchval("SELECT seq FROM outbox")
+        assert f"seq {seq}: " in told[0]["first"]
+
+        worker.set(FAULT_POINTS="")
+        worker.start()
+
+        async def is_deleted() -> bool:
+            return not await pool.fetchval("SELECT count(*) FROM outbox")
+
+        await until(is_deleted, 30)
+        assert verify(settings)[0] == 0
+    finally:
+        worker.kill()

@@ -19,7 +19,7 @@ from app.parking import Group
 from tables import outbox
 from tables.database import Connection, Database
 from tables.outbox import StoredEvent
-from tables.verification import snapshot
+from tables.verification import snapshot, still_waiting
 
 from events import event
 from numbers_projection import make_projection
@@ -199,6 +199,28 @@ async def test_what_the_topic_lacks_changes_or_makes_up_is_found(
     assert f"position {lacking.position}" in findings["topic_missing"].first
     assert findings["topic_missing"].count == 1
     assert (await found(connection, at)).looked_at["records of the topic that are newer"] == 1
+
+
+async def test_a_row_of_the_outbox_that_is_stored_for_long_and_published_is_overdue(
+    connection: Connection, kafka: str, topic: str
+) -> None:
+    await outbox.accept(connection, [event(number) for number in range(1, 5)])
+    published, lacking, young = await outbox.store_next(connection, [], at_most=3, partitions=PARTITIONS)
+    await connection.execute(UNGUARDED)
+    await connection.execute(
+        "UPDATE event_store SET recorded_at = recorded_at - interval '2 min' WHERE position = ANY ($1::bigint[])",
+        [published.position, lacking.position],
+    )
+    await connection.execute(GUARDED)
+    at = await publish(kafka, topic, [published, young])
+    findings = Findings()
+    async with snapshot(connection) as moment:
+        overdue = await verify(moment, [], only=None, kafka=at, findings=findings, say=lambda _: None)
+    assert kinds(findings) == {}
+    assert overdue == [published.seq]
+    assert await still_waiting(connection, overdue) == {published.seq}
+    await outbox.delete(connection, [published.seq])
+    assert await still_waiting(connection, overdue) == set()
 
 
 async def test_a_topic_that_is_not_there_lacks_everything(

@@ -164,7 +164,11 @@ class Publisher:
             # There is no public way to stop it without waiting for what it holds.
             if producer._sender.sender_task is not None:
                 producer._sender.sender_task.cancel()
-            await producer.client.close()
+            # A connection that is merely closed stays for as long as a broker that is frozen or cut off reads nothing.
+            for connection in producer.client._conns.values():
+                if connection._writer is not None:
+                    connection._writer.transport.abort()
+            await _stop(producer.client.close())
             await _stop(producer.stop())
 
 

@@ -13,9 +13,11 @@ from typing import Any, cast
 
 import faust
 import msgspec
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage, Message
 
+from agents.consumer_thread import ConsumerThread
 from app import rfc3339
 from app.event_types import NO_DATA
 from app.rarely import Rarely
@@ -131,9 +133,17 @@ class FetchMessage(ConsumerMessage):
 class BatchConsumer(driver.Consumer):
     """Yields one message for a fetch."""
 
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - the driver's
         """Fetch, wait at most `timeout` seconds."""
-        fetched, active = await self._wait_next_records(timeout)
+        try:
+            fetched, active = await self._wait_next_records(timeout)
+        except KafkaError as error:
+            rarely.warning("The event handler cannot read from Kafka now: %r", error)
+            await self.sleep(timeout)
+            return
         if fetched is None or self.should_stop:
             return
         fetched = {tp: records for tp, records in fetched.items() if records and (active is None or tp in active)}

@@ -1,9 +1,10 @@
-"""The clients of Kafka, where they stand still without a word."""
+"""The clients of Kafka, where they stand still without a word: a producer is given up, a worker ends."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +12,17 @@ from agents.publisher import Publisher
 from tables.outbox import StoredEvent
 
 from own_kafka import OwnKafka
+from planting import Edit, plant
+from waiting import until
+from worker_process import WorkerProcess
 
 PARTITIONS = 32
 EVENT_BYTES = 850_000
 """With one event in each partition, more than all buffers between here and the broker hold."""
 SENDING_SECONDS = 3.0
 GIVEN_UP_SECONDS = 10.0
+ENDED_SECONDS = 60.0
+LOOKS = "    coordinator = consumer._coordinator\n"
 
 
 @pytest.mark.usefixtures("kafka_proxy")
@@ -37,3 +43,25 @@ async def test_a_producer_is_given_up_although_its_broker_takes_no_more_bytes(ow
     finally:
         own_kafka.thaw()
     assert not publisher.is_connected
+
+
+@pytest.mark.parametrize("task", ["_fetcher._fetch_task", "_coordinator._coordination_task"])
+async def test_a_consumer_that_has_ended_by_itself_ends_its_worker(
+    tmp_path: Path, database_dsn: str, kafka: str, topic: str, task: str
+) -> None:
+    settings = {"DATABASE_URL": database_dsn, "BROKER_URL": kafka, "TOPIC": topic, "CONSUMER_GROUP": topic}
+    worker = WorkerProcess(tmp_path, **settings)
+    ends = Edit("agents/consumer_thread.py", LOOKS, f"{LOOKS}    consumer.{task}.cancel()\n")
+    worker.source = plant(tmp_path / "source", [ends])
+    worker.start()
+    try:
+
+        async def has_ended() -> bool:
+            return worker.process.poll() is not None
+
+        await until(has_ended, ENDED_SECONDS, worker.log.read_text()[-4000:])
+        assert worker.process.returncode == 1
+        said = worker.log.read_text()
+        assert said.count("headrace: Kafka's consumer has ended by itself") == 1, said[-4000:]
+    finally:
+        worker.kill()

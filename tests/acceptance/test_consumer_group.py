@@ -1,0 +1,120 @@
+"""Trouble in the consumer group does not end the worker, nor does it last longer than what makes it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+
+from agents.topic import ensure_topic
+from tables.database import Pool
+
+from waiting import until
+from worker_process import WorkerProcess
+
+SECONDS = 60.0
+REFUSED = "InconsistentGroupProtocolError"
+APPLIED = "SELECT count(*) FROM projections WHERE projection = 'event_types'"
+
+
+async def post(worker: WorkerProcess, number: int) -> None:
+    event = {"specversion": "1.0", "id": str(number), "source": "/tests", "type": f"type-{number}"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{worker.ingestion}/api/v1/events", json=event) as answer,
+    ):
+        assert answer.status == 202
+
+
+@asynccontextmanager
+async def stranger(kafka: str, topic: str) -> AsyncIterator[None]:
+    """Somebody in the worker's group who shares partitions in another way: Kafka refuses who wants ours."""
+    bootstrap = kafka.removeprefix("kafka://")
+
+    async def joined() -> bool:
+        consumer = AIOKafkaConsumer(
+            topic, bootstrap_servers=bootstrap, group_id=topic, partition_assignment_strategy=[RangePartitionAssignor]
+        )
+        try:
+            await consumer.start()
+        except KafkaError:
+            await consumer.stop()
+            return False
+        joining.append(consumer)
+        return True
+
+    joining: list[AIOKafkaConsumer] = []
+    await ensure_topic(bootstrap, topic, partitions=8)
+    await until(joined, SECONDS, "the stranger does not get into the group")
+    try:
+        yield
+    finally:
+        await joining[0].stop()
+
+
+@pytest.fixture
+def worker(tmp_path: Path, database_dsn: str, kafka: str, topic: str) -> WorkerProcess:
+    return WorkerProcess(tmp_path, DATABASE_URL=database_dsn, BROKER_URL=kafka, TOPIC=topic, CONSUMER_GROUP=topic)
+
+
+async def refused(worker: WorkerProcess) -> None:
+    """Return when Kafka does not let it into the group."""
+
+    async def is_refused() -> bool:
+        return REFUSED in worker.log.read_text()
+
+    await until(is_refused, SECONDS, "it is not refused")
+    assert worker.process.poll() is None, worker.log.read_text()[-4000:]
+
+
+async def applied(worker: WorkerProcess, pool: Pool, events: int) -> None:
+    """Return when so many events are applied."""
+
+    async def are_applied() -> bool:
+        assert worker.process.poll() is None, worker.log.read_text()[-4000:]
+        return bool(await pool.fetchval(APPLIED) == events)
+
+    await until(are_applied, SECONDS, worker.log.read_text()[-4000:])
+
+
+async def test_a_worker_that_is_kept_out_of_its_group_gets_in_later(
+    worker: WorkerProcess, kafka: str, topic: str, pool: Pool
+) -> None:
+    try:
+        async with stranger(kafka, topic):
+            worker.start()
+            await worker.ready()
+            await refused(worker)
+            await post(worker, 1)
+            assert await pool.fetchval(APPLIED) == 0
+        await post(worker, 2)
+        await applied(worker, pool, 2)
+    finally:
+        assert worker.stop() == 0
+
+
+async def test_a_worker_that_is_put_out_of_its_group_gets_in_again(
+    worker: WorkerProcess, kafka: str, topic: str, pool: Pool
+) -> None:
+    worker.start()
+    try:
+        await worker.ready()
+        await post(worker, 1)
+        await applied(worker, pool, 1)
+        worker.process.send_signal(signal.SIGSTOP)
+        async with stranger(kafka, topic):
+            worker.process.send_signal(signal.SIGCONT)
+            await refused(worker)
+            await post(worker, 2)
+        await post(worker, 3)
+        await applied(worker, pool, 3)
+    finally:
+        worker.process.send_signal(signal.SIGCONT)
+        assert worker.stop() == 0

@@ -41,10 +41,6 @@ BUGS = (
         scenarios.killed_in_publishing,
         Kind.LOST,
         "topic",
-        setting=(
-            # What fills a topic that was lost would fill this hole, too.
-            Edit("agents/relay.py", "await refill(connection, self._publisher, before=before)", "pass"),
-        ),
     ),
     PlantedBug(
         "two relays share the outbox by SKIP LOCKED",

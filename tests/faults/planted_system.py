@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
 
+from checking.check_topic import check_topic
 from checking.checker import check
 from checking.evidence import read_history, settled
 from checking.findings import Finding
@@ -84,6 +85,10 @@ class PlantedSystem:
         history = await read_history(self.dsn, self._kafka, self._topic, sent=journal.sent, reads=reads, poison=poison)
         print(f"{len(history.stored)} events stored, {len(history.published)} records, {len(reads)} reads")
         return check(history)
+
+    async def topic_now(self) -> list[Finding]:
+        """What is wrong with the topic at this moment, while no relay works."""
+        return check_topic(await read_history(self.dsn, self._kafka, self._topic))
 
     async def stop(self) -> None:
         """End what runs."""

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import checking
+from checking.check_topic import check_topic
 from checking.checker import check
 from checking.findings import Finding, Kind, report
 from checking.history import History, Outcome, Parked, Published, Read, Row, Sent, digest
@@ -247,6 +248,17 @@ def test_a_violation_is_named(
     findings = check(history)
     assert (invariant, kind.value, where) in kinds(findings)
     assert kind.value in report(findings)
+
+
+@settings(max_examples=5)
+@given(seeds)
+def test_what_waits_in_the_outbox_need_not_be_published(seed: int) -> None:
+    history = correct_history(seed)
+    waiting = history.stored[0]
+    history.published = [one for one in history.published if json.loads(one.value or b"")["id"] != waiting.id]
+    assert kinds(check_topic(history)) == {("I5", "lost", "topic")}
+    history.outbox = [waiting.name]
+    assert check_topic(history) == []
 
 
 def test_what_somebody_else_put_on_the_topic_does_not_count_when_it_is_expected() -> None:

@@ -1,4 +1,4 @@
-"""The projections against a fold of `event_store`, their progress, and what is parked (I7, I8)."""
+"""The projections against a fold of `event_store`, their progress, and what is parked or discarded (I7, I8)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Place = tuple[str, str]
 
 
 class Expected(NamedTuple):
-    """What the store says about the rows, with what is parked left out."""
+    """What the store says about the rows, with what is parked or discarded left out."""
 
     states: dict[Place, Any]
     events: dict[Place, list[int]]
@@ -26,25 +26,32 @@ class Expected(NamedTuple):
     """Events that should wait behind a parked one, and do not."""
     parked: set[tuple[str, int]]
     """(projection, position) of what waits for a good reason."""
+    discarded: set[tuple[str, int]]
+    """(projection, position) of what an operator gave up."""
 
 
 def check_projections(history: History) -> list[Finding]:
     """All that is wrong with the rows, the progress and what is parked."""
     expected = _expected(history)
-    return [*_rows(history, expected), *_progress(history), *_parked(history, expected)]
+    return [*_rows(history, expected), *_progress(history), *_parked(history, expected), *_discarded(history, expected)]
 
 
 def _expected(history: History) -> Expected:
     parked = {(one.projection, one.position): one for one in history.parked}
+    discarded = {(one.projection, one.position) for one in history.discarded}
     waiting: set[tuple[str, str, bool]] = set()
-    expected = Expected({}, defaultdict(list), [], set())
+    expected = Expected({}, defaultdict(list), [], set(), set())
     for event in sorted(history.stored, key=_position):
         envelope = json.loads(event.text)
         for place in touched(envelope):
             by_key, by_partition_key = (*place, True), (place[0], partition_key(envelope), False)
             is_behind = by_key in waiting or by_partition_key in waiting
             one = parked.get((place[0], event.position))
-            if one is not None:
+            if (place[0], event.name) in history.given_up:
+                expected.discarded.add((place[0], event.position))
+            if (place[0], event.position) in discarded:
+                pass  # nothing waits for it any more
+            elif one is not None:
                 if is_behind or event.name in history.poison:
                     expected.parked.add((place[0], event.position))
                 waiting.add(by_key if one.key_is_known else by_partition_key)
@@ -119,6 +126,19 @@ def _parked(history: History, expected: Expected) -> Iterator[Finding]:
         if (one.projection, one.position) not in expected.parked:
             what = f"{one.projection} parked the event at {one.position} (key {one.key!r}): {one.error}"
             yield Finding(Kind.LOST, "I8", "parked", what)
+
+
+def _discarded(history: History, expected: Expected) -> Iterator[Finding]:
+    found = {(one.projection, one.position) for one in history.discarded}
+    for projection, position in sorted(found - expected.discarded):
+        what = f"{projection} goes on without the event at {position}, which nobody gave up"
+        yield Finding(Kind.LOST, "I8", "discarded", what)
+    for projection, position in sorted(expected.discarded - found):
+        what = f"{projection} does not know that the event at {position} was discarded"
+        yield Finding(Kind.LOST, "I8", "discarded", what)
+    for projection, position in sorted(found & {(one.projection, one.position) for one in history.parked}):
+        what = f"{projection} has the event at {position} both parked and discarded"
+        yield Finding(Kind.DUPLICATED, "I8", "discarded", what)
 
 
 def _position(event: Stored) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import asyncpg
 from aiokafka import AIOKafkaConsumer
 
-from checking.history import History, Name, Parked, Published, Read, Row, Sent, Stored
+from checking.history import Discarded, History, Name, Parked, Published, Read, Row, Sent, Stored
 from checking.independent_fold import COUNTERS
 
 TIMEOUT_SECONDS = 20.0
@@ -18,6 +18,7 @@ OUTBOX = "SELECT source, id FROM outbox ORDER BY seq"
 ROWS = "SELECT projection, key, state::text, position, version FROM projections"
 PROGRESS = "SELECT projection, partition, position FROM progress"
 PARKED = "SELECT projection, position, key, error, key_is_known FROM parked ORDER BY projection, position"
+DISCARDED = "SELECT projection, position, key FROM discarded ORDER BY projection, position"
 # How much is still to be done.
 OPEN = """
 SELECT (SELECT count(*) FROM outbox) + (
@@ -58,6 +59,7 @@ async def read_history(
     sent: Sequence[Sent] = (),
     reads: Sequence[Read] = (),
     poison: frozenset[Name] = frozenset(),
+    given_up: frozenset[tuple[str, Name]] = frozenset(),
     foreign: frozenset[bytes | None] = frozenset(),
 ) -> History:
     """Everything that a checker needs, at one moment (the database in one snapshot, the topic after it)."""
@@ -71,8 +73,10 @@ async def read_history(
                 rows=[Row(*row) for row in await connection.fetch(ROWS)],
                 progress={(name, part): position for name, part, position in await connection.fetch(PROGRESS)},
                 parked=[Parked(*row) for row in await connection.fetch(PARKED)],
+                discarded=[Discarded(*row) for row in await connection.fetch(DISCARDED)],
                 reads=reads,
                 poison=poison,
+                given_up=given_up,
                 foreign=foreign,
             )
     finally:

@@ -86,6 +86,14 @@ class Parked(NamedTuple):
     """Whether `key` is that of the row; where it could not be told, it is the partition key, and all of that waits."""
 
 
+class Discarded(NamedTuple):
+    """A row of `discarded`: a projection goes on without this event."""
+
+    projection: str
+    position: int
+    key: str
+
+
 class Read(NamedTuple):
     """A row as a reader saw it. Reads of one reader come in the order in which they were made."""
 
@@ -110,9 +118,12 @@ class History:
     progress: dict[tuple[str, int], int] = field(default_factory=dict)
     """(projection, partition): the position of the last event that is applied."""
     parked: Sequence[Parked] = ()
+    discarded: Sequence[Discarded] = ()
     reads: Sequence[Read] = ()
     poison: frozenset[Name] = frozenset()
     """Events that were sent to make a handler fail: they may be parked, and so may those behind them."""
+    given_up: frozenset[tuple[str, Name]] = frozenset()
+    """(projection, event): what an operator was told that it is discarded."""
     foreign: frozenset[bytes | None] = frozenset()
     """Values that somebody else put on the topic; they must do no harm."""
 

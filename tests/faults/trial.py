@@ -23,6 +23,7 @@ from checking.load import Load, random_event
 from checking.poller import Poller
 from fault_outcomes import Outcomes
 from faulty_worker import FaultyWorker
+from questions import APPLIED, PROJECTIONS, PUBLISHED, UNDER_WAY, UNLIMITED
 from waiting import until
 
 START_EVENTS = 200
@@ -34,24 +35,7 @@ QUICK_SECONDS = 1.5
 PROBE_REQUEST_SECONDS = 5.0
 TIMEOUT_SECONDS = 10.0
 LOOKS = 50
-# Where a fault gives every statement little time, our own questions have it.
-UNLIMITED = {"statement_timeout": "0", "lock_timeout": "0"}
 ROWS = [("event_types", "reading.recorded"), ("devices", "device-1"), ("devices", "device-2")]
-
-UNDER_WAY = """
-SELECT (SELECT count(*) FROM outbox)
-     + (SELECT count(*) FROM event_store AS s WHERE s.position > coalesce((SELECT min(position) FROM progress), 0)
-        AND EXISTS (SELECT FROM progress AS p WHERE p.partition = s.partition AND p.position < s.position))
-"""
-PUBLISHED = "SELECT count(*) FROM event_store WHERE source = $1 AND NOT EXISTS (SELECT FROM outbox WHERE source = $1)"
-APPLIED = """
-SELECT count(*) FROM event_store AS s WHERE s.source = $1 AND NOT EXISTS (
-    SELECT FROM unnest($2::text[]) AS known (projection)
-    LEFT JOIN progress AS p ON p.projection = known.projection AND p.partition = s.partition
-    WHERE coalesce(p.position, 0) < s.position
-)
-"""
-PROJECTIONS = ["devices", "readings_hourly", "event_types"]
 
 _numbers = itertools.count(1)
 
@@ -67,6 +51,7 @@ class Trial:
         self.workers: list[FaultyWorker] = []
         self.foreign: set[bytes | None] = set()
         self.poison: set[Name] = set()
+        self.given_up: set[tuple[str, Name]] = set()
         self._folder = folder
         self._load: Load | None = None
         self._pollers: list[Poller] = []
@@ -234,6 +219,7 @@ class Trial:
             sent=[*journal.sent, *self._probed],
             reads=reads,
             poison=frozenset(self.poison),
+            given_up=frozenset(self.given_up),
             foreign=frozenset(self.foreign),
         )
         findings = check(history)

@@ -6,13 +6,15 @@ import json
 import random
 import zlib
 from collections import defaultdict
-from typing import Any
+from typing import Any, NamedTuple
 
-from checking.history import History, Outcome, Published, Read, Row, Sent, Stored, digest
+from checking.history import Discarded, History, Outcome, Parked, Published, Read, Row, Sent, Stored, digest
 from checking.independent_fold import COUNTERS, Place, fold_event, touched
 from checking.load import random_event
 
 PARTITIONS = 3
+FEWEST_EVENTS = 4
+"""Of a row whose events wait or are given up."""
 
 
 def correct_history(seed: int, events: int = 60) -> History:
@@ -67,3 +69,70 @@ def rows_and_reads(stored: list[Stored]) -> tuple[list[Row], list[Read]]:
             last[place] = event.position, last.get(place, (0, 0))[1] + 1
             reads.append(Read("r1", *place, *last[place]))
     return [Row(*place, json.dumps(state), *last[place]) for place, state in states.items()], reads
+
+
+class HeldBack(NamedTuple):
+    """A correct history in which a projection goes on without some events of one row."""
+
+    history: History
+    place: Place
+    applied: list[int]
+    """The positions of the row's events that are applied."""
+    discarded: list[int]
+    parked: list[int]
+
+
+def parked_history(seed: int) -> HeldBack:
+    """One event of a row cannot be applied; it and all later ones of the row are parked."""
+    history, place, positions, chance = _with_a_row(seed)
+    first = chance.randrange(1, len(positions) - 1)
+    return _held_back(history, place, positions, poison=[positions[first]], parked=positions[first:])
+
+
+def discarded_history(seed: int, *, and_parked: bool | None = None) -> HeldBack:
+    """One event of a row, not the first, or more in a row are given up, and then perhaps a later one is parked with all
+    behind it."""
+    history, place, positions, chance = _with_a_row(seed)
+    first = chance.randrange(1, len(positions) - 2)
+    after = chance.randrange(first + 1, len(positions) - 1)
+    discarded = positions[first:after] if chance.random() < 0.5 else [positions[first]]
+    is_parked = chance.random() < 0.5 if and_parked is None else and_parked
+    parked = positions[after:] if is_parked else []
+    return _held_back(history, place, positions, poison=parked[:1], parked=parked, discarded=discarded)
+
+
+def _with_a_row(seed: int) -> tuple[History, Place, list[int], random.Random]:
+    """A correct history, and one of its rows that has many events."""
+    chance, history = random.Random(f"row {seed}"), correct_history(seed)
+    positions: defaultdict[Place, list[int]] = defaultdict(list)
+    for event in history.stored:
+        for place in touched(json.loads(event.text)):
+            positions[place].append(event.position)
+    place = chance.choice([place for place, found in positions.items() if len(found) >= FEWEST_EVENTS])
+    return history, place, positions[place], chance
+
+
+def _held_back(
+    history: History,
+    place: Place,
+    positions: list[int],
+    *,
+    poison: list[int],
+    parked: list[int],
+    discarded: list[int] | None = None,
+) -> HeldBack:
+    names = {event.position: event.name for event in history.stored}
+    given_up = discarded or []
+    history.poison = frozenset(names[position] for position in poison)
+    history.given_up = frozenset((place[0], names[position]) for position in given_up)
+    history.parked = [Parked(place[0], position, place[1], "planted") for position in parked]
+    history.discarded = [Discarded(place[0], position, place[1]) for position in given_up]
+    applied = [position for position in positions if position not in {*parked, *given_up}]
+    history.rows = [row for row in history.rows if row[:2] != place] + [row_of(history, place, applied)]
+    return HeldBack(history, place, applied, given_up, parked)
+
+
+def row_of(history: History, place: Place, positions: list[int]) -> Row:
+    """A row after these events."""
+    rows, _ = rows_and_reads([event for event in history.stored if event.position in positions])
+    return next(row for row in rows if row[:2] == place)

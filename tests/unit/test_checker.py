@@ -17,7 +17,7 @@ from checking.check_topic import check_topic
 from checking.checker import check
 from checking.findings import Finding, Kind, report
 from checking.history import History, Outcome, Parked, Published, Read, Row, Sent, digest
-from correct_history import correct_history, record, rows_and_reads
+from correct_history import correct_history, record
 
 seeds = st.integers(0, 10_000)
 SEED = 7
@@ -267,59 +267,6 @@ def test_what_somebody_else_put_on_the_topic_does_not_count_when_it_is_expected(
     assert len(check(history)) == 2
     history.foreign = frozenset((b"not ours", None))
     assert check(history) == []
-
-
-def parked_history() -> tuple[History, list[int]]:
-    """One event of a key fails in `event_types`; it and all later ones of its key are parked. And their positions."""
-    history = correct_history(SEED)
-    chosen = "door.opened"
-    positions = [event.position for event in history.stored if json.loads(event.text)["type"] == chosen]
-    first, *rest = positions[1:]
-    history.poison = frozenset([history.stored[first - 1].name])
-    history.parked = [Parked("event_types", position, chosen, "planted") for position in (first, *rest)]
-    kept, _ = rows_and_reads([event for event in history.stored if event.position not in {first, *rest}])
-    others, _ = rows_and_reads(list(history.stored))
-    place = "event_types", chosen
-    history.rows = [row for row in others if row[:2] != place] + [row for row in kept if row[:2] == place]
-    return history, [first, *rest]
-
-
-def test_a_poisoned_key_that_waits_in_order_is_correct() -> None:
-    assert check(parked_history()[0]) == []
-
-
-def test_a_follower_that_does_not_wait_is_named() -> None:
-    history, positions = parked_history()
-    history.parked = [one for one in history.parked if one.position != positions[-1]]
-    assert ("I8", "reordered", "parked") in kinds(check(history))
-
-
-def test_where_the_key_cannot_be_told_all_of_the_partition_key_waits() -> None:
-    history, positions = parked_history()
-    first = positions[0]
-    device = event_of(history, first)["subject"]
-    waits = [one.position for one in history.stored if event_of(history, one.position)["subject"] == device]
-    history.parked = [
-        Parked("event_types", position, device, "planted", key_is_known=False)
-        for position in waits
-        if position >= first
-    ]
-    left = {one.position for one in history.parked}
-    kept, _ = rows_and_reads([event for event in history.stored if event.position not in left])
-    others = [row for row in correct_history(SEED).rows if row.projection != "event_types"]
-    history.rows = [*others, *(row for row in kept if row.projection == "event_types")]
-    assert check(history) == []
-    history.parked = history.parked[:-1]
-    assert ("I8", "reordered", "parked") in kinds(check(history))
-
-
-def test_an_event_behind_nothing_that_is_parked_is_named() -> None:
-    history, positions = parked_history()
-    history.poison = frozenset()
-    assert ("I8", "lost", "parked") in kinds(check(history))
-    history, positions = parked_history()
-    history.parked = [one for one in history.parked if one.position != positions[0]]
-    assert ("I8", "lost", "parked") in kinds(check(history))
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.none() | st.floats(-1e9, 1e9)), st.randoms())

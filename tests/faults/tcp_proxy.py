@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Coroutine
 from enum import Enum
+from typing import Any
 
 CHUNK_BYTES = 65_536
 # Closing sends RST instead of FIN.
@@ -68,16 +70,17 @@ class TcpProxy:
 
     async def start(self) -> None:
         """Listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     async def stop(self) -> None:
         """End everything."""
         if self._server is not None:
             self._server.close()
-        self.reset()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for link in self.links:
+            link.reset()  # also those of which one side has ended
 
     @property
     def swallowed(self) -> int:
@@ -101,27 +104,31 @@ class TcpProxy:
         """Whether new connections are reset at once, as if nobody listened; those that are there stay."""
         self._refuses = refuse
 
+    def _accept(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        self._run(self._serve(client_reader, client))
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _serve(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        if self._refuses:
-            self.refused += 1
-            client.transport.abort()
-            return
         try:
+            if self._refuses:
+                raise ConnectionRefusedError
             if isinstance(self._upstream, str):
                 server_reader, server = await asyncio.open_unix_connection(self._upstream)
             else:
                 server_reader, server = await asyncio.open_connection("127.0.0.1", self._upstream)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             self.refused += 1
             client.transport.abort()
             return
         link = Link(client, server)
         link.passing = self._passing
         self.links.append(link)
-        for coroutine in (self._requests(link, client_reader), self._answers(link, server_reader)):
-            task = asyncio.create_task(coroutine)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._run(self._requests(link, client_reader))
+        self._run(self._answers(link, server_reader))
 
     async def _requests(self, link: Link, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(OSError):

@@ -14,6 +14,7 @@ BACK_SECONDS = 8.0
 # A broker that was frozen has thrown out its group first; where answers were lost, it is asked again after 10 s.
 HALF_ALIVE_SECONDS = 25.0
 WAITS = "waits for Kafka"
+RESETS = 60
 
 
 async def still_accepts(trial: Trial) -> int:
@@ -95,8 +96,6 @@ async def test_the_answers_of_the_broker_are_lost(kafka_trial: Trial, kafka_prox
     await trial.verdict()
 
 
-# Once, on a busy machine, nothing moved for two minutes, and why is not known yet.
-@pytest.mark.slow_faults
 async def test_the_data_of_the_broker_are_wiped(kafka_trial: Trial, own_kafka: OwnKafka) -> None:
     """the broker is killed and its data directory wiped: the topic is filled again from event_store"""
     trial = kafka_trial
@@ -129,4 +128,22 @@ async def test_the_data_of_the_broker_are_wiped_while_nobody_posts(kafka_trial: 
     await own_kafka.start()
     await trial.until_said("The topic lacked")
     trial.bit(times_filled_again=trial.said("The topic lacked"))
+    await trial.verdict()
+
+
+async def test_the_connections_to_the_broker_are_reset(kafka_trial: Trial, kafka_proxy: TcpProxy) -> None:
+    """all connections to Kafka are reset, sixty times"""
+    trial = kafka_trial
+    worker = await trial.start()
+    trial.read(worker)
+    await trial.load(worker)
+    cut = 0
+    for _ in range(RESETS):
+        await trial.accepted(30)
+        await trial.note_under_way()
+        cut += kafka_proxy.reset()
+    await trial.resumed("the last reset", within=BACK_SECONDS)
+    trial.bit(connections_cut=cut)
+    assert worker.runs
+    assert trial.clients.journal.unanswered == 0
     await trial.verdict()

@@ -7,9 +7,15 @@ import time
 from collections.abc import Awaitable, Callable
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float, message: str = "") -> None:
-    """Return when the condition holds; AssertionError when it does not within the time."""
+async def until(
+    condition: Callable[[], Awaitable[bool]], seconds: float, message: str | Callable[[], str] = ""
+) -> None:
+    """Return when the condition holds; AssertionError when it does not within the time.
+
+    `message`: what is said then; a function tells how things are at that moment.
+    """
     deadline = time.monotonic() + seconds
     while not await condition():
-        assert time.monotonic() < deadline, message or f"not within {seconds} s"
+        if time.monotonic() >= deadline:
+            raise AssertionError((message if isinstance(message, str) else message()) or f"not within {seconds} s")
         await asyncio.sleep(0.02)

@@ -38,7 +38,7 @@ async def start(folder: Path, class_path: Sequence[Path], port: int, *, check_wa
     The caller holds the lock on starts; `check_wanted` raises when meanwhile it has stopped. Raises StartError, and
     OSError where a file cannot be written.
     """
-    running = _server(folder)
+    running = server(folder)
     if running is not None:
         _check_port(folder, running, port)
         log.info("Apache Kafka runs already (pid %d); using it", running.pid)
@@ -65,7 +65,7 @@ async def start(folder: Path, class_path: Sequence[Path], port: int, *, check_wa
 
 async def stop(folder: Path) -> None:
     """Stop the broker of this folder, if one runs."""
-    running = _server(folder)
+    running = server(folder)
     if running is not None:
         await end(running, SHUTDOWN, KILL)
 
@@ -78,7 +78,8 @@ async def _ready(folder: Path, process: psutil.Process | None, port: int, logs: 
     await wait_until_ready("Apache Kafka", answers, process, logs, READY_SECONDS)
 
 
-def _server(folder: Path) -> psutil.Process | None:
+def server(folder: Path) -> psutil.Process | None:
+    """The broker of this folder, if it runs."""
     found = running_in(folder, "java")
     return found[0] if found else None
 

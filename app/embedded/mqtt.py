@@ -63,7 +63,7 @@ async def start(folder: Path, port: int, *, check_wanted: Callable[[], None]) ->
     """
     for made in (folder, folder / "data", folder / "log"):
         made.mkdir(mode=0o700, exist_ok=True)
-    running = _server(folder)
+    running = server(folder)
     if running is not None:
         _check_port(folder, running, port)
         log.info("The MQTT broker runs already (pid %d); using it", running.pid)
@@ -86,7 +86,7 @@ async def start(folder: Path, port: int, *, check_wanted: Callable[[], None]) ->
 
 async def stop(folder: Path) -> None:
     """Stop the broker of this folder, if one runs."""
-    running = _server(folder)
+    running = server(folder)
     if running is not None:
         await end(running, SHUTDOWN, KILL)
 
@@ -120,7 +120,8 @@ async def _ready(process: psutil.Process | None, port: int, logs: LogTail) -> No
     await wait_until_ready("The MQTT broker", answers, process, logs, READY_SECONDS)
 
 
-def _server(folder: Path) -> psutil.Process | None:
+def server(folder: Path) -> psutil.Process | None:
+    """The broker of this folder, if it runs."""
     found = [*running_in(folder, "mosquitto"), *running_script(folder, AMQTT.name)]
     return found[0] if found else None
 

@@ -58,7 +58,7 @@ async def start(data: Path, *, check_wanted: Callable[[], None]) -> str:
     The caller holds the lock on starts; `check_wanted` raises when meanwhile it has stopped. Raises StartError, and
     OSError where a file cannot be written.
     """
-    running = _server(data)
+    running = server(data)
     if running is not None:
         log.info("PostgreSQL runs already (pid %d); using it", running.pid)
         with suppress(EndedError):  # it was being stopped
@@ -85,7 +85,7 @@ async def start(data: Path, *, check_wanted: Callable[[], None]) -> str:
 
 async def stop(data: Path) -> None:
     """Stop the server of this data folder, if one runs."""
-    running = _server(data)
+    running = server(data)
     if running is None:
         return
     await end(running, FAST_SHUTDOWN, SHUTDOWN_WITHOUT_CHECKPOINT, KILL)
@@ -143,7 +143,7 @@ def _pid_in(pid_file: Path) -> int | None:
     return int(first) if first.isdecimal() else None
 
 
-def _server(data: Path) -> psutil.Process | None:
+def server(data: Path) -> psutil.Process | None:
     """The postmaster, if it runs: it keeps the command line it was started with; its children change theirs."""
     found = running_in(data, "postgres")
     pids = {process.pid for process in found}

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
+import psutil
 
 from app.embedded import kafka, mqtt, postgres
 from app.embedded.jars import provide
@@ -60,6 +61,18 @@ class EmbeddedServers:
         async with self._starting("mqtt.lock"):
             await mqtt.start(self._folder / "mqtt", self._mqtt_port, check_wanted=self._check_wanted)
         return f"mqtt://{LOOPBACK}:{self._mqtt_port}"
+
+    def postgres_process(self) -> psutil.Process | None:
+        """PostgreSQL, if it runs, whoever started it."""
+        return postgres.server(self._folder / "postgres")
+
+    def kafka_process(self) -> psutil.Process | None:
+        """Apache Kafka, if it runs, whoever started it."""
+        return kafka.server(self._folder / "kafka")
+
+    def mqtt_process(self) -> psutil.Process | None:
+        """The MQTT broker, if it runs, whoever started it."""
+        return mqtt.server(self._folder / "mqtt")
 
     async def stop(self) -> None:
         """Give up this process's share; the last of the sharers stops the servers. Safe to call again."""

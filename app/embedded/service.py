@@ -1,16 +1,41 @@
-"""The embedded servers as a service of the worker: started before what needs them, stopped after it."""
+"""The embedded servers as a service of the worker: started before what needs them, kept running, stopped after it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
+import psutil
 from mode import Service
 
+from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
+from app.errors import StartError
+from app.waiting import backoff_seconds
+
+LOOK_SECONDS = 1.0
+MOST_WAIT_SECONDS = 30.0
+# One that has run for so long is started again without a wait; one that ends again and again is not.
+LONG_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class _Server(NamedTuple):
+    name: str
+    start: Callable[[], Awaitable[str]]
+    process: Callable[[], psutil.Process | None]
 
 
 class Embedded(Service):
-    """Starts what is not set to an address; tells PostgreSQL's address. The others may take longer than the door."""
+    """Starts what is not set to an address; tells PostgreSQL's address. The others may take longer than the door.
+
+    One that ends while the worker runs, whoever ended it, is started again: by the first worker that sees it; the
+    others then find it running.
+    """
 
     def __init__(
         self,
@@ -28,12 +53,44 @@ class Embedded(Service):
 
     async def on_start(self) -> None:
         """Raises StartError when PostgreSQL cannot be started; the others' errors end the worker later."""
+        servers = self._servers
         if self._with_mqtt:
-            self.add_future(self._servers.start_mqtt())
+            self.add_future(self._run(_Server("the MQTT broker", servers.start_mqtt, servers.mqtt_process)))
         if self._with_kafka:
-            self.add_future(self._servers.start_kafka())
+            self.add_future(self._run(_Server("Apache Kafka", servers.start_kafka, servers.kafka_process)))
         if self._postgres_is_at is not None:
-            self._postgres_is_at(await self._servers.start_postgres())
+            postgres = _Server("PostgreSQL", servers.start_postgres, servers.postgres_process)
+            self._postgres_is_at(await postgres.start())
+            self.add_future(self._look_after(postgres))
 
     async def on_stop(self) -> None:
         await self._servers.stop()
+
+    async def _run(self, server: _Server) -> None:
+        await server.start()
+        await self._look_after(server)
+
+    async def _look_after(self, server: _Server) -> None:
+        """Start it again whenever it has ended, until the worker stops."""
+        waits = backoff_seconds(most=MOST_WAIT_SECONDS)
+        process, since = await asyncio.to_thread(server.process), time.monotonic()
+        while not self.should_stop:
+            await self.sleep(LOOK_SECONDS)
+            if self.should_stop or is_alive(process):
+                continue
+            if time.monotonic() - since > LONG_SECONDS:
+                waits = backoff_seconds(most=MOST_WAIT_SECONDS)
+            else:
+                await self.sleep(next(waits))
+            process, since = await self._start_again(server), time.monotonic()
+
+    async def _start_again(self, server: _Server) -> psutil.Process | None:
+        log.warning("The embedded server has ended, and is started again: %s", server.name)
+        try:
+            await server.start()
+        except StartError as error:
+            if not self.should_stop:
+                log.error("%s", error)  # noqa: TRY400 - the line says it all
+            return None
+        log.warning("The embedded server runs again: %s", server.name)
+        return await asyncio.to_thread(server.process)

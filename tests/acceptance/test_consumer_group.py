@@ -81,7 +81,7 @@ async def applied(worker: WorkerProcess, pool: Pool, events: int) -> None:
         assert worker.process.poll() is None, worker.log.read_text()[-4000:]
         return bool(await pool.fetchval(APPLIED) == events)
 
-    await until(are_applied, SECONDS, worker.log.read_text()[-4000:])
+    await until(are_applied, SECONDS, lambda: worker.log.read_text()[-4000:])
 
 
 async def test_a_worker_that_is_kept_out_of_its_group_gets_in_later(

@@ -86,7 +86,7 @@ async def settled(worker: WorkerProcess, pool: Pool) -> None:
                 items = (await response.json())["items"]
             return all(item["position"] == stored and item["lag_events"] == 0 for item in items)
 
-        await until(nothing_waits, SETTLED_SECONDS, f"not settled:\n{worker.log.read_text()[-4000:]}")
+        await until(nothing_waits, SETTLED_SECONDS, lambda: f"not settled:\n{worker.log.read_text()[-4000:]}")
     print(f"settled {time.monotonic() - started:.2f} s after the last answer")
 
 

@@ -153,7 +153,7 @@ class EmbeddedTrial(FleetTrial):
 
     def broker(self) -> psutil.Process:
         """It runs."""
-        process = mqtt._server(self._folder / "mqtt")
+        process = mqtt.server(self._folder / "mqtt")
         assert process is not None
         return process
 

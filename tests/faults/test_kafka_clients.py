@@ -59,7 +59,7 @@ async def test_a_consumer_that_has_ended_by_itself_ends_its_worker(
         async def has_ended() -> bool:
             return worker.process.poll() is not None
 
-        await until(has_ended, ENDED_SECONDS, worker.log.read_text()[-4000:])
+        await until(has_ended, ENDED_SECONDS, lambda: worker.log.read_text()[-4000:])
         assert worker.process.returncode == 1
         said = worker.log.read_text()
         assert said.count("headrace: Kafka's consumer has ended by itself") == 1, said[-4000:]

@@ -106,7 +106,7 @@ class Trial:
         async def enough() -> bool:
             return self.clients.accepted >= goal
 
-        await until(enough, PATIENCE_SECONDS, f"the door takes nothing\n{self.logs()}")
+        await until(enough, PATIENCE_SECONDS, lambda: f"the door takes nothing\n{self.logs()}")
 
     @property
     def failed_reads(self) -> int:
@@ -115,7 +115,7 @@ class Trial:
 
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         """Return when it holds."""
-        await until(condition, PATIENCE_SECONDS, f"it does not come to that\n{self.logs()}")
+        await until(condition, PATIENCE_SECONDS, lambda: f"it does not come to that\n{self.logs()}")
 
     async def has_members(self, count: int) -> None:
         """Return when the consumer group has so many members and is at peace."""
@@ -131,7 +131,7 @@ class Trial:
             return bool(state == "Stable" and len(members) == count)
 
         try:
-            await until(stable, PATIENCE_SECONDS, f"the group does not have {count} members\n{self.logs()}")
+            await until(stable, PATIENCE_SECONDS, lambda: f"the group does not have {count} members\n{self.logs()}")
         finally:
             await admin.close()
 
@@ -188,7 +188,7 @@ class Trial:
             except (asyncpg.PostgresError, OSError, TimeoutError):
                 return False
 
-        await until(there, PATIENCE_SECONDS, f"it does not go on\n{self.logs()}")
+        await until(there, PATIENCE_SECONDS, lambda: f"it does not go on\n{self.logs()}")
 
     async def _post_until_accepted(self, events: list[dict[str, Any]]) -> None:
         timeout = aiohttp.ClientTimeout(total=PROBE_REQUEST_SECONDS)
@@ -271,7 +271,7 @@ class Trial:
         async def said() -> bool:
             return self.said(text, *workers) > 0
 
-        await until(said, PATIENCE_SECONDS, f"nobody has said {text!r}\n{self.logs()}")
+        await until(said, PATIENCE_SECONDS, lambda: f"nobody has said {text!r}\n{self.logs()}")
 
     async def ask(self, query: str, *arguments: object) -> int:
         """The number that a query finds, on a connection of its own."""

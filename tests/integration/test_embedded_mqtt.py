@@ -47,7 +47,7 @@ async def servers(folder: Path) -> AsyncIterator[EmbeddedServers]:
 
 
 def running(folder: Path) -> psutil.Process:
-    process = mqtt._server(folder / "mqtt")
+    process = mqtt.server(folder / "mqtt")
     assert process is not None
     return process
 

@@ -23,6 +23,7 @@ from tables.database import Connection
 
 STUCK_SECONDS = 30.0
 FETCH_MS = 1_000
+MAX_BATCH_BYTES = 900_000
 
 TABLES = """
 CREATE TABLE taken (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id text NOT NULL UNIQUE, event text NOT NULL);
@@ -40,44 +41,45 @@ ON CONFLICT (projection, key) DO UPDATE SET state = excluded.state
 """
 
 
-class _Event(msgspec.Struct):
+class BareEvent(msgspec.Struct):
+    """As much of an event as the path needs."""
+
     id: str
     subject: str
     time: str
     data: msgspec.Raw
 
 
-_decoder = msgspec.json.Decoder(_Event)
+decode = msgspec.json.Decoder(BareEvent).decode
 
 
-class BarePath:
-    """The path, ready: each step returns when it is committed, or read."""
+class BareWay(msgspec.Struct, frozen=True):
+    """Where the path is: a database with its tables, and a topic."""
 
-    def __init__(
-        self,
-        connections: Sequence[Connection],
-        producer: AIOKafkaProducer,
-        consumer: AIOKafkaConsumer,
-        topic: str,
-    ) -> None:
-        self._connections = connections
+    dsn: str
+    bootstrap_servers: str
+    topic: str
+
+
+class BareIntake:
+    """The first half: each step returns when it is committed, or acknowledged."""
+
+    def __init__(self, taking: Connection, moving: Connection, producer: AIOKafkaProducer, topic: str) -> None:
+        self._taking = taking
+        self._moving = moving
         self._producer = producer
-        self._consumer = consumer
         self._topic = topic
 
-    async def carry(self, events: Sequence[tuple[str, str]]) -> None:
-        """Take events (id, text) all the way, together."""
-        await self._connections[0].execute(TAKE, *zip(*events, strict=True))
-        texts = [row["event"] for row in await self._connections[0].fetch(MOVE)]
-        _, records = await asyncio.gather(self._publish(texts), self._read(len(texts)))
-        decoded = [_decoder.decode(record.value) for record in records]
-        keys = (lambda event: event.subject, lambda event: event.subject + event.time[:13], lambda _event: "one")
-        rows = [{key(event): bytes(event.data).decode() for event in decoded} for key in keys]
-        async with asyncio.TaskGroup() as applying:
-            for connection, name, states in zip(self._connections, PROJECTIONS, rows, strict=True):
-                applying.create_task(connection.execute(APPLY, name, list(states), list(states.values())))
+    async def take(self, events: Sequence[tuple[str, str]]) -> None:
+        """Insert events (id, text)."""
+        await self._taking.execute(TAKE, *zip(*events, strict=True))
 
-    async def _publish(self, texts: Sequence[str]) -> None:
+    async def move(self) -> list[str]:
+        """Move what was taken into the log: the texts."""
+        return [row["event"] for row in await self._moving.fetch(MOVE)]
+
+    async def publish(self, texts: Sequence[str]) -> None:
+        """Publish, one batch for each partition."""
         by_partition: dict[int, list[bytes]] = defaultdict(list)
         for text in texts:
             by_partition[hash(text) % PARTITIONS].append(text.encode())
@@ -89,31 +91,83 @@ class BarePath:
             sent.append(await self._producer.send_batch(batch, self._topic, partition=partition))
         await asyncio.gather(*sent)
 
-    async def _read(self, count: int) -> list[Any]:
-        found: list[Any] = []
-        async with asyncio.timeout(STUCK_SECONDS):
-            while len(found) < count:
-                for records in (await self._consumer.getmany(timeout_ms=FETCH_MS)).values():
-                    found += records
-        return found
+
+class BareHandler:
+    """The second half."""
+
+    def __init__(self, connections: Sequence[Connection], consumer: AIOKafkaConsumer) -> None:
+        self._connections = connections
+        self._consumer = consumer
+
+    async def read(self) -> list[Any]:
+        """The next records, or none for a while."""
+        fetched = await self._consumer.getmany(timeout_ms=FETCH_MS)
+        return [record for records in fetched.values() for record in records]
+
+    async def apply(self, records: Sequence[Any]) -> None:
+        """Write what the three projections have for these records."""
+        decoded = [decode(record.value) for record in records]
+        keys = (lambda event: event.subject, lambda event: event.subject + event.time[:13], lambda _event: "one")
+        rows = [{key(event): bytes(event.data).decode() for event in decoded} for key in keys]
+        async with asyncio.TaskGroup() as applying:
+            for connection, name, states in zip(self._connections, PROJECTIONS, rows, strict=True):
+                applying.create_task(connection.execute(APPLY, name, list(states), list(states.values())))
+
+
+async def carry(intake: BareIntake, handler: BareHandler, events: Sequence[tuple[str, str]]) -> None:
+    """Take events (id, text) all the way, together."""
+    await intake.take(events)
+    texts = await intake.move()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(intake.publish(texts))
+        reading = tasks.create_task(_read_all(handler, len(texts)))
+    await handler.apply(reading.result())
+
+
+async def _read_all(handler: BareHandler, count: int) -> list[Any]:
+    found: list[Any] = []
+    async with asyncio.timeout(STUCK_SECONDS):
+        while len(found) < count:
+            found += await handler.read()
+    return found
 
 
 @asynccontextmanager
-async def open_bare_path(place: Place) -> AsyncIterator[BarePath]:
+async def make_way(place: Place) -> AsyncIterator[tuple[BareWay, Connection]]:
     """A database and a topic of its own; both are gone, or used by nobody, on leaving."""
     name = place.new_name()
-    async with AsyncExitStack() as stack:
-        dsn, owner = await stack.enter_async_context(place.database(name))
+    async with place.database(name) as (dsn, owner):
         await owner.execute(TABLES)
-        connections = []
-        for _ in PROJECTIONS:
-            connections.append(await connect(dsn))
-            stack.push_async_callback(connections[-1].close, timeout=STUCK_SECONDS)
         await ensure_topic(place.bootstrap_servers, name, partitions=PARTITIONS)
-        producer = AIOKafkaProducer(bootstrap_servers=place.bootstrap_servers, enable_idempotence=True, acks="all")
-        consumer = AIOKafkaConsumer(bootstrap_servers=place.bootstrap_servers, auto_offset_reset="earliest")
-        for client in (producer, consumer):
-            await client.start()
-            stack.push_async_callback(client.stop)
-        consumer.assign([TopicPartition(name, number) for number in range(PARTITIONS)])
-        yield BarePath(connections, producer, consumer, name)
+        yield BareWay(dsn, place.bootstrap_servers, name), owner
+
+
+@asynccontextmanager
+async def open_intake(way: BareWay) -> AsyncIterator[BareIntake]:
+    """The first half, ready."""
+    async with AsyncExitStack() as stack:
+        taking, moving = [await _connection(stack, way) for _ in range(2)]
+        producer = AIOKafkaProducer(
+            bootstrap_servers=way.bootstrap_servers, enable_idempotence=True, acks="all", max_batch_size=MAX_BATCH_BYTES
+        )
+        await producer.start()
+        stack.push_async_callback(producer.stop)
+        yield BareIntake(taking, moving, producer, way.topic)
+
+
+@asynccontextmanager
+async def open_handler(way: BareWay) -> AsyncIterator[BareHandler]:
+    """The second half, ready."""
+    async with AsyncExitStack() as stack:
+        connections = [await _connection(stack, way) for _ in PROJECTIONS]
+        consumer = AIOKafkaConsumer(bootstrap_servers=way.bootstrap_servers, auto_offset_reset="earliest")
+        await consumer.start()
+        stack.push_async_callback(consumer.stop)
+        consumer.assign([TopicPartition(way.topic, number) for number in range(PARTITIONS)])
+        yield BareHandler(connections, consumer)
+
+
+async def _connection(stack: AsyncExitStack, way: BareWay) -> Connection:
+    connection = await connect(way.dsn)
+    stack.push_async_callback(connection.close, timeout=STUCK_SECONDS)
+    return connection

@@ -36,6 +36,10 @@ class CpuMeter:
         self._after: dict[str, float] | None = None
         self._before = self._now()
 
+    def again(self) -> CpuMeter:
+        """One for the same processes, from now."""
+        return CpuMeter(self._processes)
+
     def stop(self) -> None:
         """Measure no longer."""
         self._after = self._now()

@@ -2,7 +2,9 @@
 
 `bound` is the ratio that a system would reach which uses all CPUs without a pause and does nothing beyond the bare path
 (60 events at a time, about what the load of `singles` makes of itself) behind the bare server. `alone_p50_ms` is the
-bare path of one event at 20 a second, from the insert until three projections are committed; no HTTP.
+bare path of one event at 20 a second, from the insert until three projections are committed; no HTTP. `pipeline_ratio`
+and `pipeline_p50_ms` are those of a system that runs: the bare path behind the bare server, under the loads of
+`singles_two_workers` and of `visible`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import time
 
 import psutil
 
-from benchmarks.bare_path import BarePath, open_bare_path
+from benchmarks import bare_loads
+from benchmarks.bare_path import BareHandler, BareIntake, carry, make_way, open_handler, open_intake
 from benchmarks.client import event
 from benchmarks.comparison import Comparison, Options, Round, Shown
 from benchmarks.cpu import CpuMeter
@@ -28,39 +31,51 @@ ALONE_PER_SECOND = 20
 
 
 async def measure(place: Place, options: Options) -> Round:
-    """The bare server, then the bare path: many events together, then one at a time."""
-    bare, bare_cpu = await place.bare_posts(options.seconds or SECONDS)
-    async with open_bare_path(place) as path:
-        await _carry(path, 0, WARM_UP_GROUPS)
-        meter = CpuMeter({POSTGRES: place.postgres.process, KAFKA: place.kafka.process})
-        await _carry(path, WARM_UP_GROUPS, GROUPS)
-        cpu = meter.microseconds(GROUPS * TOGETHER)
-        alone = await _alone(path)
+    """The bare server; the bare path, many events together and one at a time; the bare pipeline under both loads."""
+    seconds = options.seconds or SECONDS
+    bare, bare_cpu = await place.bare_posts(seconds)
+    alone, cpu = await _bare_path(place)
+    per_second, singles_cpu = await bare_loads.singles(place, seconds)
+    seen, visible_cpu = await bare_loads.visible(place, seconds)
     whole_us = sum(cpu.values()) + sum(bare_cpu.values())
     cpus = len(psutil.Process().cpu_affinity())
     figures = {
         "bound": cpus * 1e6 / whole_us / bare.per_second,
         "whole_us": whole_us,
         "alone_p50_ms": percentile_ms(alone, 50),
+        "pipeline_ratio": per_second / bare.per_second,
+        "pipeline_per_s": per_second,
+        "pipeline_p50_ms": percentile_ms(seen, 50),
+        "pipeline_p99_ms": percentile_ms(seen, 99),
         "bare_per_s": bare.per_second,
     }
-    return Round(figures, {"baseline": bare_cpu, "bare path": cpu})
+    used = {"bare path": cpu, "bare pipeline, singles": singles_cpu, "bare pipeline, visible": visible_cpu}
+    return Round(figures, {"baseline": bare_cpu, **used})
 
 
-async def _carry(path: BarePath, first: int, groups: int) -> None:
+async def _bare_path(place: Place) -> tuple[list[float], dict[str, float]]:
+    """Seconds that one event alone takes; CPU microseconds an event of many together."""
+    async with make_way(place) as (way, _), open_intake(way) as intake, open_handler(way) as handler:
+        await _carry(intake, handler, 0, WARM_UP_GROUPS)
+        meter = CpuMeter({POSTGRES: place.postgres.process, KAFKA: place.kafka.process})
+        await _carry(intake, handler, WARM_UP_GROUPS, GROUPS)
+        cpu = meter.microseconds(GROUPS * TOGETHER)
+        return await _alone(intake, handler), cpu
+
+
+async def _carry(intake: BareIntake, handler: BareHandler, first: int, groups: int) -> None:
     for group in range(first, first + groups):
         numbers = range(group * TOGETHER, (group + 1) * TOGETHER)
-        await path.carry([_event(number) for number in numbers])
+        await carry(intake, handler, [_event(number) for number in numbers])
 
 
-async def _alone(path: BarePath) -> list[float]:
-    """Seconds that each took."""
+async def _alone(intake: BareIntake, handler: BareHandler) -> list[float]:
     took = []
     first = (WARM_UP_GROUPS + GROUPS) * TOGETHER
     for number in range(first, first + ALONE_EVENTS):
         await asyncio.sleep(1 / ALONE_PER_SECOND)
         start = time.perf_counter()
-        await path.carry([_event(number)])
+        await carry(intake, handler, [_event(number)])
         took.append(time.perf_counter() - start)
     return took
 
@@ -72,6 +87,13 @@ def _event(number: int) -> tuple[str, str]:
 LIMITS = Comparison(
     "limits",
     "what the machine allows",
-    [Shown("bound"), Shown("whole_us"), Shown("alone_p50_ms")],
+    [
+        Shown("bound"),
+        Shown("whole_us"),
+        Shown("alone_p50_ms"),
+        Shown("pipeline_ratio"),
+        Shown("pipeline_p50_ms"),
+        Shown("pipeline_p99_ms"),
+    ],
     measure,
 )

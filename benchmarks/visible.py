@@ -10,8 +10,9 @@ from benchmarks.comparison import Comparison, Options, Round, Shown
 from benchmarks.open_loop import Posting, percentile_ms
 from benchmarks.place import Place
 from benchmarks.posts import DEVICES
-from benchmarks.system import STUCK_SECONDS, System, Worker
+from benchmarks.system import STUCK_SECONDS
 from benchmarks.wrk import RoundFailedError
+from tables.database import Connection
 
 SECONDS = 20.0
 POSTS_PER_SECOND = 1_000
@@ -29,9 +30,11 @@ class Probes:
     """Every so manieth event of a run has a device of its own. Looks for their rows: one small query by key, every
     millisecond at most."""
 
-    def __init__(self, system: System, run: str, *, events: int, every: int) -> None:
+    def __init__(self, connection: Connection, found: str, run: str, *, events: int, every: int) -> None:
+        """`found`: the query for the keys that have rows."""
         self.visible: list[float] = []
-        self._system = system
+        self._connection = connection
+        self._found = found
         self._run = run
         self._every = every
         self._expected = len(range(0, events, every))
@@ -56,8 +59,8 @@ class Probes:
                 await self._see_some()
 
     async def _see_some(self) -> None:
-        find = self._system.connection.fetch
-        while not (rows := await find(FOUND, list(self._waiting))):  # noqa: ASYNC110 - the database's state
+        find = self._connection.fetch
+        while not (rows := await find(self._found, list(self._waiting))):  # noqa: ASYNC110 - the database's state
             await asyncio.sleep(LOOK_SECONDS)
         now = time.perf_counter()
         self.visible += [now - self._waiting.pop(row["key"]) for row in rows]
@@ -74,11 +77,12 @@ async def measure(place: Place, options: Options) -> Round:
     async with place.system() as system:
         worker = await system.start("worker", "ingestion,event_handler,query")
         before = await system.warm_up(worker)
-        alone, _ = await _see_visible(system, worker, "alone", ALONE_EVENTS, per_second=ALONE_PER_SECOND, every=1)
-        meter = system.cpu_meter()
-        visible, loop = await _see_visible(
-            system, worker, "run", events, per_second=POSTS_PER_SECOND, every=PROBE_EVERY
+        connection, port = system.connection, worker.ingestion_port
+        alone, _ = await see_visible(
+            connection, FOUND, port, "alone", ALONE_EVENTS, per_second=ALONE_PER_SECOND, every=1
         )
+        meter = system.cpu_meter()
+        visible, loop = await see_visible(connection, FOUND, port, "run", events, per_second=POSTS_PER_SECOND)
         await system.until_projected(before + ALONE_EVENTS + events)
         cpu = meter.microseconds(events)
         await check_everything(system.connection, accepted=before + ALONE_EVENTS + events)
@@ -97,15 +101,15 @@ async def measure(place: Place, options: Options) -> Round:
     )
 
 
-async def _see_visible(
-    system: System, worker: Worker, run: str, events: int, *, per_second: float, every: int
+async def see_visible(
+    connection: Connection, found: str, port: int, run: str, events: int, *, per_second: float, every: int = PROBE_EVERY
 ) -> tuple[list[float], Posting]:
-    """Post, and look for the probes: how long each took to be seen, and what the posts told."""
-    probes = Probes(system, run, events=events, every=every)
+    """Post, and look for the probes by the query `found`: how long each took to be seen, and what the posts told."""
+    probes = Probes(connection, found, run, events=events, every=every)
     loop = Posting(run, probes.device_of, probes.posted)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(loop.run(worker.ingestion_port, events, per_second=per_second))
+            tasks.create_task(loop.run(port, events, per_second=per_second))
             tasks.create_task(probes.look())
     except ExceptionGroup as errors:
         raise RoundFailedError(f"looking for probes: {errors.exceptions[0]!r}") from errors

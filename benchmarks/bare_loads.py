@@ -1,4 +1,4 @@
-"""The bare pipeline under the loads of `singles` and of `visible`: what a system without any duty reaches here."""
+"""The bare pipeline under the loads of `singles`, `get_row` and `visible`: what one without duties reaches here."""
 
 from __future__ import annotations
 
@@ -59,17 +59,32 @@ class Pipeline(msgspec.Struct):
             raise RoundFailedError(told) from error
 
 
-async def singles(place: Place, seconds: float) -> tuple[float, dict[str, float]]:
-    """Events a second from the first post until the last is applied, in two processes; CPU microseconds an event."""
+class Loaded(msgspec.Struct):
+    """What came of two processes under load."""
+
+    posts_per_second: float
+    """From the first post until the last event is applied."""
+    gets_per_second: float
+    posts_cpu: dict[str, float]
+    """CPU microseconds an event, by kind of process."""
+    gets_cpu: dict[str, float]
+
+
+async def posts_and_gets(place: Place, seconds: float) -> Loaded:
+    """Single posts, then GETs of a row, over 64 connections each, in two processes."""
     async with _running(place, TWO_PROCESSES, pause_ms=SINGLES_PAUSE_MS) as pipeline:
         before = (await _load(pipeline, "warm-up", WARM_UP_SECONDS)).requests
         await pipeline.until_applied(before)
         before, meter = await pipeline.applied(), pipeline.meter.again()
-        result = await _load(pipeline, "run", seconds)
+        posts = await _load(pipeline, "run", seconds)
         answered = time.perf_counter()
-        await pipeline.until_applied(before + result.requests)
+        await pipeline.until_applied(before + posts.requests)
         behind = time.perf_counter() - answered
-        return result.requests / (result.seconds + behind), meter.microseconds(result.requests)
+        posts_cpu, meter = meter.microseconds(posts.requests), pipeline.meter.again()
+        url = f"http://127.0.0.1:{pipeline.handler_port}/rows/device-1"
+        gets = await run_wrk(url, "get.lua", connections=CONNECTIONS, seconds=seconds)
+        gets_cpu = meter.microseconds(gets.requests)
+        return Loaded(posts.requests / (posts.seconds + behind), gets.per_second, posts_cpu, gets_cpu)
 
 
 async def visible(place: Place, seconds: float) -> tuple[list[float], dict[str, float]]:

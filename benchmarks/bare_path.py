@@ -40,6 +40,8 @@ INSERT INTO rows (projection, key, state) SELECT $1, * FROM unnest($2::text[], $
 ON CONFLICT (projection, key) DO UPDATE SET state = excluded.state
 """
 
+LOOK_UP = "SELECT key, state::text AS state FROM rows WHERE projection = 'devices' AND key = ANY ($1::text[])"
+
 
 class BareEvent(msgspec.Struct):
     """As much of an event as the path needs."""
@@ -95,8 +97,9 @@ class BareIntake:
 class BareHandler:
     """The second half."""
 
-    def __init__(self, connections: Sequence[Connection], consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, connections: Sequence[Connection], looking: Connection, consumer: AIOKafkaConsumer) -> None:
         self._connections = connections
+        self._looking = looking
         self._consumer = consumer
 
     async def read(self) -> list[Any]:
@@ -112,6 +115,10 @@ class BareHandler:
         async with asyncio.TaskGroup() as applying:
             for connection, name, states in zip(self._connections, PROJECTIONS, rows, strict=True):
                 applying.create_task(connection.execute(APPLY, name, list(states), list(states.values())))
+
+    async def look_up(self, keys: Sequence[str]) -> dict[str, str]:
+        """The states of these rows of `devices`, as text."""
+        return {row["key"]: row["state"] for row in await self._looking.fetch(LOOK_UP, keys)}
 
 
 async def carry(intake: BareIntake, handler: BareHandler, events: Sequence[tuple[str, str]]) -> None:
@@ -159,12 +166,12 @@ async def open_intake(way: BareWay) -> AsyncIterator[BareIntake]:
 async def open_handler(way: BareWay) -> AsyncIterator[BareHandler]:
     """The second half, ready."""
     async with AsyncExitStack() as stack:
-        connections = [await _connection(stack, way) for _ in PROJECTIONS]
+        looking, *connections = [await _connection(stack, way) for _ in range(1 + len(PROJECTIONS))]
         consumer = AIOKafkaConsumer(bootstrap_servers=way.bootstrap_servers, auto_offset_reset="earliest")
         await consumer.start()
         stack.push_async_callback(consumer.stop)
         consumer.assign([TopicPartition(way.topic, number) for number in range(PARTITIONS)])
-        yield BareHandler(connections, consumer)
+        yield BareHandler(connections, looking, consumer)
 
 
 async def _connection(stack: AsyncExitStack, way: BareWay) -> Connection:

@@ -1,7 +1,8 @@
 """`python -m benchmarks.bare_pipeline`: the bare path behind the bare server, as a system that runs.
 
 Posts that come together share an insert and are answered after it; what was taken is moved and published in rounds;
-what was read is applied. One process does it all, or two share it, as with Headrace's services.
+what was read is applied; GETs of rows that come together share a look. One process does it all, or two share it, as
+with Headrace's services.
 """
 
 from __future__ import annotations
@@ -26,11 +27,15 @@ class Pipeline:
         self._came = asyncio.Event()
         self._taken = asyncio.Event()
         self._applied = 0
+        self._wanted: list[tuple[str, asyncio.Future[str]]] = []
+        self._is_wanted = asyncio.Event()
 
     def application(self) -> web.Application:
-        """`POST /api/v1/events`; `GET /` tells how many events were applied."""
+        """`POST /api/v1/events`, `GET /rows/<key>`; `GET /` tells how many events were applied."""
         application = web.Application()
-        application.add_routes([web.post("/api/v1/events", self._post), web.get("/", self._tell)])
+        application.add_routes(
+            [web.post("/api/v1/events", self._post), web.get("/rows/{key}", self._get), web.get("/", self._tell)]
+        )
         return application
 
     async def take(self, intake: BareIntake) -> None:
@@ -59,6 +64,16 @@ class Pipeline:
                 await handler.apply(records)
                 self._applied += len(records)
 
+    async def look_up(self, handler: BareHandler) -> None:
+        """Look for the rows that were asked for while the last look was under way, for ever."""
+        while await self._is_wanted.wait():
+            self._is_wanted.clear()
+            together, self._wanted = self._wanted, []
+            states = await handler.look_up([key for key, _ in together])
+            for key, answer in together:
+                if not answer.done():
+                    answer.set_result(states[key])
+
     async def _post(self, request: web.Request) -> web.Response:
         text = await request.text()
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -66,6 +81,12 @@ class Pipeline:
         self._came.set()
         await answer
         return web.Response(body=b'{"status":"accepted"}', status=202, content_type="application/json")
+
+    async def _get(self, request: web.Request) -> web.Response:
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._wanted.append((request.match_info["key"], answer))
+        self._is_wanted.set()
+        return web.Response(body=(await answer).encode(), content_type="application/json")
 
     async def _tell(self, _: web.Request) -> web.Response:
         return web.json_response(self._applied)
@@ -81,7 +102,8 @@ async def run(arguments: argparse.Namespace) -> None:
             intake = await stack.enter_async_context(open_intake(way))
             parts += [pipeline.take(intake), pipeline.move(intake)]
         if "handler" in arguments.halves:
-            parts.append(pipeline.apply(await stack.enter_async_context(open_handler(way))))
+            handler = await stack.enter_async_context(open_handler(way))
+            parts += [pipeline.apply(handler), pipeline.look_up(handler)]
         runner = web.AppRunner(pipeline.application(), access_log=None)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -2,9 +2,9 @@
 
 `bound` is the ratio that a system would reach which uses all CPUs without a pause and does nothing beyond the bare path
 (60 events at a time, about what the load of `singles` makes of itself) behind the bare server. `alone_p50_ms` is the
-bare path of one event at 20 a second, from the insert until three projections are committed; no HTTP. `pipeline_ratio`
-and `pipeline_p50_ms` are those of a system that runs: the bare path behind the bare server, under the loads of
-`singles_two_workers` and of `visible`.
+bare path of one event at 20 a second, from the insert until three projections are committed; no HTTP. The others are
+those of a system that runs, the bare pipeline: the bare path behind the bare server, under the loads of
+`singles_two_workers`, of `get_row` and of `visible`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.client import event
 from benchmarks.comparison import Comparison, Options, Round, Shown
 from benchmarks.cpu import CpuMeter
 from benchmarks.open_loop import percentile_ms
-from benchmarks.place import KAFKA, POSTGRES, Place
+from benchmarks.place import KAFKA, POSTGRES, Place, load_bare
 from benchmarks.posts import DEVICES, SECONDS
 
 TOGETHER = 60
@@ -34,8 +34,10 @@ async def measure(place: Place, options: Options) -> Round:
     """The bare server; the bare path, many events together and one at a time; the bare pipeline under both loads."""
     seconds = options.seconds or SECONDS
     bare, bare_cpu = await place.bare_posts(seconds)
+    async with place.bare_server() as server:
+        bare_gets, _ = await load_bare(server, "/", "get.lua", seconds)
     alone, cpu = await _bare_path(place)
-    per_second, singles_cpu = await bare_loads.singles(place, seconds)
+    loaded = await bare_loads.posts_and_gets(place, seconds)
     seen, visible_cpu = await bare_loads.visible(place, seconds)
     whole_us = sum(cpu.values()) + sum(bare_cpu.values())
     cpus = len(psutil.Process().cpu_affinity())
@@ -43,13 +45,19 @@ async def measure(place: Place, options: Options) -> Round:
         "bound": cpus * 1e6 / whole_us / bare.per_second,
         "whole_us": whole_us,
         "alone_p50_ms": percentile_ms(alone, 50),
-        "pipeline_ratio": per_second / bare.per_second,
-        "pipeline_per_s": per_second,
+        "pipeline_ratio": loaded.posts_per_second / bare.per_second,
+        "pipeline_per_s": loaded.posts_per_second,
+        "pipeline_get_ratio": loaded.gets_per_second / bare_gets.per_second,
         "pipeline_p50_ms": percentile_ms(seen, 50),
         "pipeline_p99_ms": percentile_ms(seen, 99),
         "bare_per_s": bare.per_second,
     }
-    used = {"bare path": cpu, "bare pipeline, singles": singles_cpu, "bare pipeline, visible": visible_cpu}
+    used = {
+        "bare path": cpu,
+        "bare pipeline, posts": loaded.posts_cpu,
+        "bare pipeline, gets": loaded.gets_cpu,
+        "bare pipeline, visible": visible_cpu,
+    }
     return Round(figures, {"baseline": bare_cpu, **used})
 
 
@@ -92,6 +100,7 @@ LIMITS = Comparison(
         Shown("whole_us"),
         Shown("alone_p50_ms"),
         Shown("pipeline_ratio"),
+        Shown("pipeline_get_ratio"),
         Shown("pipeline_p50_ms"),
         Shown("pipeline_p99_ms"),
     ],

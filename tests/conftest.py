@@ -20,12 +20,15 @@ from app.embedded.servers import EmbeddedServers
 from tables.database import Connection, Database, Pool
 from tables.migrate import migrate
 
+from waiting import until
+
 # The machine is shared: an example that takes long says nothing.
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2_000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 TEMPLATE = "template_of_tests"
+DROP_SECONDS = 60.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -90,8 +93,16 @@ def new_database(postgres_dsn: str) -> Iterator[str]:
         # Not WITH (FORCE): it fails where it may not end an autovacuum worker, which is another user's; without, that
         # is asked to go.
         sessions = f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND usename = current_user"
-        asyncio.run(execute(f"SELECT pg_terminate_backend(pid) FROM ({sessions}) AS ours"))
-        asyncio.run(execute(f"DROP DATABASE {name}"))
+
+        async def is_dropped() -> bool:
+            await execute(f"SELECT pg_terminate_backend(pid) FROM ({sessions}) AS ours")
+            try:
+                await execute(f"DROP DATABASE {name}")
+            except asyncpg.ObjectInUseError:  # a busy machine: for 5 s a session has not gone
+                return False
+            return True
+
+        asyncio.run(until(is_dropped, DROP_SECONDS, f"{name} is in use"))
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import logging
 
 from mode import Service
 
-from app.rarely import Rarely
-from app.waiting import backoff_seconds
+from headrace.process.throttled_log import Rarely
+from headrace.process.waiting import backoff_seconds
 from tables import database
 
 STOP_SECONDS = 3.0

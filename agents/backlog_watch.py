@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from agents.background import Background
-from app.waiting import WakeUp
+from headrace.process.waiting import WakeUp
 from tables.backlog import Backlog, look
 from tables.database import Database
 

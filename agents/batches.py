@@ -20,7 +20,7 @@ from faust.types.tuples import TP, ConsumerMessage, Message
 from agents.consumer_thread import ConsumerThread
 from app import rfc3339
 from app.event_types import NO_DATA
-from app.rarely import Rarely
+from headrace.process.throttled_log import Rarely
 from tables.event_store import PastEvent
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from aiokafka.errors import KafkaError
 from mode import Service
 
 from agents.topic import ensure_topic
-from app.rarely import Rarely
-from app.waiting import backoff_seconds
+from headrace.process.throttled_log import Rarely
+from headrace.process.waiting import backoff_seconds
 
 log = logging.getLogger(__name__)
 

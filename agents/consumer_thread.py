@@ -20,7 +20,7 @@ from faust.types.tuples import TP
 from mode import Service
 
 from app.errors import HeadraceError
-from app.rarely import Rarely
+from headrace.process.throttled_log import Rarely
 
 LOOK_SECONDS = 1.0
 # What is not committed is delivered again, and known. Longer, it would be committed to a topic that was made anew.

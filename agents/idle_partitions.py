@@ -7,7 +7,7 @@ a projection is told without a long look back, and a new event on an idle partit
 from __future__ import annotations
 
 from agents.background import Background
-from app.waiting import WakeUp
+from headrace.process.waiting import WakeUp
 from tables import positions
 from tables.database import Database
 

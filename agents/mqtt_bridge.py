@@ -17,13 +17,13 @@ from agents.mqtt_client import MqttClient, Received
 from app import rfc3339
 from app.envelope import Event, InvalidEnvelope, Limits
 from app.event_types import EventTypes
-from app.fault_points import MQTT_COMMITTED
 from app.intake_counts import IntakeCounts
-from app.mqtt_address import MqttAddress
 from app.mqtt_message import Message, answer_topic, read_event
 from app.problem_json import CONTENT_TYPE as PROBLEM
 from app.refusals import REFUSED, Refusal, invalid, misfit, taken_body
-from app.waiting import backoff_seconds
+from headrace.process.fault_points import MQTT_COMMITTED
+from headrace.process.mqtt_address import MqttAddress
+from headrace.process.waiting import backoff_seconds
 from tables import dead_letters
 from tables.backlog import Backlog
 from tables.database import Database

@@ -17,10 +17,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agents.mqtt_publish import UnreadableError, qos_of, read_publish
 from agents.mqtt_socket import MqttSocket
 from app.errors import DependencyAwayError, InvalidSettingError
-from app.mqtt_address import MqttAddress
 from app.mqtt_message import Message
-from app.rarely import Rarely
-from app.waiting import WakeUp
+from headrace.process.mqtt_address import MqttAddress
+from headrace.process.throttled_log import Rarely
+from headrace.process.waiting import WakeUp
 
 CONNECT_SECONDS = 10.0
 # Long, because a broker that writes its whole backlog after each acknowledgement reads slowly. A connection that

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from agents.background import Background
-from app.waiting import WakeUp
+from headrace.process.waiting import WakeUp
 from tables import database, outbox
 from tables.database import Database
 

@@ -24,11 +24,16 @@ from agents.parking import parked_as, stops_before, unfit
 from agents.patience import Patience
 from agents.state_json import StateError
 from agents.stops import Stops
-from app.fault_points import PROJECTOR_ACKNOWLEDGING, PROJECTOR_COMMITTED, PROJECTOR_FETCHED, PROJECTOR_WRITING
-from app.histogram import EVENTS, SECONDS, Histogram
 from app.projection import Projection
-from app.rarely import Rarely
-from app.waiting import backoff_seconds
+from headrace.process.fault_points import (
+    PROJECTOR_ACKNOWLEDGING,
+    PROJECTOR_COMMITTED,
+    PROJECTOR_FETCHED,
+    PROJECTOR_WRITING,
+)
+from headrace.process.histogram import EVENTS, SECONDS, Histogram
+from headrace.process.throttled_log import Rarely
+from headrace.process.waiting import backoff_seconds
 from tables import event_store, parked, projection_rows
 from tables.database import AnyConnection, Database
 from tables.disk_space import DiskSpace

@@ -16,7 +16,7 @@ from agents.batches import FOLLOWS
 from agents.topic import ensure_topic
 from agents.topic_end import TopicEnd
 from app.errors import HeadraceError
-from app.fault_points import PUBLISHER_PUBLISHING
+from headrace.process.fault_points import PUBLISHER_PUBLISHING
 from tables.outbox import StoredEvent
 
 HEADERS = [("content-type", b"application/cloudevents+json")]

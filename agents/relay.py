@@ -18,8 +18,8 @@ from aiokafka.errors import KafkaError
 from agents.background import Background
 from agents.publisher import Publisher, TopicLostError, TopicTooSmallError
 from agents.refill import refill
-from app.fault_points import RELAY_PUBLISHED, RELAY_STORED, RELAY_STORING
-from app.waiting import WakeUp, backoff_seconds
+from headrace.process.fault_points import RELAY_PUBLISHED, RELAY_STORED, RELAY_STORING
+from headrace.process.waiting import WakeUp, backoff_seconds
 from tables import database, outbox
 from tables.database import Database
 from tables.disk_space import DiskSpace

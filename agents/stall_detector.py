@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 
 from agents.background import Background
 from app.errors import HeadraceError
-from app.waiting import WakeUp
+from headrace.process.waiting import WakeUp
 from tables.database import Database
 from tables.disk_space import DiskSpace
 from tables.stalls import waiting

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Meta
 
 from app.errors import InvalidSettingError
-from app.fault_points import POINTS, SYNTAX, Fault, read_faults
-from app.mqtt_address import MqttAddress, read_mqtt_url
-from app.server_urls import is_broker_url, is_database_url
+from headrace.process.fault_points import POINTS, SYNTAX, Fault, read_faults
+from headrace.process.mqtt_address import MqttAddress, read_mqtt_url
+from headrace.process.server_urls import is_broker_url, is_database_url
 
 ServiceName = Literal["ingestion", "event_handler", "query"]
 SERVICE_NAMES: tuple[ServiceName, ...] = get_args(ServiceName)

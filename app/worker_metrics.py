@@ -8,9 +8,9 @@ from typing import Any
 from agents.mqtt_bridge import MqttBridge
 from agents.projector import Projector
 from agents.relay import Relay
-from app import metrics
 from app.intake_counts import IntakeCounts
-from app.metrics import Sample, Source
+from headrace.process import metrics
+from headrace.process.metrics import Sample, Source
 from tables.backlog import Backlog
 from tables.disk_space import DiskSpace
 from tables.group_commit import GroupCommit

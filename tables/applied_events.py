@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable
 
-from app.waiting import WakeUp
+from headrace.process.waiting import WakeUp
 from tables.database import AnyConnection, Database, can_hold, is_away
 
 FIRST_PAUSE_SECONDS = 0.005

@@ -19,8 +19,8 @@ import asyncpg
 
 from app.envelope import Event
 from app.errors import DependencyAwayError, HeadraceError
-from app.fault_points import DOOR_COMMITTED, DOOR_TAKEN
-from app.waiting import backoff_seconds
+from headrace.process.fault_points import DOOR_COMMITTED, DOOR_TAKEN
+from headrace.process.waiting import backoff_seconds
 from tables import outbox
 from tables.database import AnyConnection, Database, is_away
 from tables.disk_space import DatabaseFullError, DiskSpace

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from app.mqtt_address import MqttAddress
+from headrace.process.mqtt_address import MqttAddress
 
 from certificates import Authority
 from conftest import free_port

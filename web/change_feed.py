@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from app.errors import HeadraceError
-from app.rarely import Rarely
-from app.waiting import WakeUp, backoff_seconds
+from headrace.process.throttled_log import Rarely
+from headrace.process.waiting import WakeUp, backoff_seconds
 from tables.changes import Change, Changes, KeysOf, Point, read_changes, read_points
 from tables.database import AnyConnection, Database, is_away
 

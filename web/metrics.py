@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from aiohttp import hdrs, web
 from prometheus_client.exposition import choose_encoder
 
-from app import metrics
-from app.metrics import Metrics, Sample, Source
-from app.rarely import Rarely
+from headrace.process import metrics
+from headrace.process.metrics import Metrics, Sample, Source
+from headrace.process.throttled_log import Rarely
 from tables import parked
 from tables.database import HEARTBEAT, Database
 from tables.positions import ProjectionPosition, positions

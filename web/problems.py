@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from app.problem_json import CONTENT_TYPE, ProblemError, problem_body
-from app.rarely import Rarely
+from headrace.process.throttled_log import Rarely
 from tables.database import is_away
 from tables.disk_space import DatabaseFullError
 

@@ -8,9 +8,9 @@ from time import perf_counter
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from app import metrics
-from app.histogram import SECONDS, Histogram
-from app.metrics import Sample
+from headrace.process import metrics
+from headrace.process.histogram import SECONDS, Histogram
+from headrace.process.metrics import Sample
 
 UNMATCHED = "unmatched"
 CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")

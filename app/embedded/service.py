@@ -14,7 +14,7 @@ from mode import Service
 from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
 from app.errors import StartError
-from app.waiting import backoff_seconds
+from headrace.process.waiting import backoff_seconds
 
 LOOK_SECONDS = 1.0
 MOST_WAIT_SECONDS = 30.0

@@ -17,7 +17,7 @@ from app.event_types import EventTypes
 from app.projection import Projection
 from app.services.mqtt import mqtt_bridge
 from app.settings import Settings
-from app.waiting import WakeUp
+from headrace.process.waiting import WakeUp
 from tables.applied_events import AppliedEvents
 from tables.backlog import Backlog
 from tables.database import Database

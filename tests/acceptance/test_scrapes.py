@@ -8,7 +8,7 @@ import aiohttp
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.metrics import FAMILIES
+from headrace.process.metrics import FAMILIES
 
 from conftest import free_port
 from waiting import until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from app.fault_points import POINTS
+from headrace.process.fault_points import POINTS
 
 from faulty_worker import Keeper
 from trial import Trial

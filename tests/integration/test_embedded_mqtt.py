@@ -14,7 +14,7 @@ from app.embedded import mqtt
 from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
 from app.errors import StartError
-from app.mqtt_address import MqttAddress
+from headrace.process.mqtt_address import MqttAddress
 
 from conftest import free_port, server_folder
 from device_client import DeviceClient

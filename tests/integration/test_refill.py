@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from agents.batches import followed
 from agents.publisher import Publisher, record_value
 from agents.relay import Relay
-from app.waiting import WakeUp
+from headrace.process.waiting import WakeUp
 from tables import event_store, outbox
 from tables.database import Connection, Database, Pool
 from tables.outbox import StoredEvent

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer
 
 from agents.publisher import Publisher
 from agents.relay import Relay
-from app.waiting import WakeUp
+from headrace.process.waiting import WakeUp
 from tables import outbox
 from tables.database import Connection, Database, Pool
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from app.fault_points import POINTS, read_faults
+from headrace.process.fault_points import POINTS, read_faults
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "reliability.md").read_text("utf-8")

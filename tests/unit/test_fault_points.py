@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import fault_points
 from app.errors import InvalidSettingError
-from app.fault_points import POINTS, RELAY_STORED, Fault, FaultPointError, arm, read_faults
 from app.settings import read_settings
+from headrace.process import fault_points
+from headrace.process.fault_points import POINTS, RELAY_STORED, Fault, FaultPointError, arm, read_faults
 
 
 @pytest.fixture(autouse=True)
@@ -109,14 +109,14 @@ async def test_a_point_sleeps_and_is_woken_by_a_cancellation() -> None:
 def test_a_point_kills_its_process() -> None:
     code = (
         "import asyncio\n"
-        "from app.fault_points import arm, read_faults, RELAY_STORED\n"
+        "from headrace.process.fault_points import arm, read_faults, RELAY_STORED\n"
         "arm(read_faults('relay.stored=kill@2'))\n"
         "asyncio.run(RELAY_STORED.passed())\n"
         "print('once', flush=True)\n"
         "asyncio.run(RELAY_STORED.passed())\n"
         "print('twice', flush=True)\n"
     )
-    root = str(fault_points.__file__).removesuffix("app/fault_points.py")
+    root = str(fault_points.__file__).removesuffix("headrace/process/fault_points.py")
     ended = subprocess.run(
         [sys.executable, "-c", code], check=False, cwd=root, capture_output=True, text=True, timeout=60
     )

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app import metrics
-from app.histogram import Histogram
-from app.metrics import FAMILIES, Metrics, Sample
+from headrace.process import metrics
+from headrace.process.histogram import Histogram
+from headrace.process.metrics import FAMILIES, Metrics, Sample
 
 DOCS = Path(__file__).parents[2] / "docs"
 ROW = re.compile(r"^\| `(headrace_\w+)` \| (\w+) \| ([^|]*)\| [^|]* \| ([^|]*) \|$", re.MULTILINE)

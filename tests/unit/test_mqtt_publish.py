@@ -15,8 +15,8 @@ from paho.mqtt.properties import Properties
 from agents.mqtt_client import MqttClient
 from agents.mqtt_publish import UnreadableError, read_publish
 from agents.mqtt_socket import MqttSocket
-from app.mqtt_address import MqttAddress
 from app.mqtt_message import Message
+from headrace.process.mqtt_address import MqttAddress
 
 # paho packs what a broker would not let through; a text of MQTT has no NUL and no surrogates.
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=300)

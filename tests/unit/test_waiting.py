@@ -8,8 +8,8 @@ import logging
 
 import pytest
 
-from app.rarely import Rarely
-from app.waiting import WakeUp, backoff_seconds
+from headrace.process.throttled_log import Rarely
+from headrace.process.waiting import WakeUp, backoff_seconds
 
 
 async def test_wake_ups_before_the_look_are_one() -> None:

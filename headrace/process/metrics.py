@@ -17,7 +17,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from app.histogram import Histogram
+from headrace.process.histogram import Histogram
 
 
 class Family(NamedTuple):

@@ -16,7 +16,7 @@ import signal
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from app.rarely import Rarely
+from headrace.process.throttled_log import Rarely
 
 log = logging.getLogger(__name__)
 rarely = Rarely(log)

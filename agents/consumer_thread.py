@@ -19,7 +19,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 from mode import Service
 
-from app.errors import HeadraceError
+from headrace.errors import HeadraceError
 from headrace.process.throttled_log import Rarely
 
 LOOK_SECONDS = 1.0

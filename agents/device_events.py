@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from app.projection import Event
+from headrace.projection import Event
 
 RequiredText = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 OptionalText = Annotated[str, msgspec.Meta(max_length=255)] | None

@@ -9,8 +9,8 @@ import msgspec
 from msgspec.structs import replace
 
 from agents.device_events import DeviceRegistered, DeviceRetired, ReadingRecorded, device_of
-from app.projection import Event, FedBy, Field, Projection
 from app.rfc3339 import instant
+from headrace.projection import Event, FedBy, Field, Projection
 
 
 class LatestReading(msgspec.Struct, frozen=True):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from app.projection import Event, FedBy, Field, Projection
 from app.rfc3339 import instant
+from headrace.projection import Event, FedBy, Field, Projection
 
 
 class EventType(msgspec.Struct, frozen=True):

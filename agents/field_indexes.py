@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 
 from agents.background import Background
-from app.projection import Projection
+from headrace.projection import Projection
 from tables import database, field_indexes
 from tables.database import Database
 from tables.field_indexes import IndexedField

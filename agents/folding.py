@@ -12,7 +12,7 @@ from agents.known_rows import KnownRow
 from agents.state_json import decode_state
 from agents.stops import Stops
 from app.parking import Group
-from app.projection import Event, Projection, Subscription
+from headrace.projection import Event, Projection, Subscription
 from tables.parked import ParkedEvent
 from tables.projection_rows import Known
 

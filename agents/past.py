@@ -11,7 +11,7 @@ from agents.batches import Record, past_record
 from agents.folding import Folding
 from agents.state_json import encode_state
 from agents.stops import Stops
-from app.projection import Projection
+from headrace.projection import Projection
 from tables.event_store import PastEvent
 
 

@@ -24,7 +24,6 @@ from agents.parking import parked_as, stops_before, unfit
 from agents.patience import Patience
 from agents.state_json import StateError
 from agents.stops import Stops
-from app.projection import Projection
 from headrace.process.fault_points import (
     PROJECTOR_ACKNOWLEDGING,
     PROJECTOR_COMMITTED,
@@ -34,6 +33,7 @@ from headrace.process.fault_points import (
 from headrace.process.histogram import EVENTS, SECONDS, Histogram
 from headrace.process.throttled_log import Rarely
 from headrace.process.waiting import backoff_seconds
+from headrace.projection import Projection
 from tables import event_store, parked, projection_rows
 from tables.database import AnyConnection, Database
 from tables.disk_space import DiskSpace

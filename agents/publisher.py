@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from agents.batches import FOLLOWS
 from agents.topic import ensure_topic
 from agents.topic_end import TopicEnd
-from app.errors import HeadraceError
+from headrace.errors import HeadraceError
 from headrace.process.fault_points import PUBLISHER_PUBLISHING
 from tables.outbox import StoredEvent
 

@@ -8,8 +8,8 @@ from decimal import Decimal
 import msgspec
 
 from agents.device_events import ReadingRecorded, device_of
-from app.projection import Event, FedBy, Field, Projection
 from app.rfc3339 import to_utc
+from headrace.projection import Event, FedBy, Field, Projection
 
 HOUR_CHARACTERS = len("YYYY-MM-DDTHH")
 

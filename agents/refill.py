@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from agents.publisher import Publisher, TopicTooSmallError
-from app.errors import DependencyAwayError
+from headrace.errors import DependencyAwayError
 from tables import event_store
 from tables.database import AnyConnection
 from tables.event_store import PastEvent, StoredUpTo

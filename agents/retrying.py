@@ -20,7 +20,7 @@ from agents.folding import Folding, reason
 from agents.projector import UNSTORABLE
 from agents.replay import Replay
 from app.parking import Failure, Group, NotFirstError, NotParkedError, Outcome
-from app.projection import Projection
+from headrace.projection import Projection
 from tables import discarded, parked, parked_list, projection_rows
 from tables.database import AnyConnection, Database
 from tables.parked import ParkedEvent

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from aiokafka.errors import KafkaError
 
 from agents.background import Background
-from app.errors import HeadraceError
+from headrace.errors import HeadraceError
 from headrace.process.waiting import WakeUp
 from tables.database import Database
 from tables.disk_space import DiskSpace

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from app.errors import HeadraceError
+from headrace.errors import HeadraceError
 
 State = TypeVar("State")
 

@@ -13,7 +13,7 @@ from agents.state_json import StateError, encode_state
 from agents.stops import Stops
 from app.findings import Findings
 from app.parking import Group
-from app.projection import Projection
+from headrace.projection import Projection
 from tables.folded_rows import FoldedRow, FoldedRows
 from tables.projection_rows import Known
 from tables.verification import FoundRow, HeldBack, Snapshot

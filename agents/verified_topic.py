@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.batches import Record, decode
 from agents.topic import partition_count
-from app.errors import DependencyAwayError
 from app.findings import Findings, Say
+from headrace.errors import DependencyAwayError
 from tables.verification import Snapshot
 
 RECORDS_AT_ONCE = 2_000

@@ -10,7 +10,7 @@ from agents.verified_projection import VerifiedProjection
 from agents.verified_store import VerifiedStore
 from agents.verified_topic import VerifiedTopic
 from app.findings import Findings, Say
-from app.projection import Projection
+from headrace.projection import Projection
 from tables.folded_rows import FoldedRows
 from tables.verification import Snapshot
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict, cast
 import msgspec
 
 from app import attributes, rfc3339, strict_json
-from app.errors import HeadraceError
+from headrace.errors import HeadraceError
 
 Code = Literal[
     strict_json.Code, attributes.Code, "missing_attribute", "invalid_time", "both_data_forms", "event_too_large"

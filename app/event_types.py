@@ -9,7 +9,7 @@ import msgspec
 
 from app.data_pointers import detail_of, pointer_to_misfit
 from app.envelope import EnvelopeError, Event
-from app.projection import Projection
+from headrace.projection import Projection
 
 # An event without `data` has none of its members: enough for a type whose members are all optional.
 NO_DATA = b"{}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from app.errors import HeadraceError
+from headrace.errors import HeadraceError
 
 LIBRARY_LINE_SECONDS = 10.0
 OURS = ("app", "agents", "tables", "web")

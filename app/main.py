@@ -25,16 +25,16 @@ from app.commands.parked import add_parked
 from app.commands.verify import add_verify
 from app.embedded.servers import EmbeddedServers
 from app.embedded.service import Embedded
-from app.errors import HeadraceError
 from app.loop_watchdog import LoopWatchdog
-from app.projection import Projection
 from app.services.event_handler import event_handler_service
 from app.services.ingestion import ingestion_service
 from app.services.query import query_service
 from app.settings import Settings, data_folder, read_settings
 from app.worker import Headrace, refuse
+from headrace.errors import HeadraceError
 from headrace.process.fault_points import arm
 from headrace.process.metrics import Metrics
+from headrace.projection import Projection
 from tables.database import Database
 from tables.disk_space import DiskSpace
 from web.metrics import DatabaseSamples, MetricsView

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from app.errors import HeadraceError
+from headrace.errors import HeadraceError
 
 
 class Group(NamedTuple):

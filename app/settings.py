@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from app.errors import InvalidSettingError
+from headrace.errors import InvalidSettingError
 from headrace.process.fault_points import POINTS, SYNTAX, Fault, read_faults
 from headrace.process.mqtt_address import MqttAddress, read_mqtt_url
 from headrace.process.server_urls import is_broker_url, is_database_url

@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from app.errors import HeadraceError
+from headrace.errors import HeadraceError
 
 WHITE_SPACE = b" \t\r\n"
 

@@ -20,9 +20,9 @@ from faust.types import ServiceT, TransportT
 from faust.worker import Worker as FaustWorker
 
 from agents.batches import BatchTransport
-from app.errors import HeadraceError
 from app.logs import logging_config
 from app.settings import Settings
+from headrace.errors import HeadraceError
 from web.server import HttpServer
 
 # Never sent to the broker; when it runs out, aiokafka leaves the group without a word.

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from app.embedded.jars import sha256_of
-from app.errors import StartError
 from benchmarks.processes import ROOT
+from headrace.errors import StartError
 
 LOCK_FILE = Path(__file__).with_name("debezium.toml")
 KEPT = ROOT / ".headrace" / "bench"

@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from app.errors import StartError
+from headrace.errors import StartError
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.errors import HeadraceError, StartError
+from headrace.errors import HeadraceError, StartError
 
 FOLDER = Path(__file__).parent
 # An answer may take long where the machine is busy; one that takes longer than this counts as an error.

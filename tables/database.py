@@ -8,7 +8,7 @@ from typing import TypeAlias
 import asyncpg
 from asyncpg import exceptions as pg
 
-from app.errors import DependencyAwayError
+from headrace.errors import DependencyAwayError
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 PooledConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"

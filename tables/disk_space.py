@@ -11,7 +11,7 @@ import asyncio
 
 import asyncpg
 
-from app.errors import DependencyAwayError
+from headrace.errors import DependencyAwayError
 from tables.database import AnyConnection
 from tables.lock_keys import LockKey
 

@@ -18,7 +18,7 @@ from itertools import islice
 import asyncpg
 
 from app.envelope import Event
-from app.errors import DependencyAwayError, HeadraceError
+from headrace.errors import DependencyAwayError, HeadraceError
 from headrace.process.fault_points import DOOR_COMMITTED, DOOR_TAKEN
 from headrace.process.waiting import backoff_seconds
 from tables import outbox

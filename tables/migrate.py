@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import NamedTuple
 
-from app.errors import StartError
+from headrace.errors import StartError
 from tables.database import AnyConnection
 from tables.lock_keys import LockKey
 

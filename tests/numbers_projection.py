@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from agents.batches import RecordBatch
-from app.projection import Event, Projection
+from headrace.projection import Event, Projection
 from tables.database import Pool
 
 

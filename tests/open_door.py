@@ -11,7 +11,7 @@ import aiohttp
 from agents.devices import devices
 from app.envelope import Limits
 from app.event_types import EventTypes
-from app.projection import Projection
+from headrace.projection import Projection
 from tables.applied_events import AppliedEvents
 from tables.database import Database
 from tables.group_commit import GroupCommit

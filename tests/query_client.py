@@ -14,7 +14,7 @@ from hot_server import HotServer
 from yarl import URL
 
 from agents.past import Past
-from app.projection import Field, Projection
+from headrace.projection import Field, Projection
 from tables.database import Database, Pool
 from web.query import Projections
 from web.server import make_application

@@ -11,7 +11,7 @@ from query_client import Client
 
 from agents.past import Past
 from agents.projector import Projector
-from app.projection import Event, Field, Projection
+from headrace.projection import Event, Field, Projection
 from tables import outbox
 from tables.database import Database, Pool
 from web.query import Projections

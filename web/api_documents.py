@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.envelope import Limits
-from app.projection import Projection
+from headrace.projection import Projection
 from web.documentation import Documentation
 from web.event_schemas import event_schemas
 from web.openapi import document

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from app.errors import HeadraceError
-from app.projection import Projection
+from headrace.errors import HeadraceError
+from headrace.projection import Projection
 from tables import event_history, event_store
 from tables.database import Database
 from tables.event_history import Feeding

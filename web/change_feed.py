@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from app.errors import HeadraceError
+from headrace.errors import HeadraceError
 from headrace.process.throttled_log import Rarely
 from headrace.process.waiting import WakeUp, backoff_seconds
 from tables.changes import Change, Changes, KeysOf, Point, read_changes, read_points

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
-from app.errors import HeadraceError
+from headrace.errors import HeadraceError
 
 GZIP_WINDOW_BITS = 31
 # RFC 9659: a window of 8 MB at the most. A frame may ask for 2 GB, and the window is memory.

@@ -12,7 +12,7 @@ import msgspec
 
 from app.envelope import Limits
 from app.event_types import NO_DATA
-from app.projection import Projection
+from headrace.projection import Projection
 from web.openapi import REFERENCE, Schema, reference
 
 EVENT = "CloudEvent"

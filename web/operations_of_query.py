@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.projection import Field, Projection
+from headrace.projection import Field, Projection
 from tables.projections import Row
 from web import audit_log, dead_letters, query
 from web.audit_log import LogAnswer

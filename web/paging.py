@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from app import rfc3339
-from app.errors import HeadraceError
 from app.problem_json import ProblemError
-from app.projection import Projection
+from headrace.errors import HeadraceError
+from headrace.projection import Projection
 from tables.pages import Condition, Kind, Operator, Place, Sort
 from web import own_writes
 from web.own_writes import OwnWrite, read_own_write

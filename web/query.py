@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from app.problem_json import ProblemError
-from app.projection import Field, Projection
+from headrace.projection import Field, Projection
 from tables.database import Database
 from tables.pages import read_page
 from tables.positions import ProjectionPosition, positions

@@ -9,7 +9,7 @@ from errno import EACCES, EADDRINUSE
 from aiohttp import web
 from mode import Service
 
-from app.errors import StartError
+from headrace.errors import StartError
 from web.connections import Runner, allow_connections
 from web.health import Health
 from web.hot_paths import HotPath, take_short_cuts

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from app.commands.servers import connected
-from app.errors import HeadraceError
 from app.settings import Settings
 from app.worker import Headrace, refuse
+from headrace.errors import HeadraceError
 from tables.migrate import migrate
 
 

@@ -12,10 +12,10 @@ from faust.cli.base import cli
 
 from agents.retrying import Retrier
 from app.commands.servers import opened, run
-from app.errors import UnknownProjectionError
 from app.parking import Group, NotParkedError, Outcome
-from app.projection import Projection
 from app.settings import Settings
+from headrace.errors import UnknownProjectionError
+from headrace.projection import Projection
 from tables import dead_letters, parked_list
 from tables.parked_list import ParkedGroup, ParkedOne
 

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import asyncpg
 
 from app.embedded.servers import EmbeddedServers
-from app.errors import DependencyAwayError, HeadraceError, StartError
 from app.settings import Settings, data_folder
 from app.worker import refuse
+from headrace.errors import DependencyAwayError, HeadraceError, StartError
 from tables import database
 from tables.database import Connection, Database
 

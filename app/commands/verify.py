@@ -14,10 +14,10 @@ from faust.cli.base import cli
 from agents.verifying import verify
 from app.commands.servers import connect, postgres, run
 from app.embedded.servers import EmbeddedServers
-from app.errors import DependencyAwayError, UnknownProjectionError
 from app.findings import Findings
-from app.projection import Projection
 from app.settings import Settings, data_folder
+from headrace.errors import DependencyAwayError, UnknownProjectionError
+from headrace.projection import Projection
 from tables import database
 from tables.verification import TIMEOUT_SECONDS, snapshot, still_waiting
 

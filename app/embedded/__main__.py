@@ -9,8 +9,8 @@ import sys
 from dotenv import dotenv_values
 
 from app.embedded.jars import provide
-from app.errors import HeadraceError
 from app.settings import data_folder, read_settings
+from headrace.errors import HeadraceError
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from app.errors import StartError
+from headrace.errors import StartError
 
 if TYPE_CHECKING:
     from app.embedded.jars import Jar

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from app.embedded.download import fetch
-from app.errors import StartError
+from headrace.errors import StartError
 
 LOCK_FILE = Path(__file__).with_name("kafka.toml")
 

@@ -23,7 +23,7 @@ from app.embedded.kafka_files import (
 from app.embedded.log_tail import LogTail
 from app.embedded.ports import free_port, is_free, listener
 from app.embedded.processes import EndedError, end, running_in, start_detached, wait_until_ready
-from app.errors import StartError
+from headrace.errors import StartError
 
 log = logging.getLogger(__name__)
 

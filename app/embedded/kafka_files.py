@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.errors import StartError
+from headrace.errors import StartError
 
 FORMAT_SECONDS = 60.0
 # Paths are relative to Kafka's folder: commas split log.dirs, and properties files are read as Latin-1.

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from app.errors import StartError
+from headrace.errors import StartError
 
 POLL_SECONDS = 0.05
 

@@ -18,7 +18,7 @@ import psutil
 from app.embedded.log_tail import LogTail
 from app.embedded.ports import LOOPBACK, is_free, listener
 from app.embedded.processes import EndedError, end, running_in, running_script, start_detached, wait_until_ready
-from app.errors import StartError
+from headrace.errors import StartError
 
 log = logging.getLogger(__name__)
 

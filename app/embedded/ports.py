@@ -8,7 +8,7 @@ import socket
 
 import psutil
 
-from app.errors import StartError
+from headrace.errors import StartError
 
 LOOPBACK = "127.0.0.1"
 # Below the ports that systems give to outgoing connections, which come and go.

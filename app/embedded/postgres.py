@@ -32,7 +32,7 @@ from app.embedded.processes import (
     wait_until_gone,
     wait_until_ready,
 )
-from app.errors import StartError
+from headrace.errors import StartError
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from app.embedded.processes import Owner, as_user
-from app.errors import StartError
+from headrace.errors import StartError
 
 PORT = 5432
 INITDB_SECONDS = 120.0

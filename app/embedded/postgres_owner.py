@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.embedded.processes import Owner
-from app.errors import StartError
+from headrace.errors import StartError
 
 log = logging.getLogger(__name__)
 

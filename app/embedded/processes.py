@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from app.embedded.log_tail import LogTail
-from app.errors import StartError
+from headrace.errors import StartError
 
 POLL_SECONDS = 0.03
 SHELL = Path("/bin/sh")

@@ -15,7 +15,7 @@ from app.embedded import kafka, mqtt, postgres
 from app.embedded.jars import provide
 from app.embedded.locks import FileLock, alone, share
 from app.embedded.ports import LOOPBACK
-from app.errors import StartError
+from headrace.errors import StartError
 
 # A worker that stops the servers takes seconds; one that starts them may download first.
 STOPPING_SECONDS = 60.0

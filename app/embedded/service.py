@@ -13,7 +13,7 @@ from mode import Service
 
 from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
-from app.errors import StartError
+from headrace.errors import StartError
 from headrace.process.waiting import backoff_seconds
 
 LOOK_SECONDS = 1.0

@@ -14,9 +14,9 @@ from agents.idle_partitions import IdlePartitions
 from agents.projector import Projector, agent_of
 from agents.stall_detector import StallDetector
 from app import worker_metrics
-from app.projection import Projection
 from app.settings import Settings
 from app.worker import Headrace
+from headrace.projection import Projection
 from tables.database import Database
 from tables.disk_space import DiskSpace
 from web.metrics import MetricsView

@@ -14,10 +14,10 @@ from agents.relay import Relay
 from app import worker_metrics
 from app.envelope import Limits
 from app.event_types import EventTypes
-from app.projection import Projection
 from app.services.mqtt import mqtt_bridge
 from app.settings import Settings
 from headrace.process.waiting import WakeUp
+from headrace.projection import Projection
 from tables.applied_events import AppliedEvents
 from tables.backlog import Backlog
 from tables.database import Database

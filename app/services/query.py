@@ -7,8 +7,8 @@ from typing import Any
 
 from agents.past import Past
 from agents.retrying import Retrier
-from app.projection import Projection
 from app.settings import Settings
+from headrace.projection import Projection
 from tables.database import Database
 from tables.stalls import Stall, stalls
 from web.api_documents import documentation_of_query

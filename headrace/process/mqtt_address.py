@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from app.errors import InvalidSettingError
+from headrace.errors import InvalidSettingError
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 

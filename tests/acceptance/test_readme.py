@@ -135,7 +135,7 @@ def test_the_example_projection_works_as_printed() -> None:
     assert len(source.splitlines()) < 30
     example: dict[str, object] = {}
     exec(compile(source, "README.md", "exec"), example)  # noqa: S102 - the README is ours
-    from app.projection import Event, Projection  # noqa: PLC0415 - only for this
+    from headrace.projection import Event, Projection  # noqa: PLC0415 - only for this
 
     doors, opened_by, door = example["doors"], example["Opened"], example["Door"]
     assert isinstance(doors, Projection)

@@ -20,7 +20,7 @@ from agents.event_types import event_types
 from agents.past import Past
 from agents.projector import Projector
 from agents.readings_hourly import readings_hourly
-from app.projection import Projection
+from headrace.projection import Projection
 from tables import outbox
 from tables.database import Database, Pool
 from tables.event_history import OF_SUBJECTS, OF_TYPES

@@ -10,7 +10,7 @@ import msgspec
 from agents.batches import RecordBatch
 from agents.projector import Projector
 from agents.publisher import record_value
-from app.projection import Projection
+from headrace.projection import Projection
 from tables import outbox
 from tables.database import Connection, Database, Pool
 from tables.outbox import StoredEvent

@@ -13,7 +13,7 @@ import pytest
 
 from app.embedded.download import fetch, fetch_one
 from app.embedded.jars import LOCK_FILE, Jar, missing_in, provide, read_lock
-from app.errors import StartError
+from headrace.errors import StartError
 
 ROOT = Path(__file__).parents[2]
 JARS = read_lock(LOCK_FILE.read_text(encoding="utf-8")).jars

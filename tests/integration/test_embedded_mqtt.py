@@ -13,7 +13,7 @@ from agents.mqtt_client import MqttClient
 from app.embedded import mqtt
 from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
-from app.errors import StartError
+from headrace.errors import StartError
 from headrace.process.mqtt_address import MqttAddress
 
 from conftest import free_port, server_folder

@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
-from app.errors import StartError
+from headrace.errors import StartError
 
 from embedded_place import Place, new_place, start_both, value
 

@@ -15,7 +15,7 @@ import pytest
 
 from app.embedded.processes import running_in
 from app.embedded.servers import EmbeddedServers
-from app.errors import StartError
+from headrace.errors import StartError
 
 from embedded_place import Place, new_place, value
 

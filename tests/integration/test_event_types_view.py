@@ -8,7 +8,7 @@ import jsonschema
 import msgspec
 
 from app.event_types import DIALECT
-from app.projection import Projection
+from headrace.projection import Projection
 from tables.database import Database
 
 from open_door import open_door

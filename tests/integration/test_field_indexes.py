@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from agents.field_indexes import FieldIndexes
-from app.projection import Field, Projection
+from headrace.projection import Field, Projection
 from tables import field_indexes
 from tables.database import Connection, Database, Pool
 from tables.field_indexes import CREATE, IndexedField

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.envelope import Event
-from app.errors import DependencyAwayError
+from headrace.errors import DependencyAwayError
 from tables import outbox
 from tables.database import AnyConnection, Database, Pool
 from tables.group_commit import GroupCommit, Outcome, QueueFullError

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from query_client import Client, serving
 
-from app.projection import Field, Projection
+from headrace.projection import Field, Projection
 from tables.database import Database, Pool
 from tables.pages import Condition, Sort
 

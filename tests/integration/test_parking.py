@@ -8,7 +8,7 @@ import pytest
 
 from agents import patience
 from agents.projector import Projector
-from app.projection import Event, Projection
+from headrace.projection import Event, Projection
 from tables.database import Database, Pool
 
 from numbers_projection import Numbered, Numbers, batch, make_projection, parked, record, rows

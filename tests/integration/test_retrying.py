@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from agents.projector import Projector
 from agents.retrying import EVENTS_AT_ONCE, Retrier
 from app.parking import Failure, Group, NotFirstError, NotParkedError
-from app.projection import Event, Projection, Subscription
+from headrace.projection import Event, Projection, Subscription
 from tables.database import Connection, Database, Pool
 
 from numbers_projection import Numbered, Numbers, make_projection, parked, rows

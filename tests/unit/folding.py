@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from hypothesis import strategies as st
 
-from app.projection import Event, Projection
+from headrace.projection import Event, Projection
 
 State = TypeVar("State")
 

@@ -17,7 +17,7 @@ from agents.readings_hourly import readings_hourly
 from app.data_pointers import detail_of, pointer_to_misfit
 from app.envelope import Event, Limits, parse_event
 from app.event_types import DIALECT, EventTypes
-from app.projection import Projection
+from headrace.projection import Projection
 
 TYPES = EventTypes([devices, readings_hourly, event_types])
 NAMES = sorted(TYPES.known)

@@ -9,7 +9,7 @@ import pytest
 
 from app.envelope import Event, Limits, parse_event
 from app.event_types import EventTypes
-from app.projection import Projection
+from headrace.projection import Projection
 
 
 class Measured(msgspec.Struct):

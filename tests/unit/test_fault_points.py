@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import InvalidSettingError
 from app.settings import read_settings
+from headrace.errors import InvalidSettingError
 from headrace.process import fault_points
 from headrace.process.fault_points import POINTS, RELAY_STORED, Fault, FaultPointError, arm, read_faults
 

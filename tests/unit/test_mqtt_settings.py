@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from app.envelope import Limits
-from app.errors import InvalidSettingError
 from app.event_types import EventTypes
 from app.services import mqtt as services_mqtt
 from app.services.mqtt import mqtt_bridge
 from app.settings import mqtt_address, read_settings
+from headrace.errors import InvalidSettingError
 from tables.backlog import Backlog
 from tables.database import Database
 from tables.group_commit import GroupCommit

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.projection import Field, Projection
+from headrace.projection import Field, Projection
 from tables.pages import Condition, Place, Sort
 from web.paging import InvalidQueryError, PageParameters, PageRequest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from app.projection import Event, Field, Projection
+from headrace.projection import Event, Field, Projection
 
 
 class Count(msgspec.Struct, frozen=True):

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.errors import InvalidSettingError
 from app.settings import Settings, allowed, read_settings
+from headrace.errors import InvalidSettingError
 
 FIELDS: dict[str, Any] = {field.name: field.type.type for field in msgspec.inspect.type_info(Settings).fields}  # type: ignore[attr-defined]
 ANY_TEXT = {"ingestion_host", "query_host", "data_dir", "consumer_group"}

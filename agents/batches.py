@@ -18,8 +18,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage, Message
 
 from agents.consumer_thread import ConsumerThread
-from app import rfc3339
-from app.event_types import NO_DATA
+from headrace.events import rfc3339
+from headrace.events.known_types import NO_DATA
 from headrace.process.throttled_log import Rarely
 from tables.event_store import PastEvent
 

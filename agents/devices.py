@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from agents.device_events import DeviceRegistered, DeviceRetired, ReadingRecorded, device_of
-from app.rfc3339 import instant
+from headrace.events.rfc3339 import instant
 from headrace.projection import Event, FedBy, Field, Projection
 
 

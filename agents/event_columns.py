@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from app import rfc3339
+from headrace.events import rfc3339
 from tables import outbox
 from tables.verification import StoredRow, WaitingRow
 

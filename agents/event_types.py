@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from app.rfc3339 import instant
+from headrace.events.rfc3339 import instant
 from headrace.projection import Event, FedBy, Field, Projection
 
 

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 
 from agents.background import Background
 from agents.mqtt_client import MqttClient, Received
-from app import rfc3339
-from app.envelope import Event, InvalidEnvelope, Limits
-from app.event_types import EventTypes
-from app.intake_counts import IntakeCounts
-from app.mqtt_message import Message, answer_topic, read_event
-from app.problem_json import CONTENT_TYPE as PROBLEM
-from app.refusals import REFUSED, Refusal, invalid, misfit, taken_body
+from headrace.events import rfc3339
+from headrace.events.envelope import Event, InvalidEnvelope, Limits
+from headrace.events.intake_counts import IntakeCounts
+from headrace.events.known_types import EventTypes
+from headrace.events.mqtt_message import Message, answer_topic, read_event
+from headrace.events.problem_document import CONTENT_TYPE as PROBLEM
+from headrace.events.refusals import REFUSED, Refusal, invalid, misfit, taken_body
 from headrace.process.fault_points import MQTT_COMMITTED
 from headrace.process.mqtt_address import MqttAddress
 from headrace.process.waiting import backoff_seconds

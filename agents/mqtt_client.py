@@ -16,8 +16,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agents.mqtt_publish import UnreadableError, qos_of, read_publish
 from agents.mqtt_socket import MqttSocket
-from app.mqtt_message import Message
 from headrace.errors import DependencyAwayError, InvalidSettingError
+from headrace.events.mqtt_message import Message
 from headrace.process.mqtt_address import MqttAddress
 from headrace.process.throttled_log import Rarely
 from headrace.process.waiting import WakeUp

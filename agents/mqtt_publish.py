@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from app.mqtt_message import Message
+from headrace.events.mqtt_message import Message
 
 QOS_SHIFT, QOS_MASK = 1, 0x03
 LENGTH_BITS, MORE = 7, 0x80

@@ -8,7 +8,7 @@ from decimal import Decimal
 import msgspec
 
 from agents.device_events import ReadingRecorded, device_of
-from app.rfc3339 import to_utc
+from headrace.events.rfc3339 import to_utc
 from headrace.projection import Event, FedBy, Field, Projection
 
 HOUR_CHARACTERS = len("YYYY-MM-DDTHH")

@@ -8,7 +8,7 @@ from typing import Any
 from agents.mqtt_bridge import MqttBridge
 from agents.projector import Projector
 from agents.relay import Relay
-from app.intake_counts import IntakeCounts
+from headrace.events.intake_counts import IntakeCounts
 from headrace.process import metrics
 from headrace.process.metrics import Sample, Source
 from tables.backlog import Backlog

@@ -17,8 +17,8 @@ from itertools import islice
 
 import asyncpg
 
-from app.envelope import Event
 from headrace.errors import DependencyAwayError, HeadraceError
+from headrace.events.envelope import Event
 from headrace.process.fault_points import DOOR_COMMITTED, DOOR_TAKEN
 from headrace.process.waiting import backoff_seconds
 from tables import outbox

@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from app import rfc3339
-from app.envelope import Event
+from headrace.events import rfc3339
+from headrace.events.envelope import Event
 from tables.database import AnyConnection
 
 ACCEPT = "SELECT index, same FROM outbox_accept($1, $2, $3, $4, $5, $6, $7, $8, $9)"

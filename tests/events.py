@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app.envelope import Event, Limits, parse_event
+from headrace.events.envelope import Event, Limits, parse_event
 
 RECEIVED_AT = "2026-11-22T12:00:00.000001Z"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from app.rfc3339 import instant
+from headrace.events.rfc3339 import instant
 from tables.database import Pool
 from tables.pages import SORT_TEXT_CHARACTERS, Condition, Kind, Operator, Sort
 

@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 
 from agents.devices import devices
-from app.envelope import Limits
-from app.event_types import EventTypes
+from headrace.events.envelope import Limits
+from headrace.events.known_types import EventTypes
 from headrace.projection import Projection
 from tables.applied_events import AppliedEvents
 from tables.database import Database

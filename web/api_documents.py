@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from app.envelope import Limits
+from headrace.events.envelope import Limits
 from headrace.projection import Projection
 from web.documentation import Documentation
 from web.event_schemas import event_schemas

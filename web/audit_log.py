@@ -13,8 +13,8 @@ from typing import NamedTuple, get_args
 import msgspec
 from aiohttp import web
 
-from app import rfc3339
-from app.problem_json import ProblemError
+from headrace.events import rfc3339
+from headrace.events.problem_document import ProblemError
 from tables.audit_log import Filter, LoggedEvent, LogPlace, is_by_time, read_log
 from tables.database import Database
 from tables.pages import Place, Sort

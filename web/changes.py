@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from aiohttp import hdrs, web
 
-from app.problem_json import ProblemError
+from headrace.events.problem_document import ProblemError
 from tables.changes import Change, KeysOf, Point
 from tables.database import Database, is_away
 from web.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError

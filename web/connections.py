@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from app.problem_json import CONTENT_TYPE, problem_body
+from headrace.events.problem_document import CONTENT_TYPE, problem_body
 from web.problems import refused
 
 HEAD_SECONDS = 10.0

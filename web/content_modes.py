@@ -6,7 +6,7 @@ from enum import Enum
 
 from aiohttp import web
 
-from app.binary_mode import is_json
+from headrace.events.binary_mode import is_json
 from web.event_headers import has_attributes
 from web.problems import problem
 

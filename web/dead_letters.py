@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
-from app.problem_json import ProblemError
+from headrace.events.problem_document import ProblemError
 from tables import dead_letters
 from tables.database import Database
 from tables.dead_letters import NEWEST_NUMBER, DeadLetter

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
-from app.envelope import EnvelopeError, InvalidEnvelope
-from app.strict_json import pointer_to
+from headrace.events.envelope import EnvelopeError, InvalidEnvelope
+from headrace.events.strict_json import pointer_to
 
 PREFIX = b"ce-"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from app.envelope import Limits
-from app.event_types import NO_DATA
+from headrace.events.envelope import Limits
+from headrace.events.known_types import NO_DATA
 from headrace.projection import Projection
 from web.openapi import REFERENCE, Schema, reference
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 from aiohttp import web
 
-from app.event_types import KnownType
+from headrace.events.known_types import KnownType
 from web.problems import problem
 
 PATH = "/api/v1/event-types"

@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 
 from aiohttp import hdrs, web
 
-from app import rfc3339
-from app.binary_mode import parse_binary
-from app.envelope import Event, InvalidEnvelope, Limits, parse_batch, parse_event
-from app.event_types import EventTypes
-from app.intake_counts import IntakeCounts
-from app.refusals import REFUSED, Refusal, invalid, misfit
+from headrace.events import rfc3339
+from headrace.events.binary_mode import parse_binary
+from headrace.events.envelope import Event, InvalidEnvelope, Limits, parse_batch, parse_event
+from headrace.events.intake_counts import IntakeCounts
+from headrace.events.known_types import EventTypes
+from headrace.events.refusals import REFUSED, Refusal, invalid, misfit
 from tables.applied_events import AppliedEvents, Name
 from tables.backlog import Backlog
 from tables.group_commit import GroupCommit, Outcome, QueueFullError

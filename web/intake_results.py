@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 from aiohttp import hdrs, web
 
-from app.envelope import Event
-from app.refusals import NOT_KEPT, REFUSED, Refusal, taken_body
+from headrace.events.envelope import Event
+from headrace.events.refusals import NOT_KEPT, REFUSED, Refusal, taken_body
 from tables.group_commit import Outcome
 from web.event_status import location
 from web.preferences import Preferences

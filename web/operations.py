@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.problem_json import CONTENT_TYPE, Problem
+from headrace.events.problem_document import CONTENT_TYPE, Problem
 from web.health import Liveness, Readiness
 from web.openapi import Answer, Operation, Parameter
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.problem_json import CONTENT_TYPE, Problem
-from app.refusals import Taken
+from headrace.events.problem_document import CONTENT_TYPE, Problem
+from headrace.events.refusals import Taken
 from web import event_status, event_types, ingestion
 from web.content_modes import BATCH_TYPE, PLAIN_TYPE, STRUCTURED_TYPE
 from web.event_schemas import BATCH, EVENT

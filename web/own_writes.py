@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from app.problem_json import ProblemError
+from headrace.events.problem_document import ProblemError
 from tables import event_status
 from tables.applied_events import AppliedEvents
 from tables.database import Database, can_hold

@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from app import rfc3339
-from app.problem_json import ProblemError
 from headrace.errors import HeadraceError
+from headrace.events import rfc3339
+from headrace.events.problem_document import ProblemError
 from headrace.projection import Projection
 from tables.pages import Condition, Kind, Operator, Place, Sort
 from web import own_writes

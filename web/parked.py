@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from app.parking import Group, NotFirstError, NotParkedError, Outcome, Parking
-from app.problem_json import ProblemError
+from headrace.events.problem_document import ProblemError
 from tables import parked_list
 from tables.database import Database
 from tables.pages import Place

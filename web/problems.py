@@ -11,7 +11,7 @@ import asyncpg
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from app.problem_json import CONTENT_TYPE, ProblemError, problem_body
+from headrace.events.problem_document import CONTENT_TYPE, ProblemError, problem_body
 from headrace.process.throttled_log import Rarely
 from tables.database import is_away
 from tables.disk_space import DatabaseFullError

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from aiohttp import hdrs, web
 
-from app.problem_json import ProblemError
+from headrace.events.problem_document import ProblemError
 from headrace.projection import Field, Projection
 from tables.database import Database
 from tables.pages import read_page

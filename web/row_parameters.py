@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from app.problem_json import ProblemError
+from headrace.events.problem_document import ProblemError
 from web.own_writes import MOST_SECONDS, NAMES, OwnWrite, read_own_write
 from web.paging import InvalidQueryError, name_errors, read_pairs
 

@@ -12,10 +12,10 @@ from agents.outbox_listener import OutboxListener, OutboxNotifier
 from agents.publisher import Publisher
 from agents.relay import Relay
 from app import worker_metrics
-from app.envelope import Limits
-from app.event_types import EventTypes
 from app.services.mqtt import mqtt_bridge
 from app.settings import Settings
+from headrace.events.envelope import Limits
+from headrace.events.known_types import EventTypes
 from headrace.process.waiting import WakeUp
 from headrace.projection import Projection
 from tables.applied_events import AppliedEvents

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 
 from agents.mqtt_bridge import MqttBridge
 from app.embedded.mqtt import mosquitto
-from app.envelope import Limits
-from app.event_types import EventTypes
 from app.settings import Settings, mqtt_address
+from headrace.events.envelope import Limits
+from headrace.events.known_types import EventTypes
 from tables.backlog import Backlog
 from tables.database import Database
 from tables.group_commit import GroupCommit

@@ -29,7 +29,7 @@ print(json.dumps({"served": served, "described": described}))
 """
 DOCUMENTS = """
 import json
-from app.envelope import Limits
+from headrace.events.envelope import Limits
 from app.main import PROJECTIONS
 from web.api_documents import documentation_of_ingestion, documentation_of_query
 

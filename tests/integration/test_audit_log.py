@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from query_client import Client, raw, refused
 
-from app import rfc3339
+from headrace.events import rfc3339
 from tables import audit_log, outbox
 from tables.audit_log import Filter
 from tables.database import Database, Pool

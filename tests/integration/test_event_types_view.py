@@ -7,7 +7,7 @@ import json
 import jsonschema
 import msgspec
 
-from app.event_types import DIALECT
+from headrace.events.known_types import DIALECT
 from headrace.projection import Projection
 from tables.database import Database
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from app.envelope import Event
 from headrace.errors import DependencyAwayError
+from headrace.events.envelope import Event
 from tables import outbox
 from tables.database import AnyConnection, Database, Pool
 from tables.group_commit import GroupCommit, Outcome, QueueFullError

@@ -13,8 +13,8 @@ from aiohttp.test_utils import TestClient
 from hot_server import HotServer
 
 from agents.devices import devices
-from app.envelope import Limits
-from app.event_types import EventTypes
+from headrace.events.envelope import Limits
+from headrace.events.known_types import EventTypes
 from tables.database import Database, Pool
 from tables.group_commit import GroupCommit
 from web.event_status import EventStories

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from agents.mqtt_client import MqttAwayError, MqttClient
-from app.mqtt_message import Message
+from headrace.events.mqtt_message import Message
 
 from conftest import server_folder
 from device_client import DeviceClient

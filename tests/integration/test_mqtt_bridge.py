@@ -12,9 +12,9 @@ import pytest
 
 from agents.devices import devices
 from agents.mqtt_bridge import MqttBridge
-from app.envelope import Limits
-from app.event_types import EventTypes
 from app.settings import mqtt_address, read_settings
+from headrace.events.envelope import Limits
+from headrace.events.known_types import EventTypes
 from tables import dead_letters
 from tables.database import Database, Pool
 from tables.group_commit import GroupCommit

@@ -119,7 +119,7 @@ async def test_numbers_and_text_are_kept_as_they_were_sent(connection: Connectio
         '{"specversion":"1.0","id":"n","source":"/n","type":"t","time":"2026-01-01T00:00:00Z",'
         '"data":{"n":123456789012345678901234567890.10,"s":"\\u00e9\\ud83d\\ude00"}}'
     )
-    from app.envelope import Limits, parse_event  # noqa: PLC0415 - the exact text is the point of this test
+    from headrace.events.envelope import Limits, parse_event  # noqa: PLC0415 - the exact text is the point of this test
 
     await outbox.accept(connection, [parse_event(text.encode(), Limits(), "2026-01-01T00:00:00Z")])
     (stored,) = await store_all(pool)

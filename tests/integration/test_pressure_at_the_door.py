@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from app.envelope import Limits
-from app.event_types import EventTypes
+from headrace.events.envelope import Limits
+from headrace.events.known_types import EventTypes
 from tables.backlog import Backlog, Depth
 from tables.database import Database
 from tables.disk_space import DiskSpace

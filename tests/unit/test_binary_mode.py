@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.binary_mode import is_json, parse_binary
-from app.envelope import Event, InvalidEnvelope, Limits
+from headrace.events.binary_mode import is_json, parse_binary
+from headrace.events.envelope import Event, InvalidEnvelope, Limits
 from web.event_headers import has_attributes, read_attributes
 
 EVENT = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/tests", "ce-type": "tested"}

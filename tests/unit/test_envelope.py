@@ -8,8 +8,8 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from app import strict_json
-from app.envelope import MOST_ERRORS, SEQUENCE_BYTES, Code, Event, InvalidEnvelope, Limits, parse_event
+from headrace.events import strict_json
+from headrace.events.envelope import MOST_ERRORS, SEQUENCE_BYTES, Code, Event, InvalidEnvelope, Limits, parse_event
 
 LIMITS = Limits()
 RECEIVED = "2026-11-22T10:00:00.123456Z"

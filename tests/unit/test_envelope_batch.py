@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from app.envelope import InvalidEnvelope, Limits, parse_batch, parse_event
+from headrace.events.envelope import InvalidEnvelope, Limits, parse_batch, parse_event
 
 LIMITS = Limits()
 RECEIVED = "2026-11-22T10:00:00.123456Z"

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import rfc3339
-from app.envelope import Event, InvalidEnvelope, Limits, parse_batch, parse_event
+from headrace.events import rfc3339
+from headrace.events.envelope import Event, InvalidEnvelope, Limits, parse_batch, parse_event
 
 PROPERTY = settings(max_examples=25, deadline=None)
 LIMITS = Limits(event_bytes=10_000, batch_events=50)

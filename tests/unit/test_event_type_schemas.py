@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from agents.devices import devices
 from agents.event_types import event_types
 from agents.readings_hourly import readings_hourly
-from app.data_pointers import detail_of, pointer_to_misfit
-from app.envelope import Event, Limits, parse_event
-from app.event_types import DIALECT, EventTypes
+from headrace.events.envelope import Event, Limits, parse_event
+from headrace.events.known_types import DIALECT, EventTypes
+from headrace.events.misfit_pointer import detail_of, pointer_to_misfit
 from headrace.projection import Projection
 
 TYPES = EventTypes([devices, readings_hourly, event_types])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.event_types import EventType, event_types
-from app.rfc3339 import instant
+from headrace.events.rfc3339 import instant
 
 NOON, ONE, TWO = "2026-01-31T12:00:00Z", "2026-01-31T13:00:00Z", "2026-01-31T14:00:00Z"
 

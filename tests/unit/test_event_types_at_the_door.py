@@ -7,8 +7,8 @@ from typing import ClassVar
 import msgspec
 import pytest
 
-from app.envelope import Event, Limits, parse_event
-from app.event_types import EventTypes
+from headrace.events.envelope import Event, Limits, parse_event
+from headrace.events.known_types import EventTypes
 from headrace.projection import Projection
 
 

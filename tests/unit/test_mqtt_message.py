@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.envelope import InvalidEnvelope, Limits
-from app.mqtt_message import Message, answer_topic, device_in, read_event
+from headrace.events.envelope import InvalidEnvelope, Limits
+from headrace.events.mqtt_message import Message, answer_topic, device_in, read_event
 
 RECEIVED_AT = "2026-11-22T12:00:00.000001Z"
 ENVELOPE = {"specversion": "1.0", "id": "1", "source": "/g", "type": "tested"}

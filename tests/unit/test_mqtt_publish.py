@@ -15,7 +15,7 @@ from paho.mqtt.properties import Properties
 from agents.mqtt_client import MqttClient
 from agents.mqtt_publish import UnreadableError, read_publish
 from agents.mqtt_socket import MqttSocket
-from app.mqtt_message import Message
+from headrace.events.mqtt_message import Message
 from headrace.process.mqtt_address import MqttAddress
 
 # paho packs what a broker would not let through; a text of MQTT has no NUL and no surrogates.

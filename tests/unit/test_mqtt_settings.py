@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from app.envelope import Limits
-from app.event_types import EventTypes
 from app.services import mqtt as services_mqtt
 from app.services.mqtt import mqtt_bridge
 from app.settings import mqtt_address, read_settings
 from headrace.errors import InvalidSettingError
+from headrace.events.envelope import Limits
+from headrace.events.known_types import EventTypes
 from tables.backlog import Backlog
 from tables.database import Database
 from tables.group_commit import GroupCommit

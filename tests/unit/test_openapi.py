@@ -15,8 +15,8 @@ from jsonschema import Draft202012Validator
 from agents.devices import devices
 from agents.event_types import event_types
 from agents.readings_hourly import readings_hourly
-from app.envelope import InvalidEnvelope, Limits, parse_event
-from app.event_types import EventTypes
+from headrace.events.envelope import InvalidEnvelope, Limits, parse_event
+from headrace.events.known_types import EventTypes
 from web.api_documents import documentation_of_ingestion, documentation_of_query
 from web.documentation import Documentation
 from web.openapi import Answer, Operation, document

@@ -15,8 +15,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.test_utils import make_mocked_request
 
-from app.problem_json import ProblemError, problem_body
 from headrace.errors import DependencyAwayError
+from headrace.events.problem_document import ProblemError, problem_body
 from web.problems import common_headers, problem, problems
 
 

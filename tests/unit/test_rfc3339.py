@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app import rfc3339
+from headrace.events import rfc3339
 
 PROPERTY = settings(max_examples=40, deadline=None)
 

@@ -8,8 +8,8 @@ import tracemalloc
 
 import pytest
 
-from app import strict_json
-from app.strict_json import InvalidJson
+from headrace.events import strict_json
+from headrace.events.strict_json import InvalidJson
 
 DEPTH = 64
 

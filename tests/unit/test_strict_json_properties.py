@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import strict_json
-from app.strict_json import InvalidJson
+from headrace.events import strict_json
+from headrace.events.strict_json import InvalidJson
 
 DEPTH = 64
 PROPERTY = settings(max_examples=80, deadline=None)

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from app.data_pointers import detail_of, pointer_to_misfit
-from app.envelope import EnvelopeError, Event
+from headrace.events.envelope import EnvelopeError, Event
+from headrace.events.misfit_pointer import detail_of, pointer_to_misfit
 from headrace.projection import Projection
 
 # An event without `data` has none of its members: enough for a type whose members are all optional.

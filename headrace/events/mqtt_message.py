@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from app import strict_json
-from app.binary_mode import parse_binary
-from app.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_event
+from headrace.events import strict_json
+from headrace.events.binary_mode import parse_binary
+from headrace.events.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_event
 
 STRUCTURED_TYPE = "application/cloudevents"
 # With MQTT 5 the attributes of an event in binary mode are user properties; this one is in every event.

@@ -7,8 +7,8 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 
-from app import strict_json
-from app.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_event, too_large
+from headrace.events import strict_json
+from headrace.events.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_event, too_large
 
 # As the JSON format says: JSON is what has this subtype, or this suffix.
 _JSON = re.compile(r"[^/;\s]+/(?:[^/;\s]+\+)?json", re.IGNORECASE)

@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from app.envelope import EnvelopeError, Event, InvalidEnvelope
-from app.problem_json import ProblemError, problem_body
+from headrace.events.envelope import EnvelopeError, Event, InvalidEnvelope
+from headrace.events.problem_document import ProblemError, problem_body
 from tables.group_commit import Outcome
 
 

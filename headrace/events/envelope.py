@@ -10,11 +10,11 @@ from typing import Any, Literal, TypedDict, cast
 
 import msgspec
 
-from app import attributes, rfc3339, strict_json
 from headrace.errors import HeadraceError
+from headrace.events import attribute_rules, rfc3339, strict_json
 
 Code = Literal[
-    strict_json.Code, attributes.Code, "missing_attribute", "invalid_time", "both_data_forms", "event_too_large"
+    strict_json.Code, attribute_rules.Code, "missing_attribute", "invalid_time", "both_data_forms", "event_too_large"
 ]
 """What can be wrong with an envelope, for programs: these names stay as they are."""
 
@@ -216,13 +216,13 @@ def _read_time(given: str, limits: Limits, errors: list[EnvelopeError]) -> str:
 def _check_strings(strings: dict[str, str | None], limits: Limits, errors: list[EnvelopeError]) -> None:
     for name, value in strings.items():
         most_bytes = limits.source_bytes if name in _LONG else limits.name_bytes
-        if value is not None and (wrong := attributes.RULES[name](value, most_bytes)) is not None:
+        if value is not None and (wrong := attribute_rules.RULES[name](value, most_bytes)) is not None:
             errors.append(EnvelopeError(f"/{name}", *wrong))
 
 
 def _check_extensions(members: dict[str, msgspec.Raw], errors: list[EnvelopeError]) -> None:
     for name, raw in members.items():
-        if name not in _KNOWN and (wrong := attributes.wrong_extension(name, bytes(raw))) is not None:
+        if name not in _KNOWN and (wrong := attribute_rules.wrong_extension(name, bytes(raw))) is not None:
             errors.append(EnvelopeError(strict_json.pointer_to(name), *wrong))
             if len(errors) >= MOST_ERRORS:
                 return

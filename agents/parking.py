@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agents.folding import Chosen, Unreadable, reason
-from agents.stops import Stops
-from app.parking import Group
+from headrace.folding.blocked_groups import Stops
+from headrace.folding.folding import Chosen, Unreadable, reason
+from headrace.folding.parked_groups import Group
 from tables import parked
 from tables.database import AnyConnection
 from tables.parked import ParkedEvent

@@ -18,12 +18,12 @@ import asyncpg
 
 from agents.attempts import Attempts
 from agents.batches import Record, RecordBatch, past_record
-from agents.folding import Folding
-from agents.known_rows import KnownRows, beyond, rows_to_write
 from agents.parking import parked_as, stops_before, unfit
 from agents.patience import Patience
-from agents.state_json import StateError
-from agents.stops import Stops
+from headrace.folding.blocked_groups import Stops
+from headrace.folding.folding import Folding
+from headrace.folding.row_cache import KnownRows, beyond, rows_to_write
+from headrace.folding.state_json import StateError
 from headrace.process.fault_points import (
     PROJECTOR_ACKNOWLEDGING,
     PROJECTOR_COMMITTED,

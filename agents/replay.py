@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from agents.batches import past_record
-from agents.folding import BEHIND, Chosen, Folding
-from agents.known_rows import KnownRows, rows_to_write
-from agents.stops import Stops
-from app.parking import Group
+from headrace.folding.blocked_groups import Stops
+from headrace.folding.folding import BEHIND, Chosen, Folding
+from headrace.folding.parked_groups import Group
+from headrace.folding.row_cache import KnownRows, rows_to_write
 from tables.event_store import PastEvent
 from tables.parked import ParkedEvent
 from tables.projection_rows import Known, Row

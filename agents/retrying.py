@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from agents.folding import Folding, reason
 from agents.projector import UNSTORABLE
 from agents.replay import Replay
-from app.parking import Failure, Group, NotFirstError, NotParkedError, Outcome
+from headrace.folding.folding import Folding, reason
+from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, Outcome
 from headrace.projection import Projection
 from tables import discarded, parked, parked_list, projection_rows
 from tables.database import AnyConnection, Database

@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 from agents.batches import Record
-from agents.folding import Chosen, Folding
-from agents.state_json import StateError, encode_state
-from agents.stops import Stops
 from app.findings import Findings
-from app.parking import Group
+from headrace.folding.blocked_groups import Stops
+from headrace.folding.folding import Chosen, Folding
+from headrace.folding.parked_groups import Group
+from headrace.folding.state_json import StateError, encode_state
 from headrace.projection import Projection
 from tables.folded_rows import FoldedRow, FoldedRows
 from tables.projection_rows import Known

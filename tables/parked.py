@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from app.parking import Group
+from headrace.folding.parked_groups import Group
 from tables.database import AnyConnection
 from tables.event_store import PastEvent
 

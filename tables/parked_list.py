@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from app.parking import Group
+from headrace.folding.parked_groups import Group
 from tables.database import AnyConnection
 
 # $1 the projection or NULL, $2 the key or NULL, $3 and $4 the projection and position to go on after, $5 how many.

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import NamedTuple
 
-from app.parking import Group
+from headrace.folding.parked_groups import Group
 from tables.database import Connection
 
 # A statement may read a whole table.

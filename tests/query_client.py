@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient
 from hot_server import HotServer
 from yarl import URL
 
-from agents.past import Past
+from headrace.folding.row_history import Past
 from headrace.projection import Field, Projection
 from tables.database import Database, Pool
 from web.query import Projections

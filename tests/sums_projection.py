@@ -9,8 +9,8 @@ from aiohttp.test_utils import TestClient
 from hot_server import HotServer
 from query_client import Client
 
-from agents.past import Past
 from agents.projector import Projector
+from headrace.folding.row_history import Past
 from headrace.projection import Event, Field, Projection
 from tables import outbox
 from tables.database import Database, Pool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from app.parking import Outcome
+from headrace.folding.parked_groups import Outcome
 from tables.parked_list import ParkedOne
 from web import parked
 from web.openapi import Answer, Operation, Parameter, Schema

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
-from app.parking import Group, NotFirstError, NotParkedError, Outcome, Parking
 from headrace.events.problem_document import ProblemError
+from headrace.folding.parked_groups import Group, NotFirstError, NotParkedError, Outcome, Parking
 from tables import parked_list
 from tables.database import Database
 from tables.pages import Place

@@ -12,9 +12,9 @@ from faust.cli.base import cli
 
 from agents.retrying import Retrier
 from app.commands.servers import opened, run
-from app.parking import Group, NotParkedError, Outcome
 from app.settings import Settings
 from headrace.errors import UnknownProjectionError
+from headrace.folding.parked_groups import Group, NotParkedError, Outcome
 from headrace.projection import Projection
 from tables import dead_letters, parked_list
 from tables.parked_list import ParkedGroup, ParkedOne

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agents.past import Past
 from agents.retrying import Retrier
 from app.settings import Settings
+from headrace.folding.row_history import Past
 from headrace.projection import Projection
 from tables.database import Database
 from tables.stalls import Stall, stalls

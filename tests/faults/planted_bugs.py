@@ -121,7 +121,7 @@ BUGS = (
         (
             Edit("tables/projection_rows.py", " AND progress.position < m.first\n", "\n"),
             Edit(
-                "agents/known_rows.py",
+                "headrace/folding/row_cache.py",
                 "        if event.position > (progress[event.partition] if span is None else span.last):\n",
                 "        if True:\n",
             ),
@@ -169,7 +169,7 @@ BUGS = (
     PlantedBug(
         "the followers of a parked event are applied",
         (
-            Edit("agents/folding.py", "                stops.stop([Group(key)], event.position)\n", ""),
+            Edit("headrace/folding/folding.py", "                stops.stop([Group(key)], event.position)\n", ""),
             Edit("agents/parking.py", "    stops.stop(await parked.blocked(connection, projection, groups), 0)\n", ""),
         ),
         scenarios.one_event_is_poison,

@@ -17,9 +17,9 @@ from sums_projection import apply, serving_sums, store
 
 from agents.devices import devices
 from agents.event_types import event_types
-from agents.past import Past
 from agents.projector import Projector
 from agents.readings_hourly import readings_hourly
+from headrace.folding.row_history import Past
 from headrace.projection import Projection
 from tables import outbox
 from tables.database import Database, Pool

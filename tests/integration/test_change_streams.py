@@ -10,7 +10,7 @@ from event_stream import EventStream
 from query_client import Client, raw, refused
 from sums_projection import SUMS, apply, serving_sums, store
 
-from agents.past import Past
+from headrace.folding.row_history import Past
 from tables.database import Database, Pool
 from web import change_feed
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from agents.projector import Projector
 from agents.retrying import EVENTS_AT_ONCE, Retrier
-from app.parking import Failure, Group, NotFirstError, NotParkedError
+from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError
 from headrace.projection import Event, Projection, Subscription
 from tables.database import Connection, Database, Pool
 

@@ -15,7 +15,7 @@ from agents.retrying import Retrier
 from agents.topic import ensure_topic
 from agents.verifying import verify
 from app.findings import Findings
-from app.parking import Group
+from headrace.folding.parked_groups import Group
 from tables import outbox
 from tables.database import Connection, Database
 from tables.outbox import StoredEvent

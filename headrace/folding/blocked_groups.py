@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.parking import Group
+from headrace.folding.parked_groups import Group
 
 
 class Stops:

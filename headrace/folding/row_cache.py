@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from agents.batches import Record
-from agents.state_json import encode_state
+from headrace.folding.state_json import encode_state
 from tables.projection_rows import Row, Span
 
 State = TypeVar("State")

@@ -8,10 +8,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from agents.batches import Record
-from agents.known_rows import KnownRow
-from agents.state_json import decode_state
-from agents.stops import Stops
-from app.parking import Group
+from headrace.folding.blocked_groups import Stops
+from headrace.folding.parked_groups import Group
+from headrace.folding.row_cache import KnownRow
+from headrace.folding.state_json import decode_state
 from headrace.projection import Event, Projection, Subscription
 from tables.parked import ParkedEvent
 from tables.projection_rows import Known

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.batches import Record, past_record
-from agents.folding import Folding
-from agents.state_json import encode_state
-from agents.stops import Stops
+from headrace.folding.blocked_groups import Stops
+from headrace.folding.folding import Folding
+from headrace.folding.state_json import encode_state
 from headrace.projection import Projection
 from tables.event_store import PastEvent
 

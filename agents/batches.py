@@ -21,7 +21,7 @@ from agents.consumer_thread import ConsumerThread
 from headrace.events import rfc3339
 from headrace.events.known_types import NO_DATA
 from headrace.process.throttled_log import Rarely
-from tables.event_store import PastEvent
+from tables.history.event_store import PastEvent
 
 log = logging.getLogger(__name__)
 rarely = Rarely(log)

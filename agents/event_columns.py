@@ -8,7 +8,7 @@ import msgspec
 
 from headrace.events import rfc3339
 from tables import outbox
-from tables.verification import StoredRow, WaitingRow
+from tables.history.snapshot import StoredRow, WaitingRow
 
 
 class _Columns(msgspec.Struct, frozen=True):

@@ -34,9 +34,10 @@ from headrace.process.histogram import EVENTS, SECONDS, Histogram
 from headrace.process.throttled_log import Rarely
 from headrace.process.waiting import backoff_seconds
 from headrace.projection import Projection
-from tables import event_store, parked, projection_rows
+from tables import parked, projection_rows
 from tables.database import AnyConnection, Database
 from tables.disk_space import DiskSpace
+from tables.history import event_store
 from tables.parked import ParkedEvent
 from tables.projection_rows import Known, Span
 

@@ -13,9 +13,9 @@ import msgspec
 
 from agents.publisher import Publisher, TopicTooSmallError
 from headrace.errors import DependencyAwayError
-from tables import event_store
 from tables.database import AnyConnection
-from tables.event_store import PastEvent, StoredUpTo
+from tables.history import event_store
+from tables.history.event_store import PastEvent, StoredUpTo
 from tables.outbox import MOST_ROUND_EVENTS, StoredEvent
 
 Answer = TypeVar("Answer")

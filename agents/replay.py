@@ -10,7 +10,7 @@ from headrace.folding.blocked_groups import Stops
 from headrace.folding.folding import BEHIND, Chosen, Folding
 from headrace.folding.parked_groups import Group
 from headrace.folding.row_cache import KnownRows, rows_to_write
-from tables.event_store import PastEvent
+from tables.history.event_store import PastEvent
 from tables.parked import ParkedEvent
 from tables.projection_rows import Known, Row
 

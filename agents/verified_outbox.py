@@ -5,7 +5,7 @@ from __future__ import annotations
 from agents.event_columns import wrong_columns
 from agents.verified_topic import VerifiedTopic
 from app.findings import Findings
-from tables.verification import Snapshot, WaitingRow
+from tables.history.snapshot import Snapshot, WaitingRow
 
 ROWS_AT_ONCE = 2_000
 OLD_SECONDS = 60.0

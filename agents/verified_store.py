@@ -10,8 +10,8 @@ from agents.event_columns import wrong_columns
 from agents.verified_projection import VerifiedProjection
 from agents.verified_topic import VerifiedTopic
 from app.findings import Findings, Say
-from tables.event_store import PastEvent
-from tables.verification import Snapshot, StoredRow
+from tables.history.event_store import PastEvent
+from tables.history.snapshot import Snapshot, StoredRow
 
 EVENTS_AT_ONCE = 2_000
 TELL_SECONDS = 5.0

@@ -14,7 +14,7 @@ from agents.batches import Record, decode
 from agents.topic import partition_count
 from app.findings import Findings, Say
 from headrace.errors import DependencyAwayError
-from tables.verification import Snapshot
+from tables.history.snapshot import Snapshot
 
 RECORDS_AT_ONCE = 2_000
 POLL_MS = 1_000

@@ -12,7 +12,7 @@ from agents.verified_topic import VerifiedTopic
 from app.findings import Findings, Say
 from headrace.projection import Projection
 from tables.folded_rows import FoldedRows
-from tables.verification import Snapshot
+from tables.history.snapshot import Snapshot
 
 
 async def verify(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from tables.database import AnyConnection
-from tables.event_store import PastEvent
+from tables.history.event_store import PastEvent
 from tables.projections import Row, read_rows
 
 MOST_POSITIONS_BEHIND = 100_000

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from headrace.folding.parked_groups import Group
 from tables.database import AnyConnection
-from tables.event_store import PastEvent
+from tables.history.event_store import PastEvent
 
 PARK = """
 INSERT INTO parked (projection, position, key, key_is_known, error, attempts, tried_at)

@@ -16,9 +16,9 @@ import msgspec
 
 from headrace.errors import HeadraceError
 from headrace.projection import Projection
-from tables import event_history, event_store
 from tables.database import Database
-from tables.event_history import Feeding
+from tables.history import event_store, row_events
+from tables.history.row_events import Feeding
 from tables.projections import Row, as_stored
 from web.past import Past
 
@@ -93,7 +93,7 @@ class AsOf:
             if up_to > newest:
                 raise TooFarAheadError(f"The newest event has position {newest}; as_of may be 1 up to that.")
             after = 0
-            while events := await event_history.read_feeding(
+            while events := await row_events.read_feeding(
                 connection, projection, feeding, after=after, up_to=up_to, at_most=EVENTS_AT_ONCE
             ):
                 row.add([one.event for one in events])

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import web
 
-from tables import event_status
 from tables.database import Database, can_hold
+from tables.history import event_status
 from web.problems import problem
 
 PATH = "/api/v1/events/status"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from tables.event_store import PastEvent
+from tables.history.event_store import PastEvent
 
 
 class PastRow(Protocol):

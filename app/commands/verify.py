@@ -19,7 +19,7 @@ from app.settings import Settings, data_folder
 from headrace.errors import DependencyAwayError, UnknownProjectionError
 from headrace.projection import Projection
 from tables import database
-from tables.verification import TIMEOUT_SECONDS, snapshot, still_waiting
+from tables.history.snapshot import TIMEOUT_SECONDS, snapshot, still_waiting
 
 HELP = """Prove that outbox, event store, topic and projections agree, as they are at one moment; workers may go on.
 

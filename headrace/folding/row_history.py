@@ -12,7 +12,7 @@ from headrace.folding.blocked_groups import Stops
 from headrace.folding.folding import Folding
 from headrace.folding.state_json import encode_state
 from headrace.projection import Projection
-from tables.event_store import PastEvent
+from tables.history.event_store import PastEvent
 
 
 class Past:

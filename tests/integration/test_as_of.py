@@ -23,7 +23,7 @@ from headrace.folding.row_history import Past
 from headrace.projection import Projection
 from tables import outbox
 from tables.database import Database, Pool
-from tables.event_history import OF_SUBJECTS, OF_TYPES
+from tables.history.row_events import OF_SUBJECTS, OF_TYPES
 from web import as_of
 from web.query import Projections
 from web.server import make_application

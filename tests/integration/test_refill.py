@@ -14,8 +14,9 @@ from agents.batches import followed
 from agents.publisher import Publisher, record_value
 from agents.relay import Relay
 from headrace.process.waiting import WakeUp
-from tables import event_store, outbox
+from tables import outbox
 from tables.database import Connection, Database, Pool
+from tables.history import event_store
 from tables.outbox import StoredEvent
 
 from events import event

@@ -18,8 +18,8 @@ from app.findings import Findings
 from headrace.folding.parked_groups import Group
 from tables import outbox
 from tables.database import Connection, Database
+from tables.history.snapshot import snapshot, still_waiting
 from tables.outbox import StoredEvent
-from tables.verification import snapshot, still_waiting
 
 from events import event
 from numbers_projection import make_projection

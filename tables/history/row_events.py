@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from tables.database import AnyConnection
-from tables.event_store import PastEvent
+from tables.history.event_store import PastEvent
 
 # Parked and discarded events are not in the row.
 EVENTS = """

@@ -9,8 +9,8 @@ import time
 
 from agents.background import Background
 from headrace.process.waiting import WakeUp
-from tables.backlog import Backlog, look
 from tables.database import Database
+from tables.intake.backlog import Backlog, look
 
 INTERVAL_SECONDS = 1.0
 

@@ -16,9 +16,10 @@ import shutil
 from pathlib import Path
 
 from agents.background import Background
-from tables import database, disk_space
+from tables import database
 from tables.database import Database
-from tables.disk_space import DiskSpace
+from tables.intake import disk_space
+from tables.intake.disk_space import DiskSpace
 
 LOOK_SECONDS = 1.0
 # Files of the log have 16 MB, and the end of a recovery needs some; more than is written between two looks.

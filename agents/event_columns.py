@@ -7,8 +7,8 @@ from datetime import datetime
 import msgspec
 
 from headrace.events import rfc3339
-from tables import outbox
 from tables.history.snapshot import StoredRow, WaitingRow
+from tables.intake import outbox
 
 
 class _Columns(msgspec.Struct, frozen=True):

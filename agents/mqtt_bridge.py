@@ -24,11 +24,11 @@ from headrace.events.refusals import REFUSED, Refusal, invalid, misfit, taken_bo
 from headrace.process.fault_points import MQTT_COMMITTED
 from headrace.process.mqtt_address import MqttAddress
 from headrace.process.waiting import backoff_seconds
-from tables import dead_letters
-from tables.backlog import Backlog
 from tables.database import Database
-from tables.dead_letters import Letter
-from tables.group_commit import MAX_GROUP_EVENTS, GroupCommit, Outcome
+from tables.intake import dead_letters
+from tables.intake.backlog import Backlog
+from tables.intake.dead_letters import Letter
+from tables.intake.group_commit import MAX_GROUP_EVENTS, GroupCommit, Outcome
 
 TOPICS = "devices/+/events"
 SHARED_TOPICS = f"$share/headrace/{TOPICS}"

@@ -10,8 +10,9 @@ import asyncio
 
 from agents.background import Background
 from headrace.process.waiting import WakeUp
-from tables import database, outbox
+from tables import database
 from tables.database import Database
+from tables.intake import outbox
 
 HEARTBEAT_SECONDS = 2.0
 TIMEOUT_SECONDS = 3.0

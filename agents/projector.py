@@ -36,8 +36,8 @@ from headrace.process.waiting import backoff_seconds
 from headrace.projection import Projection
 from tables import parked, projection_rows
 from tables.database import AnyConnection, Database
-from tables.disk_space import DiskSpace
 from tables.history import event_store
+from tables.intake.disk_space import DiskSpace
 from tables.parked import ParkedEvent
 from tables.projection_rows import Known, Span
 

@@ -17,7 +17,7 @@ from agents.topic import ensure_topic
 from agents.topic_end import TopicEnd
 from headrace.errors import HeadraceError
 from headrace.process.fault_points import PUBLISHER_PUBLISHING
-from tables.outbox import StoredEvent
+from tables.intake.outbox import StoredEvent
 
 HEADERS = [("content-type", b"application/cloudevents+json")]
 REQUEST_TIMEOUT_MS = 10_000

@@ -16,7 +16,7 @@ from headrace.errors import DependencyAwayError
 from tables.database import AnyConnection
 from tables.history import event_store
 from tables.history.event_store import PastEvent, StoredUpTo
-from tables.outbox import MOST_ROUND_EVENTS, StoredEvent
+from tables.intake.outbox import MOST_ROUND_EVENTS, StoredEvent
 
 Answer = TypeVar("Answer")
 

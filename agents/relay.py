@@ -20,11 +20,12 @@ from agents.publisher import Publisher, TopicLostError, TopicTooSmallError
 from agents.refill import refill
 from headrace.process.fault_points import RELAY_PUBLISHED, RELAY_STORED, RELAY_STORING
 from headrace.process.waiting import WakeUp, backoff_seconds
-from tables import database, outbox
+from tables import database
 from tables.database import Database
-from tables.disk_space import DiskSpace
+from tables.intake import outbox
+from tables.intake.disk_space import DiskSpace
+from tables.intake.outbox import StoredEvent
 from tables.lock_keys import LockKey
-from tables.outbox import StoredEvent
 
 STANDBY_SECONDS = 0.5
 # PostgreSQL ends the session, and with it the lock, of a relay that it has not heard of for so long: one whose process

@@ -24,7 +24,7 @@ from agents.background import Background
 from headrace.errors import HeadraceError
 from headrace.process.waiting import WakeUp
 from tables.database import Database
-from tables.disk_space import DiskSpace
+from tables.intake.disk_space import DiskSpace
 from tables.stalls import waiting
 
 MOST_INTERVAL_SECONDS = 5.0

@@ -36,7 +36,7 @@ from headrace.process.fault_points import arm
 from headrace.process.metrics import Metrics
 from headrace.projection import Projection
 from tables.database import Database
-from tables.disk_space import DiskSpace
+from tables.intake.disk_space import DiskSpace
 from web.metrics import DatabaseSamples, MetricsView
 from web.server import HttpServer
 

@@ -11,9 +11,9 @@ from agents.relay import Relay
 from headrace.events.intake_counts import IntakeCounts
 from headrace.process import metrics
 from headrace.process.metrics import Sample, Source
-from tables.backlog import Backlog
-from tables.disk_space import DiskSpace
-from tables.group_commit import GroupCommit
+from tables.intake.backlog import Backlog
+from tables.intake.disk_space import DiskSpace
+from tables.intake.group_commit import GroupCommit
 from web.bodies import BodyBudget
 
 

@@ -18,8 +18,8 @@ from benchmarks.place import CONNECT_SECONDS, Place, connect, dsn_of
 from benchmarks.system import PROJECTIONS, System
 from benchmarks.topic_records import PARTITIONS
 from tables.database import Connection
+from tables.intake.outbox import StoredEvent
 from tables.migrate import migrate
-from tables.outbox import StoredEvent
 
 EVENTS_A_DEVICE = 5
 TYPE = "reading.recorded"

@@ -22,7 +22,7 @@ from benchmarks.place import KAFKA, Place
 from benchmarks.processes import Running
 from benchmarks.rows import INTO_OUTBOX, fill, number_of
 from benchmarks.topic_records import Topic, check_records, open_topic
-from tables.outbox import wake_relay
+from tables.intake.outbox import wake_relay
 
 # A JVM needs some to compile what runs often; ours needs none, and gets as many.
 WARM_UP_ROWS = 100_000

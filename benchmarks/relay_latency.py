@@ -23,7 +23,7 @@ from benchmarks.place import CONNECT_SECONDS, Place, connect
 from benchmarks.rows import ACCEPT_AS_THE_DOOR, DEVICES, INTO_OUTBOX, fill, number_of
 from benchmarks.topic_records import Topic, check_records, open_topic
 from tables.database import Connection
-from tables.outbox import wake_relay
+from tables.intake.outbox import wake_relay
 
 SECONDS = 8.0
 WARM_UP_SECONDS = 2.0

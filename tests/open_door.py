@@ -14,7 +14,7 @@ from headrace.events.known_types import EventTypes
 from headrace.projection import Projection
 from tables.applied_events import AppliedEvents
 from tables.database import Database
-from tables.group_commit import GroupCommit
+from tables.intake.group_commit import GroupCommit
 from web.event_status import EventStories
 from web.event_types import EventTypeViews
 from web.health import Health

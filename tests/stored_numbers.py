@@ -9,9 +9,9 @@ from typing import Any
 from agents.batches import RecordBatch
 from agents.projector import Projector
 from agents.publisher import record_value
-from tables import outbox
 from tables.database import Connection
-from tables.outbox import StoredEvent
+from tables.intake import outbox
+from tables.intake.outbox import StoredEvent
 
 from events import event
 

@@ -12,8 +12,8 @@ from query_client import Client
 from agents.projector import Projector
 from headrace.folding.row_history import Past
 from headrace.projection import Event, Field, Projection
-from tables import outbox
 from tables.database import Database, Pool
+from tables.intake import outbox
 from web.query import Projections
 from web.server import make_application
 

@@ -8,9 +8,9 @@ import msgspec
 from aiohttp import web
 
 from headrace.events.problem_document import ProblemError
-from tables import dead_letters
 from tables.database import Database
-from tables.dead_letters import NEWEST_NUMBER, DeadLetter
+from tables.intake import dead_letters
+from tables.intake.dead_letters import NEWEST_NUMBER, DeadLetter
 from tables.pages import Place
 from web.paging import (
     DEFAULT_LIMIT,

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from headrace.events.envelope import Event
 from headrace.events.refusals import NOT_KEPT, REFUSED, Refusal, taken_body
-from tables.group_commit import Outcome
+from tables.intake.group_commit import Outcome
 from web.event_status import location
 from web.preferences import Preferences
 from web.problems import problem

@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 from headrace.events.problem_document import CONTENT_TYPE, ProblemError, problem_body
 from headrace.process.throttled_log import Rarely
 from tables.database import is_away
-from tables.disk_space import DatabaseFullError
+from tables.intake.disk_space import DatabaseFullError
 
 AWAY_RETRY_AFTER_SECONDS = 2
 # Somebody must make room.

@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.worker import Headrace
 from headrace.projection import Projection
 from tables.database import Database
-from tables.disk_space import DiskSpace
+from tables.intake.disk_space import DiskSpace
 from web.metrics import MetricsView
 
 

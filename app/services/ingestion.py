@@ -19,10 +19,10 @@ from headrace.events.known_types import EventTypes
 from headrace.process.waiting import WakeUp
 from headrace.projection import Projection
 from tables.applied_events import AppliedEvents
-from tables.backlog import Backlog
 from tables.database import Database
-from tables.disk_space import DiskSpace
-from tables.group_commit import GroupCommit
+from tables.intake.backlog import Backlog
+from tables.intake.disk_space import DiskSpace
+from tables.intake.group_commit import GroupCommit
 from web.api_documents import documentation_of_ingestion
 from web.bodies import BodyBudget
 from web.event_status import EventStories

@@ -11,9 +11,9 @@ from app.embedded.mqtt import mosquitto
 from app.settings import Settings, mqtt_address
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
-from tables.backlog import Backlog
 from tables.database import Database
-from tables.group_commit import GroupCommit
+from tables.intake.backlog import Backlog
+from tables.intake.group_commit import GroupCommit
 
 
 def mqtt_bridge(

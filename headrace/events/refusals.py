@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.events.envelope import EnvelopeError, Event, InvalidEnvelope
 from headrace.events.problem_document import ProblemError, problem_body
-from tables.group_commit import Outcome
+from tables.intake.group_commit import Outcome
 
 
 class Taken(msgspec.Struct, frozen=True):

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tables import outbox
 from tables.database import Pool
+from tables.intake import outbox
 
 from clients import Client
 from events import event

@@ -45,8 +45,8 @@ BUGS = (
     PlantedBug(
         "two relays share the outbox by SKIP LOCKED",
         (
-            Edit("tables/outbox.py", "SELECT pg_try_advisory_lock($1)", "SELECT $1::bigint IS NOT NULL"),
-            Edit("tables/outbox.py", "WHERE o.seq <> ALL ($1::bigint[])", "WHERE o.seq = ANY ($1::bigint[])"),
+            Edit("tables/intake/outbox.py", "SELECT pg_try_advisory_lock($1)", "SELECT $1::bigint IS NOT NULL"),
+            Edit("tables/intake/outbox.py", "WHERE o.seq <> ALL ($1::bigint[])", "WHERE o.seq = ANY ($1::bigint[])"),
             Edit(
                 "agents/relay.py",
                 "            if RELAY_STORING.armed:\n",
@@ -75,7 +75,7 @@ BUGS = (
         "a position comes from a sequence in the publishing transaction",
         (
             Edit(
-                "tables/outbox.py",
+                "tables/intake/outbox.py",
                 "UPDATE relay_state SET last_position = last_position + (SELECT count(*) FROM waiting)",
                 "UPDATE relay_state SET last_position ="
                 " setval('planted', nextval('planted') - 1 + (SELECT count(*) FROM waiting))",
@@ -154,7 +154,7 @@ BUGS = (
         "the door answers before the commit",
         (
             Edit(
-                "tables/group_commit.py",
+                "tables/intake/group_commit.py",
                 "                group = self._take_group()\n",
                 "                group = self._take_group()\n"
                 "                for submission in group:\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agents.publisher import Publisher
-from tables.outbox import StoredEvent
+from tables.intake.outbox import StoredEvent
 
 from own_kafka import OwnKafka
 from planting import Edit, plant

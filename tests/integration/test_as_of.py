@@ -21,9 +21,9 @@ from agents.projector import Projector
 from agents.readings_hourly import readings_hourly
 from headrace.folding.row_history import Past
 from headrace.projection import Projection
-from tables import outbox
 from tables.database import Database, Pool
 from tables.history.row_events import OF_SUBJECTS, OF_TYPES
+from tables.intake import outbox
 from web import as_of
 from web.query import Projections
 from web.server import make_application

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from query_client import Client, raw, refused
 
 from headrace.events import rfc3339
-from tables import outbox
 from tables.database import Database, Pool
 from tables.history import audit_log
 from tables.history.audit_log import Filter
+from tables.intake import outbox
 from tables.pages import Place
 from web.audit_log import AuditLog, read_request
 from web.paging import make_cursor

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agents.backlog_watch import BacklogWatch
-from tables.backlog import Backlog, Depth, look
 from tables.database import Connection, Database, Pool
+from tables.intake.backlog import Backlog, Depth, look
 
 from waiting import until
 

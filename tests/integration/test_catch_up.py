@@ -11,9 +11,9 @@ from agents.batches import RecordBatch
 from agents.projector import Projector
 from agents.publisher import record_value
 from headrace.projection import Projection
-from tables import outbox
 from tables.database import Connection, Database, Pool
-from tables.outbox import StoredEvent
+from tables.intake import outbox
+from tables.intake.outbox import StoredEvent
 
 from events import event
 

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tables import outbox
 from tables.database import Database, Pool
+from tables.intake import outbox
 
 from foreign_tools import node_folder, output_of
 from open_door import OpenDoor, open_door

@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from tables import dead_letters
 from tables.database import Connection, Database
-from tables.dead_letters import MOST_PAYLOAD_BYTES, Letter
+from tables.intake import dead_letters
+from tables.intake.dead_letters import MOST_PAYLOAD_BYTES, Letter
 from web.dead_letters import dead_letter_routes
 from web.problems import problems
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncpg
 
 from agents.disk_watch import DiskWatch
-from tables import disk_space
 from tables.database import Connection, Database
-from tables.disk_space import DiskSpace
+from tables.intake import disk_space
+from tables.intake.disk_space import DiskSpace
 
 from waiting import until
 

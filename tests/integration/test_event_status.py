@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from agents.devices import devices
 from agents.event_types import event_types
-from tables import outbox
 from tables.database import Database, Pool
+from tables.intake import outbox
 
 from open_door import OpenDoor, open_door
 

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from headrace.errors import DependencyAwayError
 from headrace.events.envelope import Event
-from tables import outbox
 from tables.database import AnyConnection, Database, Pool
-from tables.group_commit import GroupCommit, Outcome, QueueFullError
+from tables.intake import outbox
+from tables.intake.group_commit import GroupCommit, Outcome, QueueFullError
 
 from conftest import free_port
 from events import event

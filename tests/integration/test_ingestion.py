@@ -16,7 +16,7 @@ from agents.devices import devices
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
 from tables.database import Database, Pool
-from tables.group_commit import GroupCommit
+from tables.intake.group_commit import GroupCommit
 from web.event_status import EventStories
 from web.health import Health
 from web.ingestion import Door

@@ -15,9 +15,9 @@ from agents.mqtt_bridge import MqttBridge
 from app.settings import mqtt_address, read_settings
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
-from tables import dead_letters
 from tables.database import Database, Pool
-from tables.group_commit import GroupCommit
+from tables.intake import dead_letters
+from tables.intake.group_commit import GroupCommit
 
 from conftest import server_folder
 from device_client import DeviceClient

@@ -15,7 +15,7 @@ from headrace.errors import InvalidSettingError
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
 from tables.database import Database, Pool
-from tables.group_commit import GroupCommit
+from tables.intake.group_commit import GroupCommit
 
 from certificates import Authority
 from conftest import server_folder

@@ -7,8 +7,8 @@ import json
 import asyncpg
 import pytest
 
-from tables import outbox
 from tables.database import Connection, Pool
+from tables.intake import outbox
 
 from events import event
 

@@ -13,10 +13,10 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
-from tables.backlog import Backlog, Depth
 from tables.database import Database
-from tables.disk_space import DiskSpace
-from tables.group_commit import GroupCommit
+from tables.intake.backlog import Backlog, Depth
+from tables.intake.disk_space import DiskSpace
+from tables.intake.group_commit import GroupCommit
 from web.bodies import BodyBudget
 from web.ingestion import Door
 from web.server import make_application

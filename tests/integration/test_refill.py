@@ -14,10 +14,10 @@ from agents.batches import followed
 from agents.publisher import Publisher, record_value
 from agents.relay import Relay
 from headrace.process.waiting import WakeUp
-from tables import outbox
 from tables.database import Connection, Database, Pool
 from tables.history import event_store
-from tables.outbox import StoredEvent
+from tables.intake import outbox
+from tables.intake.outbox import StoredEvent
 
 from events import event
 from waiting import until

@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaConsumer
 from agents.publisher import Publisher
 from agents.relay import Relay
 from headrace.process.waiting import WakeUp
-from tables import outbox
 from tables.database import Connection, Database, Pool
+from tables.intake import outbox
 
 from events import event
 from waiting import until

@@ -16,10 +16,10 @@ from agents.topic import ensure_topic
 from agents.verifying import verify
 from app.findings import Findings
 from headrace.folding.parked_groups import Group
-from tables import outbox
 from tables.database import Connection, Database
 from tables.history.snapshot import snapshot, still_waiting
-from tables.outbox import StoredEvent
+from tables.intake import outbox
+from tables.intake.outbox import StoredEvent
 
 from events import event
 from numbers_projection import make_projection

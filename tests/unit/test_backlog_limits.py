@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tables.backlog import Backlog, Depth
+from tables.intake.backlog import Backlog, Depth
 
 
 def backlog() -> Backlog:

@@ -12,9 +12,9 @@ from app.settings import mqtt_address, read_settings
 from headrace.errors import InvalidSettingError
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
-from tables.backlog import Backlog
 from tables.database import Database
-from tables.group_commit import GroupCommit
+from tables.intake.backlog import Backlog
+from tables.intake.group_commit import GroupCommit
 
 
 def test_nothing_set_means_the_embedded_broker_with_everything_for_each_worker() -> None:

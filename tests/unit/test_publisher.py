@@ -7,7 +7,7 @@ import json
 import pytest
 
 from agents.publisher import record_value
-from tables.outbox import StoredEvent, key_hash
+from tables.intake.outbox import StoredEvent, key_hash
 
 
 def stored(text: str, position: int = 7) -> StoredEvent:

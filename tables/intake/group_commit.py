@@ -21,9 +21,9 @@ from headrace.errors import DependencyAwayError, HeadraceError
 from headrace.events.envelope import Event
 from headrace.process.fault_points import DOOR_COMMITTED, DOOR_TAKEN
 from headrace.process.waiting import backoff_seconds
-from tables import outbox
 from tables.database import AnyConnection, Database, is_away
-from tables.disk_space import DatabaseFullError, DiskSpace
+from tables.intake import outbox
+from tables.intake.disk_space import DatabaseFullError, DiskSpace
 
 MAX_GROUP_EVENTS = 2_000
 MAX_GROUP_BYTES = 8_000_000

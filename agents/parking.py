@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from headrace.folding.blocked_groups import Stops
 from headrace.folding.folding import Chosen, Unreadable, reason
 from headrace.folding.parked_groups import Group
-from tables import parked
 from tables.database import AnyConnection
-from tables.parked import ParkedEvent
+from tables.parked.parked import ParkedEvent, parked
 
 
 async def stops_before(

@@ -34,11 +34,11 @@ from headrace.process.histogram import EVENTS, SECONDS, Histogram
 from headrace.process.throttled_log import Rarely
 from headrace.process.waiting import backoff_seconds
 from headrace.projection import Projection
-from tables import parked, projection_rows
+from tables import projection_rows
 from tables.database import AnyConnection, Database
 from tables.history import event_store
 from tables.intake.disk_space import DiskSpace
-from tables.parked import ParkedEvent
+from tables.parked.parked import ParkedEvent, parked
 from tables.projection_rows import Known, Span
 
 State = TypeVar("State")

@@ -11,7 +11,7 @@ from headrace.folding.folding import BEHIND, Chosen, Folding
 from headrace.folding.parked_groups import Group
 from headrace.folding.row_cache import KnownRows, rows_to_write
 from tables.history.event_store import PastEvent
-from tables.parked import ParkedEvent
+from tables.parked.parked import ParkedEvent
 from tables.projection_rows import Known, Row
 
 NO_EVENT = "what the event store has there is no event that can be read"

@@ -21,9 +21,9 @@ from agents.replay import Replay
 from headrace.folding.folding import Folding, reason
 from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, Outcome
 from headrace.projection import Projection
-from tables import discarded, parked, parked_list, projection_rows
+from tables import projection_rows
 from tables.database import AnyConnection, Database
-from tables.parked import ParkedEvent
+from tables.parked.parked import ParkedEvent, discarded, parked, parked_list
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from prometheus_client.exposition import choose_encoder
 from headrace.process import metrics
 from headrace.process.metrics import Metrics, Sample, Source
 from headrace.process.throttled_log import Rarely
-from tables import parked
 from tables.database import HEARTBEAT, Database
+from tables.parked.parked import parked
 from tables.positions import ProjectionPosition, positions
 
 DATABASE_SECONDS = 2.0

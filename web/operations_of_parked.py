@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from headrace.folding.parked_groups import Outcome
-from tables.parked_list import ParkedOne
+from tables.parked.parked_list import ParkedOne
 from web import parked
 from web.openapi import Answer, Operation, Parameter, Schema
 from web.operations import EVERYWHERE, JSON, invalid_query, problem_answer, unavailable

@@ -14,10 +14,10 @@ from aiohttp import web
 
 from headrace.events.problem_document import ProblemError
 from headrace.folding.parked_groups import Group, NotFirstError, NotParkedError, Outcome, Parking
-from tables import parked_list
 from tables.database import Database
 from tables.pages import Place
-from tables.parked_list import BEGINNING, After, ParkedGroup
+from tables.parked.parked import parked_list
+from tables.parked.parked_list import BEGINNING, After, ParkedGroup
 from web.bodies import read_json
 from web.paging import (
     DEFAULT_LIMIT,

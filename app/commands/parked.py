@@ -16,9 +16,9 @@ from app.settings import Settings
 from headrace.errors import UnknownProjectionError
 from headrace.folding.parked_groups import Group, NotParkedError, Outcome
 from headrace.projection import Projection
-from tables import parked_list
 from tables.intake import dead_letters
-from tables.parked_list import ParkedGroup, ParkedOne
+from tables.parked.parked import parked_list
+from tables.parked.parked_list import ParkedGroup, ParkedOne
 
 AS_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
 KEY = click.Option(["--key"], help="The key of a row.")

@@ -13,7 +13,7 @@ from headrace.folding.parked_groups import Group
 from headrace.folding.row_cache import KnownRow
 from headrace.folding.state_json import decode_state
 from headrace.projection import Event, Projection, Subscription
-from tables.parked import ParkedEvent
+from tables.parked.parked import ParkedEvent
 from tables.projection_rows import Known
 
 State = TypeVar("State")

@@ -14,9 +14,10 @@ import asyncpg
 
 from agents.background import Background
 from headrace.projection import Projection
-from tables import database, field_indexes
+from tables import database
 from tables.database import Database
-from tables.field_indexes import IndexedField
+from tables.projections.field_indexes import IndexedField
+from tables.projections.rows import field_indexes
 
 TIMEOUT_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 5.0

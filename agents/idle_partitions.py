@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from agents.background import Background
 from headrace.process.waiting import WakeUp
-from tables import positions
 from tables.database import Database
+from tables.projections.rows import positions
 
 INTERVAL_SECONDS = 1.0
 

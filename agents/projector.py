@@ -34,12 +34,12 @@ from headrace.process.histogram import EVENTS, SECONDS, Histogram
 from headrace.process.throttled_log import Rarely
 from headrace.process.waiting import backoff_seconds
 from headrace.projection import Projection
-from tables import projection_rows
 from tables.database import AnyConnection, Database
 from tables.history import event_store
 from tables.intake.disk_space import DiskSpace
 from tables.parked.parked import ParkedEvent, parked
-from tables.projection_rows import Known, Span
+from tables.projections.rows import writing
+from tables.projections.writing import Known, Span
 
 State = TypeVar("State")
 
@@ -124,7 +124,7 @@ class Projector(Generic[State]):
             with contextlib.suppress(asyncpg.TransactionRollbackError):
                 async with self._attempts.one(), self._database.acquire() as connection:
                     before = await event_store.last_position(connection) + 1
-                    after = await projection_rows.first_progress(connection, self._name)
+                    after = await writing.first_progress(connection, self._name)
                     if after is not None:
                         await self._apply_past(connection, after=after, before=before)
                 done = True
@@ -169,7 +169,7 @@ class Projector(Generic[State]):
             seen.add(event.partition)
             follows = batch.follows.get(event.partition)
             if follows is None or follows > self._known.progress.get(event.partition, -1):
-                after = await projection_rows.start_progress(connection, self._name, event.partition)
+                after = await writing.start_progress(connection, self._name, event.partition)
                 await self._apply_past(connection, after=after, before=event.position, partition=event.partition)
 
     async def _apply_past(
@@ -192,7 +192,7 @@ class Projector(Generic[State]):
             return False
         keys = {one.key for one in chosen}
         if missing := known.missing(keys):
-            self._remember(missing, await projection_rows.read_rows(connection, self._name, missing))
+            self._remember(missing, await writing.read_rows(connection, self._name, missing))
         states = {key: known[key].state for key in keys}
         changed, failed = self._folding.fold(states, chosen, Stops())
         if failed:
@@ -226,16 +226,16 @@ class Projector(Generic[State]):
         partitions = sorted({event.partition for event in events})
         for partition in partitions:
             if partition not in self._known.progress:
-                await projection_rows.start_progress(connection, self._name, partition)
+                await writing.start_progress(connection, self._name, partition)
         async with connection.transaction():
-            progress = await projection_rows.lock_progress(connection, self._name, partitions)
+            progress = await writing.lock_progress(connection, self._name, partitions)
             new, spans = beyond(progress, events)
             chosen, unreadable = self._folding.choose(new)
             if unstorable is not None:
                 unreadable += [unfit(one, unstorable) for one in chosen]
                 chosen = []
             keys = sorted({one.key for one in chosen})
-            found = await projection_rows.read_rows(connection, self._name, keys, lock=True)
+            found = await writing.read_rows(connection, self._name, keys, lock=True)
             # After the locks, so that an event that was parked by who held them is seen.
             stops = await stops_before(connection, self._name, chosen, unreadable)
             going = {one.key for one in chosen if not stops.group_of(one.event.position, one.key, one.partition_key)}
@@ -270,7 +270,7 @@ class Projector(Generic[State]):
         rows, after = rows_to_write(self._known, states, changed)
         if PROJECTOR_WRITING.armed:
             await PROJECTOR_WRITING.passed()
-        await projection_rows.write(connection, self._name, spans, rows, if_none_is_parked=if_none_is_parked)
+        await writing.write(connection, self._name, spans, rows, if_none_is_parked=if_none_is_parked)
         for key, row in after.items():
             self._known.remember(key, row)
 

@@ -12,7 +12,7 @@ from headrace.folding.parked_groups import Group
 from headrace.folding.row_cache import KnownRows, rows_to_write
 from tables.history.event_store import PastEvent
 from tables.parked.parked import ParkedEvent
-from tables.projection_rows import Known, Row
+from tables.projections.writing import Known, Row
 
 NO_EVENT = "what the event store has there is no event that can be read"
 

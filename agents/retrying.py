@@ -21,9 +21,9 @@ from agents.replay import Replay
 from headrace.folding.folding import Folding, reason
 from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, Outcome
 from headrace.projection import Projection
-from tables import projection_rows
 from tables.database import AnyConnection, Database
 from tables.parked.parked import ParkedEvent, discarded, parked, parked_list
+from tables.projections.rows import writing
 
 log = logging.getLogger(__name__)
 
@@ -119,16 +119,16 @@ class Retrier:
 
     async def _step(self, connection: AnyConnection, projection: str, group: Group, at_most: int) -> _Step:
         """Apply the first events of a group, in one transaction, up to the first that fails."""
-        await projection_rows.start_all_progress(connection, projection)
+        await writing.start_all_progress(connection, projection)
         async with connection.transaction():
-            await projection_rows.lock_all_progress(connection, projection)
+            await writing.lock_all_progress(connection, projection)
             waiting = await parked.first(connection, projection, group, at_most=at_most)
             replay = Replay(self._foldings[projection], group, waiting)
             keys = sorted(replay.keys)
             others = [Group(key) for key in keys if Group(key) != group]
-            found = await projection_rows.read_rows(connection, projection, keys, lock=True)
+            found = await writing.read_rows(connection, projection, keys, lock=True)
             replay.run(found, blocked=await parked.blocked(connection, projection, others))
-            await projection_rows.write(connection, projection, {}, replay.rows())
+            await writing.write(connection, projection, {}, replay.rows())
             await parked.release(connection, projection, replay.applied)
             await parked.update(connection, projection, [*replay.moved, *([replay.failed] if replay.failed else [])])
         failure = None if replay.failed is None else _failure(replay.failed)
@@ -149,9 +149,9 @@ class Retrier:
     async def _discard_some(
         self, connection: AnyConnection, projection: str, group: Group, only: int | None, *, why: str, by: str
     ) -> int:
-        await projection_rows.start_all_progress(connection, projection)
+        await writing.start_all_progress(connection, projection)
         async with connection.transaction():
-            await projection_rows.lock_all_progress(connection, projection)
+            await writing.lock_all_progress(connection, projection)
             at_most = EVENTS_AT_ONCE if only is None else 1
             positions = [one.position for one in await parked.first(connection, projection, group, at_most=at_most)]
             if only is not None and positions != [only]:

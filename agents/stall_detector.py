@@ -25,7 +25,7 @@ from headrace.errors import HeadraceError
 from headrace.process.waiting import WakeUp
 from tables.database import Database
 from tables.intake.disk_space import DiskSpace
-from tables.stalls import waiting
+from tables.projections.stalls import waiting
 
 MOST_INTERVAL_SECONDS = 5.0
 LOOKS = 10

@@ -16,7 +16,7 @@ from headrace.folding.state_json import StateError, encode_state
 from headrace.projection import Projection
 from tables.folded_rows import FoldedRow, FoldedRows
 from tables.history.snapshot import FoundRow, HeldBack, Snapshot
-from tables.projection_rows import Known
+from tables.projections.writing import Known
 
 ROWS_AT_ONCE = 5_000
 

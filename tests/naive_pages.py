@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrace.events.rfc3339 import instant
 from tables.database import Pool
-from tables.pages import SORT_TEXT_CHARACTERS, Condition, Kind, Operator, Sort
+from tables.projections.pages import SORT_TEXT_CHARACTERS, Condition, Kind, Operator, Sort
 
 MADE = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 WRITE = """

@@ -12,9 +12,9 @@ from agents.devices import devices
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
 from headrace.projection import Projection
-from tables.applied_events import AppliedEvents
 from tables.database import Database
 from tables.intake.group_commit import GroupCommit
+from tables.projections.applied_events import AppliedEvents
 from web.event_status import EventStories
 from web.event_types import EventTypeViews
 from web.health import Health

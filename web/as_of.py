@@ -19,7 +19,7 @@ from headrace.projection import Projection
 from tables.database import Database
 from tables.history import event_store, row_events
 from tables.history.row_events import Feeding
-from tables.projections import Row, as_stored
+from tables.projections.rows import Row, as_stored
 from web.past import Past
 
 MOST_AT_ONCE = 2

@@ -17,7 +17,7 @@ from headrace.events import rfc3339
 from headrace.events.problem_document import ProblemError
 from tables.database import Database
 from tables.history.audit_log import Filter, LoggedEvent, LogPlace, is_by_time, read_log
-from tables.pages import Place, Sort
+from tables.projections.pages import Place, Sort
 from web.paging import (
     DEFAULT_LIMIT,
     MAX_LIMIT,

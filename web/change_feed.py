@@ -14,8 +14,8 @@ from typing import NamedTuple
 from headrace.errors import HeadraceError
 from headrace.process.throttled_log import Rarely
 from headrace.process.waiting import WakeUp, backoff_seconds
-from tables.changes import Change, Changes, KeysOf, Point, read_changes, read_points
 from tables.database import AnyConnection, Database, is_away
+from tables.projections.changes import Change, Changes, KeysOf, Point, read_changes, read_points
 
 POLL_SECONDS = 0.03
 EVENTS_AT_ONCE = 500

@@ -14,8 +14,8 @@ import msgspec
 from aiohttp import hdrs, web
 
 from headrace.events.problem_document import ProblemError
-from tables.changes import Change, KeysOf, Point
 from tables.database import Database, is_away
+from tables.projections.changes import Change, KeysOf, Point
 from web.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
 from web.connections import cancel_when_lost
 from web.points import from_text, to_text

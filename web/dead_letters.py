@@ -11,7 +11,7 @@ from headrace.events.problem_document import ProblemError
 from tables.database import Database
 from tables.intake import dead_letters
 from tables.intake.dead_letters import NEWEST_NUMBER, DeadLetter
-from tables.pages import Place
+from tables.projections.pages import Place
 from web.paging import (
     DEFAULT_LIMIT,
     InvalidQueryError,

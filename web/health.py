@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from tables.database import is_away
-from tables.stalls import Stall
+from tables.projections.stalls import Stall
 
 CHECK_SECONDS = 2.0
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Coroutine
 
 from aiohttp import web
 
-from tables.applied_events import AppliedEvents, Name
+from tables.projections.applied_events import AppliedEvents, Name
 from web.connections import cancel_when_lost
 
 

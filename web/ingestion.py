@@ -12,9 +12,9 @@ from headrace.events.envelope import Event, InvalidEnvelope, Limits, parse_batch
 from headrace.events.intake_counts import IntakeCounts
 from headrace.events.known_types import EventTypes
 from headrace.events.refusals import REFUSED, Refusal, invalid, misfit
-from tables.applied_events import AppliedEvents, Name
 from tables.intake.backlog import Backlog
 from tables.intake.group_commit import GroupCommit, Outcome, QueueFullError
+from tables.projections.applied_events import AppliedEvents, Name
 from web.bodies import BodyBudget, read_body
 from web.content_modes import ContentMode, content_mode
 from web.event_headers import read_attributes

@@ -19,7 +19,7 @@ from headrace.process.metrics import Metrics, Sample, Source
 from headrace.process.throttled_log import Rarely
 from tables.database import HEARTBEAT, Database
 from tables.parked.parked import parked
-from tables.positions import ProjectionPosition, positions
+from tables.projections.positions import ProjectionPosition, positions
 
 DATABASE_SECONDS = 2.0
 KEEP_SECONDS = 5.0

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.projection import Field, Projection
-from tables.projections import Row
+from tables.projections.rows import Row
 from web import audit_log, dead_letters, query
 from web.audit_log import LogAnswer
 from web.changes import CONTENT_TYPE as EVENT_STREAM

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from aiohttp import hdrs, web
 
 from headrace.events.problem_document import ProblemError
-from tables.applied_events import AppliedEvents
 from tables.database import Database, can_hold
 from tables.history import event_status
+from tables.projections.applied_events import AppliedEvents
 from web.held_answers import while_client_stays
 from web.problems import problem
 

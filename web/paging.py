@@ -16,7 +16,7 @@ from headrace.errors import HeadraceError
 from headrace.events import rfc3339
 from headrace.events.problem_document import ProblemError
 from headrace.projection import Projection
-from tables.pages import Condition, Kind, Operator, Place, Sort
+from tables.projections.pages import Condition, Kind, Operator, Place, Sort
 from web import own_writes
 from web.own_writes import OwnWrite, read_own_write
 

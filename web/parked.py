@@ -15,9 +15,9 @@ from aiohttp import web
 from headrace.events.problem_document import ProblemError
 from headrace.folding.parked_groups import Group, NotFirstError, NotParkedError, Outcome, Parking
 from tables.database import Database
-from tables.pages import Place
 from tables.parked.parked import parked_list
 from tables.parked.parked_list import BEGINNING, After, ParkedGroup
+from tables.projections.pages import Place
 from web.bodies import read_json
 from web.paging import (
     DEFAULT_LIMIT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tables.changes import Point
+from tables.projections.changes import Point
 
 TEXT = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18}){2,1002}")
 

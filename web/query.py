@@ -14,9 +14,9 @@ from aiohttp import hdrs, web
 from headrace.events.problem_document import ProblemError
 from headrace.projection import Field, Projection
 from tables.database import Database
-from tables.pages import read_page
-from tables.positions import ProjectionPosition, positions
-from tables.projections import Row, RowReader
+from tables.projections.pages import read_page
+from tables.projections.positions import ProjectionPosition, positions
+from tables.projections.rows import Row, RowReader
 from web.as_of import AsOf, TooFarAheadError, TooManyEventsError, TooManyLooksError, etag_of
 from web.changes import HEARTBEAT_SECONDS, MOST_LISTENERS, ChangeStreams
 from web.hot_paths import HotPath

@@ -18,11 +18,11 @@ from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
 from headrace.process.waiting import WakeUp
 from headrace.projection import Projection
-from tables.applied_events import AppliedEvents
 from tables.database import Database
 from tables.intake.backlog import Backlog
 from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
+from tables.projections.applied_events import AppliedEvents
 from web.api_documents import documentation_of_ingestion
 from web.bodies import BodyBudget
 from web.event_status import EventStories

@@ -10,7 +10,7 @@ from app.settings import Settings
 from headrace.folding.row_history import Past
 from headrace.projection import Projection
 from tables.database import Database
-from tables.stalls import Stall, stalls
+from tables.projections.stalls import Stall, stalls
 from web.api_documents import documentation_of_query
 from web.audit_log import AuditLog
 from web.dead_letters import dead_letter_routes

@@ -14,7 +14,7 @@ from headrace.folding.row_cache import KnownRow
 from headrace.folding.state_json import decode_state
 from headrace.projection import Event, Projection, Subscription
 from tables.parked.parked import ParkedEvent
-from tables.projection_rows import Known
+from tables.projections.writing import Known
 
 State = TypeVar("State")
 

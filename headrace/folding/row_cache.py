@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from agents.batches import Record
 from headrace.folding.state_json import encode_state
-from tables.projection_rows import Row, Span
+from tables.projections.writing import Row, Span
 
 State = TypeVar("State")
 

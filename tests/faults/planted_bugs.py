@@ -119,7 +119,7 @@ BUGS = (
     PlantedBug(
         "there is no fence of progress",
         (
-            Edit("tables/projection_rows.py", " AND progress.position < m.first\n", "\n"),
+            Edit("tables/projections/writing.py", " AND progress.position < m.first\n", "\n"),
             Edit(
                 "headrace/folding/row_cache.py",
                 "        if event.position > (progress[event.partition] if span is None else span.last):\n",

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tables.applied_events import AppliedEvents
 from tables.database import Database, Pool
+from tables.projections.applied_events import AppliedEvents
 
 from waiting import until
 

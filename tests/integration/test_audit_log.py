@@ -19,7 +19,7 @@ from tables.database import Database, Pool
 from tables.history import audit_log
 from tables.history.audit_log import Filter
 from tables.intake import outbox
-from tables.pages import Place
+from tables.projections.pages import Place
 from web.audit_log import AuditLog, read_request
 from web.paging import make_cursor
 from web.server import make_application

@@ -14,8 +14,8 @@ from query_client import Client
 from sums_projection import SUMS, apply, serving_sums, store
 
 from agents.projector import Projector
-from tables import changes as changes_table
 from tables.database import Database, Pool
+from tables.projections.rows import changes as changes_table
 from web import change_feed
 
 SUMS_CHANGES = "/api/v1/projections/sums/changes"

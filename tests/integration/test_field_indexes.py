@@ -11,11 +11,11 @@ import pytest
 
 from agents.field_indexes import FieldIndexes
 from headrace.projection import Field, Projection
-from tables import field_indexes
 from tables.database import Connection, Database, Pool
-from tables.field_indexes import CREATE, IndexedField
 from tables.lock_keys import LockKey
-from tables.pages import Condition, Kind, Operator, Place, Sort, page_statements, read_page
+from tables.projections.field_indexes import CREATE, IndexedField
+from tables.projections.pages import Condition, Kind, Operator, Place, Sort, page_statements, read_page
+from tables.projections.rows import field_indexes
 
 from waiting import until
 

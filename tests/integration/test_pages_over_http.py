@@ -13,7 +13,7 @@ from query_client import Client, serving
 
 from headrace.projection import Field, Projection
 from tables.database import Database, Pool
-from tables.pages import Condition, Sort
+from tables.projections.pages import Condition, Sort
 
 from naive_pages import KINDS, conditions, in_order, keys, passes, sorts, states, tables_of_rows, write
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tables.database import AnyConnection, Pool, connect
-from tables.positions import ProjectionPosition, advance_idle_partitions, positions
+from tables.projections.positions import ProjectionPosition, advance_idle_partitions, positions
 
 LAST = "UPDATE relay_state SET last_position = last_position + 1 RETURNING last_position"
 STORE = """

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tables.applied_events import AppliedEvents
 from tables.database import Database, Pool
+from tables.projections.applied_events import AppliedEvents
 
 from open_door import OpenDoor, open_door
 from waiting import until

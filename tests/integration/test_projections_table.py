@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tables.database import Pool
-from tables.pages import (
+from tables.projections.pages import (
     NUMBER_CHARACTERS,
     SORT_TEXT_CHARACTERS,
     Condition,
@@ -21,7 +21,7 @@ from tables.pages import (
     page_statements,
     read_page,
 )
-from tables.projections import Row, read_rows
+from tables.projections.rows import Row, read_rows
 
 from naive_pages import MADE, conditions, in_order, keys, passes, sorts, states, tables_of_rows, write
 

@@ -8,7 +8,7 @@ import pytest
 from query_client import write
 
 from tables.database import Database, Pool, connect, is_away
-from tables.projections import RowReader
+from tables.projections.rows import RowReader
 
 
 async def test_many_requests_at_once_share_reads_and_each_gets_its_row(database: Database, pool: Pool) -> None:

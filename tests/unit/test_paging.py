@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from headrace.projection import Field, Projection
-from tables.pages import Condition, Place, Sort
+from tables.projections.pages import Condition, Place, Sort
 from web.paging import InvalidQueryError, PageParameters, PageRequest
 
 

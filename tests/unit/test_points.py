@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.changes import Point
+from tables.projections.changes import Point
 from web.points import from_text, to_text
 
 positions = st.integers(1, 10**12)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tables.database import AnyConnection
 from tables.history.event_store import PastEvent
-from tables.projections import Row, read_rows
+from tables.projections.rows import Row, read_rows
 
 MOST_POSITIONS_BEHIND = 100_000
 READ_POINTS = """

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from tables.database import AnyConnection
-from tables.projections import Row
+from tables.projections.rows import Row
 
 Kind = Literal["text", "number", "time"]
 Operator = Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "prefix"]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tables.database import AnyConnection
 from tables.lock_keys import LockKey
-from tables.pages import SORT_VALUE, Kind
+from tables.projections.pages import SORT_VALUE, Kind
 
 PREFIX = "projections_by_field_"
 DIGEST_BYTES = 8

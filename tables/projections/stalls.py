@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from tables.database import AnyConnection
-from tables.positions import positions
+from tables.projections.positions import positions
 
 # What is still in the outbox may not be published yet: nobody can apply it, and nobody stands still because of it.
 WAITING = """

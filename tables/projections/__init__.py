@@ -1,0 +1,1 @@
+"""The rows of the projections, their progress, their indexes and their changes."""

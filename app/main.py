@@ -37,8 +37,8 @@ from headrace.process.metrics import Metrics
 from headrace.projection import Projection
 from tables.database import Database
 from tables.intake.disk_space import DiskSpace
-from web.metrics import DatabaseSamples, MetricsView
-from web.server import HttpServer
+from web.server.metrics import DatabaseSamples, MetricsView
+from web.server.server import HttpServer
 
 PROJECTIONS: tuple[Projection[Any], ...] = (
     devices,

@@ -23,7 +23,7 @@ from agents.batches import BatchTransport
 from app.logs import logging_config
 from app.settings import Settings
 from headrace.errors import HeadraceError
-from web.server import HttpServer
+from web.server.server import HttpServer
 
 # Never sent to the broker; when it runs out, aiokafka leaves the group without a word.
 NEVER_SECONDS = 86_400.0 * 365

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from web.hot_paths import HotPath, take_short_cuts
+from web.server.hot_paths import HotPath, take_short_cuts
 
 
 class HotServer(TestServer):

@@ -17,9 +17,9 @@ from tables.intake.group_commit import GroupCommit
 from tables.projections.applied_events import AppliedEvents
 from web.event_status import EventStories
 from web.event_types import EventTypeViews
-from web.health import Health
 from web.ingestion import Door
-from web.server import HttpServer, make_application
+from web.server.health import Health
+from web.server.server import HttpServer, make_application
 
 from conftest import free_port
 

@@ -17,7 +17,7 @@ from headrace.folding.row_history import Past
 from headrace.projection import Field, Projection
 from tables.database import Database, Pool
 from web.query import Projections
-from web.server import make_application
+from web.server.server import make_application
 
 Client = TestClient[web.Request, web.Application]
 

@@ -15,7 +15,7 @@ from headrace.projection import Event, Field, Projection
 from tables.database import Database, Pool
 from tables.intake import outbox
 from web.query import Projections
-from web.server import make_application
+from web.server.server import make_application
 
 from events import event
 

@@ -17,9 +17,9 @@ from headrace.events.problem_document import ProblemError
 from tables.database import Database, is_away
 from tables.projections.changes import Change, KeysOf, Point
 from web.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
-from web.connections import cancel_when_lost
 from web.points import from_text, to_text
-from web.problems import problem
+from web.server.connections import cancel_when_lost
+from web.server.problems import problem
 
 CONTENT_TYPE = "text/event-stream"
 HEADERS = {hdrs.CONTENT_TYPE: CONTENT_TYPE, "X-Accel-Buffering": "no"}

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from headrace.events.binary_mode import is_json
 from web.event_headers import has_attributes
-from web.problems import problem
+from web.server.problems import problem
 
 STRUCTURED_TYPE = "application/cloudevents+json"
 BATCH_TYPE = "application/cloudevents-batch+json"

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from tables.database import Database, can_hold
 from tables.history import event_status
-from web.problems import problem
+from web.server.problems import problem
 
 PATH = "/api/v1/events/status"
 State = Literal["applied", "parked", "discarded", "waiting"]

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from headrace.events.known_types import KnownType
-from web.problems import problem
+from web.server.problems import problem
 
 PATH = "/api/v1/event-types"
 SCHEMA_TYPE = "application/schema+json"

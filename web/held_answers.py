@@ -8,7 +8,7 @@ from collections.abc import Collection, Coroutine
 from aiohttp import web
 
 from tables.projections.applied_events import AppliedEvents, Name
-from web.connections import cancel_when_lost
+from web.server.connections import cancel_when_lost
 
 
 async def are_applied(request: web.Request, applied: AppliedEvents, events: Collection[Name], seconds: float) -> bool:

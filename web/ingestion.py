@@ -19,10 +19,10 @@ from web.bodies import BodyBudget, read_body
 from web.content_modes import ContentMode, content_mode
 from web.event_headers import read_attributes
 from web.held_answers import are_applied
-from web.hot_paths import HotPath
 from web.intake_results import batch_answer, event_answer, refused, summarize
 from web.preferences import Preferences, preferences
-from web.problems import too_many
+from web.server.hot_paths import HotPath
+from web.server.problems import too_many
 
 PATH = "/api/v1/events"
 JSON_WHITE_SPACE = b" \t\r\n"

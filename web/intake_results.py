@@ -14,7 +14,7 @@ from headrace.events.refusals import NOT_KEPT, REFUSED, Refusal, taken_body
 from tables.intake.group_commit import Outcome
 from web.event_status import location
 from web.preferences import Preferences
-from web.problems import problem
+from web.server.problems import problem
 
 JSON = "application/json"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from headrace.events.problem_document import CONTENT_TYPE, Problem
-from web.health import Liveness, Readiness
 from web.openapi import Answer, Operation, Parameter
+from web.server.health import Liveness, Readiness
 
 JSON = "application/json"
 HTML = "text/html"

@@ -13,7 +13,7 @@ from tables.database import Database, can_hold
 from tables.history import event_status
 from tables.projections.applied_events import AppliedEvents
 from web.held_answers import while_client_stays
-from web.problems import problem
+from web.server.problems import problem
 
 NAMES = frozenset({"source", "id", "wait"})
 MOST_SECONDS = 60

@@ -29,7 +29,7 @@ from web.paging import (
     read_limit,
     read_pairs,
 )
-from web.problems import problem
+from web.server.problems import problem
 
 PATH = "/api/v1/parked"
 JSON = "application/json"

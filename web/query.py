@@ -19,12 +19,12 @@ from tables.projections.positions import ProjectionPosition, positions
 from tables.projections.rows import Row, RowReader
 from web.as_of import AsOf, TooFarAheadError, TooManyEventsError, TooManyLooksError, etag_of
 from web.changes import HEARTBEAT_SECONDS, MOST_LISTENERS, ChangeStreams
-from web.hot_paths import HotPath
 from web.own_writes import OwnWrites
 from web.paging import InvalidQueryError, PageParameters
 from web.past import Past
-from web.problems import problem
 from web.row_parameters import read_row_parameters
+from web.server.hot_paths import HotPath
+from web.server.problems import problem
 
 PATH = "/api/v1/projections"
 ROW_ROUTE = PATH + "/{name}/{key}"

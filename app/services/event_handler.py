@@ -19,7 +19,7 @@ from app.worker import Headrace
 from headrace.projection import Projection
 from tables.database import Database
 from tables.intake.disk_space import DiskSpace
-from web.metrics import MetricsView
+from web.server.metrics import MetricsView
 
 
 def event_handler_service(

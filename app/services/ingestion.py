@@ -27,11 +27,11 @@ from web.api_documents import documentation_of_ingestion
 from web.bodies import BodyBudget
 from web.event_status import EventStories
 from web.event_types import EventTypeViews
-from web.health import Health
 from web.ingestion import Door
-from web.metrics import MetricsView
-from web.request_times import RequestTimes
-from web.server import HttpServer, make_application
+from web.server.health import Health
+from web.server.metrics import MetricsView
+from web.server.request_times import RequestTimes
+from web.server.server import HttpServer, make_application
 
 
 def ingestion_service(

@@ -14,12 +14,12 @@ from tables.projections.stalls import Stall, stalls
 from web.api_documents import documentation_of_query
 from web.audit_log import AuditLog
 from web.dead_letters import dead_letter_routes
-from web.health import Health
-from web.metrics import MetricsView
 from web.parked import parked_routes
 from web.query import Projections
-from web.request_times import RequestTimes
-from web.server import HttpServer, make_application
+from web.server.health import Health
+from web.server.metrics import MetricsView
+from web.server.request_times import RequestTimes
+from web.server.server import HttpServer, make_application
 
 # A request for a retry is answered by then; what is left is told.
 RETRY_SECONDS = 20.0

@@ -26,7 +26,7 @@ from tables.history.row_events import OF_SUBJECTS, OF_TYPES
 from tables.intake import outbox
 from web import as_of
 from web.query import Projections
-from web.server import make_application
+from web.server.server import make_application
 
 from events import event
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from web import bodies, connections
-from web.health import Health
-from web.server import HttpServer, make_application
+from web import bodies
+from web.server.health import Health
+from web.server.server import HttpServer, connections, make_application
 
 from conftest import free_port
 from waiting import until

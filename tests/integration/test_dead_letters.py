@@ -18,7 +18,7 @@ from tables.database import Connection, Database
 from tables.intake import dead_letters
 from tables.intake.dead_letters import MOST_PAYLOAD_BYTES, Letter
 from web.dead_letters import dead_letter_routes
-from web.problems import problems
+from web.server.problems import problems
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,8 +9,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from hot_server import HotServer
 
-from web.hot_paths import HotPath
-from web.server import make_application
+from web.server.hot_paths import HotPath
+from web.server.server import make_application
 
 Client = TestClient[web.Request, web.Application]
 CLOCK = "Date"

@@ -18,9 +18,9 @@ from headrace.events.known_types import EventTypes
 from tables.database import Database, Pool
 from tables.intake.group_commit import GroupCommit
 from web.event_status import EventStories
-from web.health import Health
 from web.ingestion import Door
-from web.server import make_application
+from web.server.health import Health
+from web.server.server import make_application
 
 EVENTS = "/api/v1/events"
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}

@@ -16,7 +16,7 @@ from agents.retrying import Retrier
 from tables.database import Connection, Database, Pool
 from web.event_status import EventStories
 from web.parked import parked_routes
-from web.server import make_application
+from web.server.server import make_application
 
 from numbers_projection import make_projection, parked, rows
 from stored_numbers import apply, store

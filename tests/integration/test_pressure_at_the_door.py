@@ -19,7 +19,7 @@ from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
 from web.bodies import BodyBudget
 from web.ingestion import Door
-from web.server import make_application
+from web.server.server import make_application
 
 from waiting import until
 

@@ -17,7 +17,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from headrace.errors import DependencyAwayError
 from headrace.events.problem_document import ProblemError, problem_body
-from web.problems import common_headers, problem, problems
+from web.server.problems import common_headers, problem, problems
 
 
 class Writer(AbstractStreamWriter):

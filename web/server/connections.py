@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from headrace.events.problem_document import CONTENT_TYPE, problem_body
-from web.problems import refused
+from web.server.problems import refused
 
 HEAD_SECONDS = 10.0
 """From the first byte of a request's head to its last."""

@@ -10,11 +10,11 @@ from aiohttp import web
 from mode import Service
 
 from headrace.errors import StartError
-from web.connections import Runner, allow_connections
-from web.health import Health
-from web.hot_paths import HotPath, take_short_cuts
-from web.problems import common_headers, problems
-from web.request_times import RequestTimes
+from web.server.connections import Runner, allow_connections
+from web.server.health import Health
+from web.server.hot_paths import HotPath, take_short_cuts
+from web.server.problems import common_headers, problems
+from web.server.request_times import RequestTimes
 
 # In-flight requests have this long when the worker stops.
 SHUTDOWN_SECONDS = 3.0

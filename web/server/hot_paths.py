@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
-from web.problems import set_common_headers
+from web.server.problems import set_common_headers
 
 View = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

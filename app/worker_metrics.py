@@ -14,7 +14,7 @@ from headrace.process.metrics import Sample, Source
 from tables.intake.backlog import Backlog
 from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
-from web.bodies import BodyBudget
+from web.requests.bodies import BodyBudget
 
 
 def intake(transport: str, counts: IntakeCounts) -> Source:

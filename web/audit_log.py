@@ -18,7 +18,7 @@ from headrace.events.problem_document import ProblemError
 from tables.database import Database
 from tables.history.audit_log import Filter, LoggedEvent, LogPlace, is_by_time, read_log
 from tables.projections.pages import Place, Sort
-from web.paging import (
+from web.requests.paging import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
     InvalidQueryError,

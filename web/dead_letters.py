@@ -12,7 +12,7 @@ from tables.database import Database
 from tables.intake import dead_letters
 from tables.intake.dead_letters import NEWEST_NUMBER, DeadLetter
 from tables.projections.pages import Place
-from web.paging import (
+from web.requests.paging import (
     DEFAULT_LIMIT,
     InvalidQueryError,
     bound_to,

@@ -13,7 +13,7 @@ from headrace.events.envelope import Event
 from headrace.events.refusals import NOT_KEPT, REFUSED, Refusal, taken_body
 from tables.intake.group_commit import Outcome
 from web.event_status import location
-from web.preferences import Preferences
+from web.requests.preferences import Preferences
 from web.server.problems import problem
 
 JSON = "application/json"

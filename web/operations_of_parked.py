@@ -9,8 +9,8 @@ from tables.parked.parked_list import ParkedOne
 from web import parked
 from web.openapi import Answer, Operation, Parameter, Schema
 from web.operations import EVERYWHERE, JSON, invalid_query, problem_answer, unavailable
-from web.paging import DEFAULT_LIMIT, MAX_LIMIT
 from web.parked import MOST_REASON_CHARACTERS, ParkedAnswer
+from web.requests.paging import DEFAULT_LIMIT, MAX_LIMIT
 
 TAG = "Parked events"
 TEXT: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}

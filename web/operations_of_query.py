@@ -16,9 +16,9 @@ from web.dead_letters import DeadLettersAnswer
 from web.openapi import Answer, Operation, Parameter, Schema
 from web.operations import EVERYWHERE, JSON, SHARED, TEXT, invalid_query, problem_answer, unavailable
 from web.operations_of_parked import parked_operations
-from web.own_writes import MOST_SECONDS
-from web.paging import DEFAULT_LIMIT, MAX_LIMIT, OPERATORS
 from web.query import CHANGES, PageAnswer, ProjectionsAnswer
+from web.requests.own_writes import MOST_SECONDS
+from web.requests.paging import DEFAULT_LIMIT, MAX_LIMIT, OPERATORS
 
 PAGE_ROUTE = query.PATH + "/{name}"
 RETRY_AFTER = ("Retry-After",)

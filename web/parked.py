@@ -18,8 +18,8 @@ from tables.database import Database
 from tables.parked.parked import parked_list
 from tables.parked.parked_list import BEGINNING, After, ParkedGroup
 from tables.projections.pages import Place
-from web.bodies import read_json
-from web.paging import (
+from web.requests.bodies import read_json
+from web.requests.paging import (
     DEFAULT_LIMIT,
     InvalidQueryError,
     bound_to,

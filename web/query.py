@@ -19,9 +19,9 @@ from tables.projections.positions import ProjectionPosition, positions
 from tables.projections.rows import Row, RowReader
 from web.as_of import AsOf, TooFarAheadError, TooManyEventsError, TooManyLooksError, etag_of
 from web.changes import HEARTBEAT_SECONDS, MOST_LISTENERS, ChangeStreams
-from web.own_writes import OwnWrites
-from web.paging import InvalidQueryError, PageParameters
 from web.past import Past
+from web.requests.own_writes import OwnWrites
+from web.requests.paging import InvalidQueryError, PageParameters
 from web.row_parameters import read_row_parameters
 from web.server.hot_paths import HotPath
 from web.server.problems import problem

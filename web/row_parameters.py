@@ -6,8 +6,8 @@ import re
 from typing import NamedTuple
 
 from headrace.events.problem_document import ProblemError
-from web.own_writes import MOST_SECONDS, NAMES, OwnWrite, read_own_write
-from web.paging import InvalidQueryError, name_errors, read_pairs
+from web.requests.own_writes import MOST_SECONDS, NAMES, OwnWrite, read_own_write
+from web.requests.paging import InvalidQueryError, name_errors, read_pairs
 
 POSITION = re.compile(r"[1-9][0-9]{0,17}")
 ALLOWED = (

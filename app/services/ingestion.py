@@ -24,10 +24,10 @@ from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
 from tables.projections.applied_events import AppliedEvents
 from web.api_documents import documentation_of_ingestion
-from web.bodies import BodyBudget
 from web.event_status import EventStories
 from web.event_types import EventTypeViews
 from web.ingestion import Door
+from web.requests.bodies import BodyBudget
 from web.server.health import Health
 from web.server.metrics import MetricsView
 from web.server.request_times import RequestTimes

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from web import bodies
+from web.requests import bodies
 from web.server.health import Health
 from web.server.server import HttpServer, connections, make_application
 

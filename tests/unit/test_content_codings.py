@@ -11,7 +11,7 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.content_codings import CODINGS, MOST_PARTS, UnpackedTooLargeError, UnreadableBodyError, unpack
+from web.requests.content_codings import CODINGS, MOST_PARTS, UnpackedTooLargeError, UnreadableBodyError, unpack
 
 PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstd.compress}
 MOST_BYTES = 1_000_000

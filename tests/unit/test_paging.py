@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headrace.projection import Field, Projection
 from tables.projections.pages import Condition, Place, Sort
-from web.paging import InvalidQueryError, PageParameters, PageRequest
+from web.requests.paging import InvalidQueryError, PageParameters, PageRequest
 
 
 class Thing(msgspec.Struct):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from web.preferences import MOST_WAIT_SECONDS, NO_PREFERENCES, Preferences, preferences
+from web.requests.preferences import MOST_WAIT_SECONDS, NO_PREFERENCES, Preferences, preferences
 
 
 def read(*lines: str) -> Preferences:

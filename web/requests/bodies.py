@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import hdrs, web
 
-from web.content_codings import ACCEPT_ENCODING, CODINGS, UnpackedTooLargeError, UnreadableBodyError, unpack
+from web.requests.content_codings import ACCEPT_ENCODING, CODINGS, UnpackedTooLargeError, UnreadableBodyError, unpack
 from web.server.problems import problem, too_many
 
 BODY_SECONDS = 30.0

@@ -12,7 +12,7 @@ from headrace.events.problem_document import ProblemError
 from tables.database import Database, can_hold
 from tables.history import event_status
 from tables.projections.applied_events import AppliedEvents
-from web.held_answers import while_client_stays
+from web.requests.waiting_answers import while_client_stays
 from web.server.problems import problem
 
 NAMES = frozenset({"source", "id", "wait"})

@@ -17,8 +17,8 @@ from headrace.events import rfc3339
 from headrace.events.problem_document import ProblemError
 from headrace.projection import Projection
 from tables.projections.pages import Condition, Kind, Operator, Place, Sort
-from web import own_writes
-from web.own_writes import OwnWrite, read_own_write
+from web.requests import own_writes
+from web.requests.own_writes import OwnWrite, read_own_write
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1_000

@@ -1,0 +1,1 @@
+"""What views of both ports read from a request: bodies, preferences, pages, waiting answers."""

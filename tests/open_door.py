@@ -15,9 +15,9 @@ from headrace.projection import Projection
 from tables.database import Database
 from tables.intake.group_commit import GroupCommit
 from tables.projections.applied_events import AppliedEvents
-from web.event_status import EventStories
-from web.event_types import EventTypeViews
-from web.ingestion import Door
+from web.ingestion.door import Door
+from web.ingestion.event_status import EventStories
+from web.ingestion.event_types import EventTypeViews
 from web.server.health import Health
 from web.server.server import HttpServer, make_application
 

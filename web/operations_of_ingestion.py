@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from headrace.events.problem_document import CONTENT_TYPE, Problem
 from headrace.events.refusals import Taken
-from web import event_status, event_types, ingestion
-from web.content_modes import BATCH_TYPE, PLAIN_TYPE, STRUCTURED_TYPE
 from web.event_schemas import BATCH, EVENT
-from web.event_status import Story
-from web.event_types import SCHEMA_TYPE, EventTypesAnswer
-from web.intake_results import Summary
+from web.ingestion.answers import Summary
+from web.ingestion.content_modes import BATCH_TYPE, PLAIN_TYPE, STRUCTURED_TYPE
+from web.ingestion.door import door, event_status, event_types
+from web.ingestion.event_status import Story
+from web.ingestion.event_types import SCHEMA_TYPE, EventTypesAnswer
 from web.openapi import Answer, Operation, Parameter, reference
 from web.operations import EVERYWHERE, JSON, SHARED, TEXT, problem_answer, unavailable
 
@@ -40,7 +40,7 @@ ATTRIBUTES = [
 OPERATIONS = [
     Operation(
         method="post",
-        path=ingestion.PATH,
+        path=door.PATH,
         tag=TAG,
         summary="Send one event, or a batch",
         description="The answer comes after what is accepted is committed in PostgreSQL.",

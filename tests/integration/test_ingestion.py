@@ -17,8 +17,8 @@ from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
 from tables.database import Database, Pool
 from tables.intake.group_commit import GroupCommit
-from web.event_status import EventStories
-from web.ingestion import Door
+from web.ingestion.door import Door
+from web.ingestion.event_status import EventStories
 from web.server.health import Health
 from web.server.server import make_application
 

@@ -14,7 +14,7 @@ from query_client import raw, refused
 from agents.projector import Projector
 from agents.retrying import Retrier
 from tables.database import Connection, Database, Pool
-from web.event_status import EventStories
+from web.ingestion.event_status import EventStories
 from web.parked import parked_routes
 from web.server.server import make_application
 

@@ -17,7 +17,7 @@ from tables.database import Database
 from tables.intake.backlog import Backlog, Depth
 from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
-from web.ingestion import Door
+from web.ingestion.door import Door
 from web.requests.bodies import BodyBudget
 from web.server.server import make_application
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headrace.events.binary_mode import is_json, parse_binary
 from headrace.events.envelope import Event, InvalidEnvelope, Limits
-from web.event_headers import has_attributes, read_attributes
+from web.ingestion.event_headers import has_attributes, read_attributes
 
 EVENT = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/tests", "ce-type": "tested"}
 JSON = "application/json"

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from web.event_status import location
+from web.ingestion.event_status import location
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 

@@ -7,7 +7,7 @@ from enum import Enum
 from aiohttp import web
 
 from headrace.events.binary_mode import is_json
-from web.event_headers import has_attributes
+from web.ingestion.event_headers import has_attributes
 from web.server.problems import problem
 
 STRUCTURED_TYPE = "application/cloudevents+json"

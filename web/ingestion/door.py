@@ -15,9 +15,9 @@ from headrace.events.refusals import REFUSED, Refusal, invalid, misfit
 from tables.intake.backlog import Backlog
 from tables.intake.group_commit import GroupCommit, Outcome, QueueFullError
 from tables.projections.applied_events import AppliedEvents, Name
-from web.content_modes import ContentMode, content_mode
-from web.event_headers import read_attributes
-from web.intake_results import batch_answer, event_answer, refused, summarize
+from web.ingestion.answers import batch_answer, event_answer, refused, summarize
+from web.ingestion.content_modes import ContentMode, content_mode
+from web.ingestion.event_headers import read_attributes
 from web.requests.bodies import BodyBudget, read_body
 from web.requests.preferences import Preferences, preferences
 from web.requests.waiting_answers import are_applied

@@ -16,7 +16,7 @@ from yarl import URL
 from headrace.folding.row_history import Past
 from headrace.projection import Field, Projection
 from tables.database import Database, Pool
-from web.query import Projections
+from web.query.projections import Projections
 from web.server.server import make_application
 
 Client = TestClient[web.Request, web.Application]

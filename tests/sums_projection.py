@@ -14,7 +14,7 @@ from headrace.folding.row_history import Past
 from headrace.projection import Event, Field, Projection
 from tables.database import Database, Pool
 from tables.intake import outbox
-from web.query import Projections
+from web.query.projections import Projections
 from web.server.server import make_application
 
 from events import event

@@ -9,18 +9,17 @@ import msgspec
 
 from headrace.projection import Field, Projection
 from tables.projections.rows import Row
-from web import audit_log, dead_letters, query
-from web.audit_log import LogAnswer
-from web.changes import CONTENT_TYPE as EVENT_STREAM
-from web.dead_letters import DeadLettersAnswer
 from web.openapi import Answer, Operation, Parameter, Schema
 from web.operations import EVERYWHERE, JSON, SHARED, TEXT, invalid_query, problem_answer, unavailable
 from web.operations_of_parked import parked_operations
-from web.query import CHANGES, PageAnswer, ProjectionsAnswer
+from web.query.audit_log import LogAnswer
+from web.query.changes import CONTENT_TYPE as EVENT_STREAM
+from web.query.dead_letters import DeadLettersAnswer
+from web.query.projections import CHANGES, PageAnswer, ProjectionsAnswer, audit_log, dead_letters, projections
 from web.requests.own_writes import MOST_SECONDS
 from web.requests.paging import DEFAULT_LIMIT, MAX_LIMIT, OPERATORS
 
-PAGE_ROUTE = query.PATH + "/{name}"
+PAGE_ROUTE = projections.PATH + "/{name}"
 RETRY_AFTER = ("Retry-After",)
 
 NO_NUL: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}
@@ -74,7 +73,7 @@ def operations_of_query(projections: Sequence[Projection[Any]]) -> list[Operatio
     return [
         Operation(
             method="get",
-            path=query.PATH,
+            path=projections.PATH,
             tag="Projections",
             summary="What projections there are, and how far each is",
             answers={
@@ -92,7 +91,7 @@ def operations_of_query(projections: Sequence[Projection[Any]]) -> list[Operatio
 
 
 def _of_projection(projection: Projection[Any]) -> Iterator[Operation]:
-    path = f"{query.PATH}/{projection.name}"
+    path = f"{projections.PATH}/{projection.name}"
     row, page = _answers(projection)
     yield Operation(
         method="get",
@@ -112,7 +111,7 @@ def _of_projection(projection: Projection[Any]) -> Iterator[Operation]:
     yield Operation(
         method="get",
         path=path + "/{key}",
-        route=query.ROW_ROUTE,
+        route=projections.ROW_ROUTE,
         tag=projection.name,
         summary=f"One row of {projection.name}",
         parameters=[KEY, IF_NONE_MATCH, *OWN_WRITE, AS_OF],
@@ -128,7 +127,7 @@ def _of_projection(projection: Projection[Any]) -> Iterator[Operation]:
     yield Operation(
         method="get",
         path=f"{path}/{CHANGES}",
-        route=query.ROW_ROUTE,
+        route=projections.ROW_ROUTE,
         tag=projection.name,
         summary=f"Changed rows of {projection.name}, as they change",
         description=(

@@ -12,10 +12,10 @@ from headrace.projection import Projection
 from tables.database import Database
 from tables.projections.stalls import Stall, stalls
 from web.api_documents import documentation_of_query
-from web.audit_log import AuditLog
-from web.dead_letters import dead_letter_routes
-from web.parked import parked_routes
-from web.query import Projections
+from web.query.audit_log import AuditLog
+from web.query.dead_letters import dead_letter_routes
+from web.query.parked import parked_routes
+from web.query.projections import Projections
 from web.server.health import Health
 from web.server.metrics import MetricsView
 from web.server.request_times import RequestTimes

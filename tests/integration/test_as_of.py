@@ -24,8 +24,7 @@ from headrace.projection import Projection
 from tables.database import Database, Pool
 from tables.history.row_events import OF_SUBJECTS, OF_TYPES
 from tables.intake import outbox
-from web import as_of
-from web.query import Projections
+from web.query.projections import Projections, as_of
 from web.server.server import make_application
 
 from events import event

@@ -20,7 +20,7 @@ from tables.history import audit_log
 from tables.history.audit_log import Filter
 from tables.intake import outbox
 from tables.projections.pages import Place
-from web.audit_log import AuditLog, read_request
+from web.query.audit_log import AuditLog, read_request
 from web.requests.paging import make_cursor
 from web.server.server import make_application
 

@@ -16,7 +16,7 @@ from sums_projection import SUMS, apply, serving_sums, store
 from agents.projector import Projector
 from tables.database import Database, Pool
 from tables.projections.rows import changes as changes_table
-from web import change_feed
+from web.query.projections import change_feed
 
 SUMS_CHANGES = "/api/v1/projections/sums/changes"
 COUNTS_CHANGES = "/api/v1/projections/counts/changes"

@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from tables.database import Connection, Database
 from tables.intake import dead_letters
 from tables.intake.dead_letters import MOST_PAYLOAD_BYTES, Letter
-from web.dead_letters import dead_letter_routes
+from web.query.dead_letters import dead_letter_routes
 from web.server.problems import problems
 
 ROOT = Path(__file__).parents[2]

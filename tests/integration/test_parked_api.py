@@ -15,7 +15,7 @@ from agents.projector import Projector
 from agents.retrying import Retrier
 from tables.database import Connection, Database, Pool
 from web.ingestion.event_status import EventStories
-from web.parked import parked_routes
+from web.query.parked import parked_routes
 from web.server.server import make_application
 
 from numbers_projection import make_projection, parked, rows

@@ -20,7 +20,7 @@ from headrace.events.known_types import EventTypes
 from web.api_documents import documentation_of_ingestion, documentation_of_query
 from web.documentation import Documentation
 from web.openapi import Answer, Operation, document
-from web.parked import DiscardBody, RetryBody
+from web.query.parked import DiscardBody, RetryBody
 
 PROJECTIONS = (devices, readings_hourly, event_types)
 REGISTERED = {"specversion": "1.0", "id": "1", "source": "/s", "type": "device.registered", "subject": "d"}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tables.projections.changes import Point
-from web.points import from_text, to_text
+from web.query.change_points import from_text, to_text
 
 positions = st.integers(1, 10**12)
 points = st.builds(

@@ -16,8 +16,8 @@ from aiohttp import hdrs, web
 from headrace.events.problem_document import ProblemError
 from tables.database import Database, is_away
 from tables.projections.changes import Change, KeysOf, Point
-from web.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
-from web.points import from_text, to_text
+from web.query.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
+from web.query.change_points import from_text, to_text
 from web.server.connections import cancel_when_lost
 from web.server.problems import problem
 

@@ -17,12 +17,12 @@ from tables.database import Database
 from tables.projections.pages import read_page
 from tables.projections.positions import ProjectionPosition, positions
 from tables.projections.rows import Row, RowReader
-from web.as_of import AsOf, TooFarAheadError, TooManyEventsError, TooManyLooksError, etag_of
-from web.changes import HEARTBEAT_SECONDS, MOST_LISTENERS, ChangeStreams
 from web.past import Past
+from web.query.as_of import AsOf, TooFarAheadError, TooManyEventsError, TooManyLooksError, etag_of
+from web.query.changes import HEARTBEAT_SECONDS, MOST_LISTENERS, ChangeStreams
+from web.query.row_parameters import read_row_parameters
 from web.requests.own_writes import OwnWrites
 from web.requests.paging import InvalidQueryError, PageParameters
-from web.row_parameters import read_row_parameters
 from web.server.hot_paths import HotPath
 from web.server.problems import problem
 

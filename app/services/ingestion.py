@@ -23,10 +23,10 @@ from tables.intake.backlog import Backlog
 from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
 from tables.projections.applied_events import AppliedEvents
-from web.api_documents import documentation_of_ingestion
 from web.ingestion.door import Door
 from web.ingestion.event_status import EventStories
 from web.ingestion.event_types import EventTypeViews
+from web.openapi.both_ports import documentation_of_ingestion
 from web.requests.bodies import BodyBudget
 from web.server.health import Health
 from web.server.metrics import MetricsView

@@ -11,7 +11,7 @@ from headrace.folding.row_history import Past
 from headrace.projection import Projection
 from tables.database import Database
 from tables.projections.stalls import Stall, stalls
-from web.api_documents import documentation_of_query
+from web.openapi.both_ports import documentation_of_query
 from web.query.audit_log import AuditLog
 from web.query.dead_letters import dead_letter_routes
 from web.query.parked import parked_routes

@@ -17,8 +17,8 @@ TELL = """
 import json
 from app import app
 from app.main import PROJECTIONS
-from web.operations_of_ingestion import OPERATIONS
-from web.operations_of_query import operations_of_query
+from web.openapi.ingestion import OPERATIONS
+from web.openapi.query import operations_of_query
 
 served = [
     sorted({(route.method, route.resource.canonical) for route in server.application.router.routes()})
@@ -31,7 +31,7 @@ DOCUMENTS = """
 import json
 from headrace.events.envelope import Limits
 from app.main import PROJECTIONS
-from web.api_documents import documentation_of_ingestion, documentation_of_query
+from web.openapi.both_ports import documentation_of_ingestion, documentation_of_query
 
 ingestion = documentation_of_ingestion(PROJECTIONS, Limits(), refuse_unknown=False)
 print(json.dumps([json.loads(one.document) for one in (ingestion, documentation_of_query(PROJECTIONS))]))

@@ -17,9 +17,9 @@ from agents.event_types import event_types
 from agents.readings_hourly import readings_hourly
 from headrace.events.envelope import InvalidEnvelope, Limits, parse_event
 from headrace.events.known_types import EventTypes
-from web.api_documents import documentation_of_ingestion, documentation_of_query
-from web.documentation import Documentation
-from web.openapi import Answer, Operation, document
+from web.openapi.both_ports import documentation_of_ingestion, documentation_of_query
+from web.openapi.document import Answer, Operation, document
+from web.openapi.pages import Documentation
 from web.query.parked import DiscardBody, RetryBody
 
 PROJECTIONS = (devices, readings_hourly, event_types)

@@ -7,11 +7,11 @@ from typing import Any
 
 from headrace.events.envelope import Limits
 from headrace.projection import Projection
-from web.documentation import Documentation
-from web.event_schemas import event_schemas
-from web.openapi import document
-from web.operations_of_ingestion import OPERATIONS
-from web.operations_of_query import operations_of_query
+from web.openapi.document import document
+from web.openapi.event_schemas import event_schemas
+from web.openapi.ingestion import OPERATIONS
+from web.openapi.pages import Documentation
+from web.openapi.query import operations_of_query
 
 
 def documentation_of_ingestion(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.events.problem_document import CONTENT_TYPE, Problem
-from web.openapi import Answer, Operation, Parameter
+from web.openapi.document import Answer, Operation, Parameter
 from web.server.health import Liveness, Readiness
 
 JSON = "application/json"

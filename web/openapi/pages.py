@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from web.reference_page import CONTENT_SECURITY_POLICY, reference_page
+from web.openapi.reference_page import CONTENT_SECURITY_POLICY, reference_page
 
 
 class Documentation:

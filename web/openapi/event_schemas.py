@@ -13,7 +13,7 @@ import msgspec
 from headrace.events.envelope import Limits
 from headrace.events.known_types import NO_DATA
 from headrace.projection import Projection
-from web.openapi import REFERENCE, Schema, reference
+from web.openapi.document import REFERENCE, Schema, reference
 
 EVENT = "CloudEvent"
 BATCH = "CloudEventBatch"

@@ -9,9 +9,9 @@ import msgspec
 
 from headrace.projection import Field, Projection
 from tables.projections.rows import Row
-from web.openapi import Answer, Operation, Parameter, Schema
-from web.operations import EVERYWHERE, JSON, SHARED, TEXT, invalid_query, problem_answer, unavailable
-from web.operations_of_parked import parked_operations
+from web.openapi.document import Answer, Operation, Parameter, Schema
+from web.openapi.parked import parked_operations
+from web.openapi.shared import EVERYWHERE, JSON, SHARED, TEXT, invalid_query, problem_answer, unavailable
 from web.query.audit_log import LogAnswer
 from web.query.changes import CONTENT_TYPE as EVENT_STREAM
 from web.query.dead_letters import DeadLettersAnswer

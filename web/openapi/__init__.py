@@ -1,0 +1,1 @@
+"""The OpenAPI document of each port, and the page that shows it."""

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 import asyncpg
 
 from agents.attempts import Attempts
-from agents.batches import Record, RecordBatch, past_record
+from agents.kafka.fetch_batches import Record, RecordBatch, past_record
 from agents.parking import parked_as, stops_before, unfit
 from agents.patience import Patience
 from headrace.folding.blocked_groups import Stops

@@ -12,9 +12,9 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from agents.batches import FOLLOWS
-from agents.topic import ensure_topic
-from agents.topic_end import TopicEnd
+from agents.kafka.fetch_batches import FOLLOWS
+from agents.kafka.topic import ensure_topic
+from agents.kafka.topic_end import TopicEnd
 from headrace.errors import HeadraceError
 from headrace.process.fault_points import PUBLISHER_PUBLISHING
 from tables.intake.outbox import StoredEvent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from agents.batches import past_record
+from agents.kafka.fetch_batches import past_record
 from headrace.folding.blocked_groups import Stops
 from headrace.folding.folding import BEHIND, Chosen, Folding
 from headrace.folding.parked_groups import Group

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from agents.batches import Record
+from agents.kafka.fetch_batches import Record
 from app.findings import Findings
 from headrace.folding.blocked_groups import Stops
 from headrace.folding.folding import Chosen, Folding

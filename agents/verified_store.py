@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 
-from agents.batches import Record, past_record
 from agents.event_columns import wrong_columns
+from agents.kafka.fetch_batches import Record, past_record
 from agents.verified_projection import VerifiedProjection
 from agents.verified_topic import VerifiedTopic
 from app.findings import Findings, Say

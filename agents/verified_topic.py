@@ -10,8 +10,8 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.batches import Record, decode
-from agents.topic import partition_count
+from agents.kafka.fetch_batches import Record, decode
+from agents.kafka.topic import partition_count
 from app.findings import Findings, Say
 from headrace.errors import DependencyAwayError
 from tables.history.snapshot import Snapshot

@@ -15,7 +15,7 @@ from agents.devices import devices
 from agents.disk_watch import DiskWatch
 from agents.event_types import event_types
 from agents.field_indexes import FieldIndexes
-from agents.kafka_connections import tell_closed_connections
+from agents.kafka.closed_connections import tell_closed_connections
 from agents.readings_hourly import readings_hourly
 from agents.storage import Storage
 from app import worker_metrics

@@ -19,7 +19,7 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import ServiceT, TransportT
 from faust.worker import Worker as FaustWorker
 
-from agents.batches import BatchTransport
+from agents.kafka.fetch_batches import BatchTransport
 from app.logs import logging_config
 from app.settings import Settings
 from headrace.errors import HeadraceError

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from agents.topic import ensure_topic
+from agents.kafka.topic import ensure_topic
 from benchmarks.place import Place, connect
 from benchmarks.system import PROJECTIONS
 from benchmarks.topic_records import PARTITIONS

@@ -17,7 +17,7 @@ from typing import Any
 
 import uvloop
 
-from agents.batches import AsIs, RecordBatch
+from agents.kafka.fetch_batches import AsIs, RecordBatch
 from app.settings import read_settings
 from app.worker import Headrace
 

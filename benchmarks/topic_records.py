@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.topic import ensure_topic
+from agents.kafka.topic import ensure_topic
 from benchmarks.wrk import RoundFailedError
 
 # As many as our topics have by default.

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from agents.batches import RecordBatch
+from agents.kafka.fetch_batches import RecordBatch
 from headrace.projection import Event, Projection
 from tables.database import Pool
 

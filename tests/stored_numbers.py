@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from agents.batches import RecordBatch
+from agents.kafka.fetch_batches import RecordBatch
 from agents.projector import Projector
 from agents.publisher import record_value
 from tables.database import Connection

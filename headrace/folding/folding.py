@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from agents.batches import Record
+from agents.kafka.fetch_batches import Record
 from headrace.folding.blocked_groups import Stops
 from headrace.folding.parked_groups import Group
 from headrace.folding.row_cache import KnownRow

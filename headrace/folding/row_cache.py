@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from agents.batches import Record
+from agents.kafka.fetch_batches import Record
 from headrace.folding.state_json import encode_state
 from tables.projections.writing import Row, Span
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agents.batches import Record, past_record
+from agents.kafka.fetch_batches import Record, past_record
 from headrace.folding.blocked_groups import Stops
 from headrace.folding.folding import Folding
 from headrace.folding.state_json import encode_state

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
-from agents.topic import ensure_topic
+from agents.kafka.topic import ensure_topic
 from tables.database import Pool
 
 from waiting import until

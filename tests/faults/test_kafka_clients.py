@@ -51,7 +51,7 @@ async def test_a_consumer_that_has_ended_by_itself_ends_its_worker(
 ) -> None:
     settings = {"DATABASE_URL": database_dsn, "BROKER_URL": kafka, "TOPIC": topic, "CONSUMER_GROUP": topic}
     worker = WorkerProcess(tmp_path, **settings)
-    ends = Edit("agents/consumer_thread.py", LOOKS, f"{LOOKS}    consumer.{task}.cancel()\n")
+    ends = Edit("agents/kafka/consumer_thread.py", LOOKS, f"{LOOKS}    consumer.{task}.cancel()\n")
     worker.source = plant(tmp_path / "source", [ends])
     worker.start()
     try:

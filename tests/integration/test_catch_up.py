@@ -7,7 +7,7 @@ import json
 
 import msgspec
 
-from agents.batches import RecordBatch
+from agents.kafka.fetch_batches import RecordBatch
 from agents.projector import Projector
 from agents.publisher import record_value
 from headrace.projection import Projection

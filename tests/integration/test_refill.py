@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from agents.batches import followed
+from agents.kafka.fetch_batches import followed
 from agents.publisher import Publisher, record_value
 from agents.relay import Relay
 from headrace.process.waiting import WakeUp

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage, Message
 
-from agents.consumer_thread import ConsumerThread
+from agents.kafka.consumer_thread import ConsumerThread
 from headrace.events import rfc3339
 from headrace.events.known_types import NO_DATA
 from headrace.process.throttled_log import Rarely

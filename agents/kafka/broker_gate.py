@@ -10,7 +10,7 @@ import logging
 from aiokafka.errors import KafkaError
 from mode import Service
 
-from agents.topic import ensure_topic
+from agents.kafka.topic import ensure_topic
 from headrace.process.throttled_log import Rarely
 from headrace.process.waiting import backoff_seconds
 

@@ -1,0 +1,1 @@
+"""How Faust reads the topic: in batches, on a consumer that outlives the broker."""

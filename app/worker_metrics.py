@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agents.mqtt_bridge import MqttBridge
+from agents.mqtt.bridge import MqttBridge
 from agents.projector import Projector
 from agents.relay import Relay
 from headrace.events.intake_counts import IntakeCounts

@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agents.mqtt_bridge import SHARED_TOPICS
+from agents.mqtt.bridge import SHARED_TOPICS
 from app.settings import Settings
 
 SUBSCRIBED, RECEIVED = "subscribed\n", "received all\n"

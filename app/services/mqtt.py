@@ -6,7 +6,7 @@ import socket
 
 from msgspec.structs import replace
 
-from agents.mqtt_bridge import MqttBridge
+from agents.mqtt.bridge import MqttBridge
 from app.embedded.mqtt import mosquitto
 from app.settings import Settings, mqtt_address
 from headrace.events.envelope import Limits

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agents.mqtt_client import MqttClient
+from agents.mqtt.client import MqttClient
 from app.embedded import mqtt
 from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from agents.mqtt_client import MqttAwayError, MqttClient
+from agents.mqtt.client import MqttAwayError, MqttClient
 from headrace.events.mqtt_message import Message
 
 from conftest import server_folder

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agents.devices import devices
-from agents.mqtt_bridge import MqttBridge
+from agents.mqtt.bridge import MqttBridge
 from app.settings import mqtt_address, read_settings
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agents.mqtt_client import MqttClient
-from agents.mqtt_publish import UnreadableError, read_publish
-from agents.mqtt_socket import MqttSocket
+from agents.mqtt.client import MqttClient
+from agents.mqtt.publish_packet import UnreadableError, read_publish
+from agents.mqtt.socket import MqttSocket
 from headrace.events.mqtt_message import Message
 from headrace.process.mqtt_address import MqttAddress
 

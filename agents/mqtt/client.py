@@ -14,8 +14,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from agents.mqtt_publish import UnreadableError, qos_of, read_publish
-from agents.mqtt_socket import MqttSocket
+from agents.mqtt.publish_packet import UnreadableError, qos_of, read_publish
+from agents.mqtt.socket import MqttSocket
 from headrace.errors import DependencyAwayError, InvalidSettingError
 from headrace.events.mqtt_message import Message
 from headrace.process.mqtt_address import MqttAddress
@@ -24,7 +24,7 @@ from headrace.process.waiting import WakeUp
 
 CONNECT_SECONDS = 10.0
 # Long, because a broker that writes its whole backlog after each acknowledgement reads slowly. A connection that
-# is dead is noticed by TCP (agents/mqtt_socket.py).
+# is dead is noticed by TCP (agents/mqtt/socket.py).
 KEEPALIVE_SECONDS = 300
 TICK_SECONDS = 1.0
 # The session, and what the broker keeps for it, outlives any time without a worker.

@@ -1,0 +1,1 @@
+"""The bridge from the MQTT broker to the outbox."""

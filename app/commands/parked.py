@@ -10,7 +10,7 @@ import click
 import msgspec
 from faust.cli.base import cli
 
-from agents.retrying import Retrier
+from agents.parked.retrier import Retrier
 from app.commands.servers import opened, run
 from app.settings import Settings
 from headrace.errors import UnknownProjectionError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agents.retrying import Retrier
+from agents.parked.retrier import Retrier
 from app.settings import Settings
 from headrace.folding.row_history import Past
 from headrace.projection import Projection

@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from query_client import raw, refused
 
+from agents.parked.retrier import Retrier
 from agents.projector import Projector
-from agents.retrying import Retrier
 from tables.database import Connection, Database, Pool
 from web.ingestion.event_status import EventStories
 from web.query.parked import parked_routes

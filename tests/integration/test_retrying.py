@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from agents.parked.retrier import EVENTS_AT_ONCE, Retrier
 from agents.projector import Projector
-from agents.retrying import EVENTS_AT_ONCE, Retrier
 from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError
 from headrace.projection import Event, Projection, Subscription
 from tables.database import Connection, Database, Pool

@@ -10,9 +10,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from agents.kafka.topic import ensure_topic
+from agents.parked.retrier import Retrier
 from agents.projector import Projector
 from agents.publisher import record_value
-from agents.retrying import Retrier
 from agents.verifying import verify
 from app.findings import Findings
 from headrace.folding.parked_groups import Group

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from agents.parked.group_replay import Replay
 from agents.projector import UNSTORABLE
-from agents.replay import Replay
 from headrace.folding.folding import Folding, reason
 from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, Outcome
 from headrace.projection import Projection

@@ -1,0 +1,1 @@
+"""Retrying parked events."""

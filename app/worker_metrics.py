@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agents.mqtt.bridge import MqttBridge
-from agents.projector import Projector
+from agents.projector.projector import Projector
 from agents.relay import Relay
 from headrace.events.intake_counts import IntakeCounts
 from headrace.process import metrics

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.kafka.fetch_batches import RecordBatch
-from agents.projector import Projector
+from agents.projector.projector import Projector
 from agents.publisher import record_value
 from tables.database import Connection
 from tables.intake import outbox

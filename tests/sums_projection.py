@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestClient
 from hot_server import HotServer
 from query_client import Client
 
-from agents.projector import Projector
+from agents.projector.projector import Projector
 from headrace.folding.row_history import Past
 from headrace.projection import Event, Field, Projection
 from tables.database import Database, Pool

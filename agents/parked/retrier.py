@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from agents.parked.group_replay import Replay
-from agents.projector import UNSTORABLE
+from agents.projector.projector import UNSTORABLE
 from headrace.folding.folding import Folding, reason
 from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, Outcome
 from headrace.projection import Projection

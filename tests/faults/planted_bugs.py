@@ -107,7 +107,7 @@ BUGS = (
         "a fetch is acknowledged before it is committed",
         (
             Edit(
-                "agents/projector.py",
+                "agents/projector/projector.py",
                 "            await projector.apply(event.value)\n            await stream.ack(event)\n",
                 "            await stream.ack(event)\n            await projector.apply(event.value)\n",
             ),
@@ -170,7 +170,11 @@ BUGS = (
         "the followers of a parked event are applied",
         (
             Edit("headrace/folding/folding.py", "                stops.stop([Group(key)], event.position)\n", ""),
-            Edit("agents/parking.py", "    stops.stop(await parked.blocked(connection, projection, groups), 0)\n", ""),
+            Edit(
+                "agents/projector/parking.py",
+                "    stops.stop(await parked.blocked(connection, projection, groups), 0)\n",
+                "",
+            ),
         ),
         scenarios.one_event_is_poison,
         Kind.REORDERED,

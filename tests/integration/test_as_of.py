@@ -17,7 +17,7 @@ from sums_projection import apply, serving_sums, store
 
 from agents.devices import devices
 from agents.event_types import event_types
-from agents.projector import Projector
+from agents.projector.projector import Projector
 from agents.readings_hourly import readings_hourly
 from headrace.folding.row_history import Past
 from headrace.projection import Projection

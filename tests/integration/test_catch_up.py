@@ -8,7 +8,7 @@ import json
 import msgspec
 
 from agents.kafka.fetch_batches import RecordBatch
-from agents.projector import Projector
+from agents.projector.projector import Projector
 from agents.publisher import record_value
 from headrace.projection import Projection
 from tables.database import Connection, Database, Pool

@@ -13,7 +13,7 @@ from event_stream import EventStream, apply_to
 from query_client import Client
 from sums_projection import SUMS, apply, serving_sums, store
 
-from agents.projector import Projector
+from agents.projector.projector import Projector
 from tables.database import Database, Pool
 from tables.projections.rows import changes as changes_table
 from web.query.projections import change_feed

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from query_client import raw, refused
 
 from agents.parked.retrier import Retrier
-from agents.projector import Projector
+from agents.projector.projector import Projector
 from tables.database import Connection, Database, Pool
 from web.ingestion.event_status import EventStories
 from web.query.parked import parked_routes

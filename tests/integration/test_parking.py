@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from agents import patience
-from agents.projector import Projector
+from agents.projector.projector import Projector, retry_schedule
 from headrace.projection import Event, Projection
 from tables.database import Database, Pool
 
@@ -58,7 +57,7 @@ async def test_an_event_that_keeps_failing_tells_how_often_it_was_tried(
     projector: Projector[Numbers], pool: Pool
 ) -> None:
     await projector.apply(batch(record(1, -1), record(2, 2)))
-    assert await groups(pool) == [(1, "a", True, 1 + len(patience.WAITS_SECONDS)), (2, "a", True, 0)]
+    assert await groups(pool) == [(1, "a", True, 1 + len(retry_schedule.WAITS_SECONDS)), (2, "a", True, 0)]
 
 
 async def test_many_failing_keys_do_not_wait_each_for_itself(

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from agents.projector import Projector
+from agents.projector.projector import Projector
 from tables.database import Database, Pool
 
 from numbers_projection import Numbers, batch, make_projection, parked, progress, record, rows

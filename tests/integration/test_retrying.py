@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from agents.parked.retrier import EVENTS_AT_ONCE, Retrier
-from agents.projector import Projector
+from agents.projector.projector import Projector
 from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError
 from headrace.projection import Event, Projection, Subscription
 from tables.database import Connection, Database, Pool

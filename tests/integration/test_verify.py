@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 
 from agents.kafka.topic import ensure_topic
 from agents.parked.retrier import Retrier
-from agents.projector import Projector
+from agents.projector.projector import Projector
 from agents.publisher import record_value
 from agents.verifying import verify
 from app.findings import Findings

@@ -16,10 +16,10 @@ from typing import Any, Generic, TypeVar
 
 import asyncpg
 
-from agents.attempts import Attempts
 from agents.kafka.fetch_batches import Record, RecordBatch, past_record
-from agents.parking import parked_as, stops_before, unfit
-from agents.patience import Patience
+from agents.projector.cancellable import Attempts
+from agents.projector.parking import parked_as, stops_before, unfit
+from agents.projector.retry_schedule import Patience
 from headrace.folding.blocked_groups import Stops
 from headrace.folding.folding import Folding
 from headrace.folding.row_cache import KnownRows, beyond, rows_to_write

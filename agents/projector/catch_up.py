@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.background import Background
-from agents.projector import Projector
+from agents.projector.projector import Projector
 
 
 class CatchUp(Background):

@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.mqtt.bridge import MqttBridge
 from agents.projector.projector import Projector
-from agents.relay import Relay
+from agents.relay.relay import Relay
 from headrace.events.intake_counts import IntakeCounts
 from headrace.process import metrics
 from headrace.process.metrics import Sample, Source

@@ -12,7 +12,7 @@ import json
 from aiokafka import AIOKafkaProducer
 
 from agents.kafka.topic import ensure_topic
-from agents.publisher import HEADERS, record_value
+from agents.relay.publisher import HEADERS, record_value
 from benchmarks.check import check_counts, check_positions, check_same, fold
 from benchmarks.place import CONNECT_SECONDS, Place, connect, dsn_of
 from benchmarks.system import PROJECTIONS, System

@@ -8,7 +8,7 @@ from typing import Any
 
 from agents.kafka.fetch_batches import RecordBatch
 from agents.projector.projector import Projector
-from agents.publisher import record_value
+from agents.relay.publisher import record_value
 from tables.database import Connection
 from tables.intake import outbox
 from tables.intake.outbox import StoredEvent

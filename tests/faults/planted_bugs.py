@@ -31,7 +31,7 @@ BUGS = (
         "the relay deletes before it publishes",
         (
             Edit(
-                "agents/relay.py",
+                "agents/relay/relay.py",
                 "            elif await self._publish(connection, events):\n",
                 "            else:\n"
                 "                await outbox.delete(connection, [event.seq for event in events])\n"
@@ -48,7 +48,7 @@ BUGS = (
             Edit("tables/intake/outbox.py", "SELECT pg_try_advisory_lock($1)", "SELECT $1::bigint IS NOT NULL"),
             Edit("tables/intake/outbox.py", "WHERE o.seq <> ALL ($1::bigint[])", "WHERE o.seq = ANY ($1::bigint[])"),
             Edit(
-                "agents/relay.py",
+                "agents/relay/relay.py",
                 "            if RELAY_STORING.armed:\n",
                 "            claim = connection.transaction()\n"
                 "            await claim.start()\n"
@@ -57,12 +57,12 @@ BUGS = (
                 "            if RELAY_STORING.armed:\n",
             ),
             Edit(
-                "agents/relay.py",
+                "agents/relay/relay.py",
                 "            if not events:\n",
                 "            if not events:\n                await claim.rollback()\n",
             ),
             Edit(
-                "agents/relay.py",
+                "agents/relay/relay.py",
                 "                published = [event.seq for event in events]\n",
                 "                await claim.commit()\n",
             ),
@@ -81,19 +81,19 @@ BUGS = (
                 " setval('planted', nextval('planted') - 1 + (SELECT count(*) FROM waiting))",
             ),
             Edit(
-                "agents/relay.py",
+                "agents/relay/relay.py",
                 "            events = await outbox.store_next(connection, published, ",
                 "            publishing = connection.transaction()\n"
                 "            await publishing.start()\n"
                 "            events = await outbox.store_next(connection, published, ",
             ),
             Edit(
-                "agents/relay.py",
+                "agents/relay/relay.py",
                 "            if not events:\n",
                 "            if not events:\n                await publishing.commit()\n",
             ),
             Edit(
-                "agents/relay.py",
+                "agents/relay/relay.py",
                 "                published = [event.seq for event in events]\n",
                 "                published = [event.seq for event in events]\n"
                 "                await publishing.commit()\n",
@@ -134,12 +134,12 @@ BUGS = (
         "the relay rests on LISTEN alone",
         (
             Edit(
-                "agents/relay.py",
+                "agents/relay/relay.py",
                 "await self._wake_up.wait(self._watchdog_seconds)",
                 "await self._wake_up.wait(86_400)",
             ),
             Edit(
-                "agents/outbox_listener.py",
+                "agents/relay/outbox_listener.py",
                 "                await connection.execute(database.HEARTBEAT, timeout=TIMEOUT_SECONDS)\n",
                 "",
             ),
@@ -148,7 +148,7 @@ BUGS = (
         Kind.STALE,
         "outbox",
         # PostgreSQL would end the session of a relay that waits for ever, and another relay would take over.
-        setting=(Edit("agents/relay.py", "SILENT_SECONDS = 20.0\n", "SILENT_SECONDS = 86_400.0\n"),),
+        setting=(Edit("agents/relay/relay.py", "SILENT_SECONDS = 20.0\n", "SILENT_SECONDS = 86_400.0\n"),),
     ),
     PlantedBug(
         "the door answers before the commit",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.publisher import Publisher
+from agents.relay.publisher import Publisher
 from tables.intake.outbox import StoredEvent
 
 from own_kafka import OwnKafka

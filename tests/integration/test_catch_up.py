@@ -9,7 +9,7 @@ import msgspec
 
 from agents.kafka.fetch_batches import RecordBatch
 from agents.projector.projector import Projector
-from agents.publisher import record_value
+from agents.relay.publisher import record_value
 from headrace.projection import Projection
 from tables.database import Connection, Database, Pool
 from tables.intake import outbox

@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from agents.kafka.fetch_batches import followed
-from agents.publisher import Publisher, record_value
-from agents.relay import Relay
+from agents.relay.publisher import Publisher, record_value
+from agents.relay.relay import Relay
 from headrace.process.waiting import WakeUp
 from tables.database import Connection, Database, Pool
 from tables.history import event_store

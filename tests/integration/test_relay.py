@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from agents.publisher import Publisher
-from agents.relay import Relay
+from agents.relay.publisher import Publisher
+from agents.relay.relay import Relay
 from headrace.process.waiting import WakeUp
 from tables.database import Connection, Database, Pool
 from tables.intake import outbox

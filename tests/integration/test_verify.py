@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from agents.kafka.topic import ensure_topic
 from agents.parked.retrier import Retrier
 from agents.projector.projector import Projector
-from agents.publisher import record_value
+from agents.relay.publisher import record_value
 from agents.verifying import verify
 from app.findings import Findings
 from headrace.folding.parked_groups import Group

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from agents.publisher import record_value
+from agents.relay.publisher import record_value
 from tables.intake.outbox import StoredEvent, key_hash
 
 

@@ -16,8 +16,8 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from agents.background import Background
-from agents.publisher import Publisher, TopicLostError, TopicTooSmallError
-from agents.refill import refill
+from agents.relay.publisher import Publisher, TopicLostError, TopicTooSmallError
+from agents.relay.topic_refill import refill
 from headrace.process.fault_points import RELAY_PUBLISHED, RELAY_STORED, RELAY_STORING
 from headrace.process.waiting import WakeUp, backoff_seconds
 from tables import database

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from agents.publisher import Publisher, TopicTooSmallError
+from agents.relay.publisher import Publisher, TopicTooSmallError
 from headrace.errors import DependencyAwayError
 from tables.database import AnyConnection
 from tables.history import event_store

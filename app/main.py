@@ -12,12 +12,12 @@ from faust.types import ServiceT
 from msgspec.structs import replace
 
 from agents.devices import devices
-from agents.disk_watch import DiskWatch
 from agents.event_types import event_types
-from agents.field_indexes import FieldIndexes
 from agents.kafka.closed_connections import tell_closed_connections
 from agents.readings_hourly import readings_hourly
-from agents.storage import Storage
+from agents.upkeep.database_opener import Storage
+from agents.upkeep.disk_watch import DiskWatch
+from agents.upkeep.field_indexes import FieldIndexes
 from app import worker_metrics
 from app.banner import Banner
 from app.commands.migrate import add_migrate

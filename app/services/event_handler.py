@@ -7,12 +7,12 @@ from typing import Any
 
 from faust.types import ServiceT
 
-from agents.idle_partitions import IdlePartitions
 from agents.kafka.broker_gate import BrokerGate
 from agents.kafka.fetch_batches import AsIs
 from agents.projector.catch_up import CatchUp
 from agents.projector.projector import Projector, agent_of
-from agents.stall_detector import StallDetector
+from agents.upkeep.idle_partitions import IdlePartitions
+from agents.upkeep.stall_detector import StallDetector
 from app import worker_metrics
 from app.settings import Settings
 from app.worker import Headrace

@@ -7,10 +7,10 @@ from typing import Any
 
 from faust.types import ServiceT
 
-from agents.backlog_watch import BacklogWatch
 from agents.relay.outbox_listener import OutboxListener, OutboxNotifier
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
+from agents.upkeep.backlog_watch import BacklogWatch
 from app import worker_metrics
 from app.services.mqtt import mqtt_bridge
 from app.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agents.backlog_watch import BacklogWatch
+from agents.upkeep.backlog_watch import BacklogWatch
 from tables.database import Connection, Database, Pool
 from tables.intake.backlog import Backlog, Depth, look
 

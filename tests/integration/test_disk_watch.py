@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from agents.disk_watch import DiskWatch
+from agents.upkeep.disk_watch import DiskWatch
 from tables.database import Connection, Database
 from tables.intake import disk_space
 from tables.intake.disk_space import DiskSpace

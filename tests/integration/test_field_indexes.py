@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.field_indexes import FieldIndexes
+from agents.upkeep.field_indexes import FieldIndexes
 from headrace.projection import Field, Projection
 from tables.database import Connection, Database, Pool
 from tables.lock_keys import LockKey

@@ -11,10 +11,10 @@ import msgspec
 from aiokafka.errors import KafkaError
 from faust.cli.base import cli
 
-from agents.verifying import verify
+from agents.verify.findings import Findings
+from agents.verify.verify import verify
 from app.commands.servers import connect, postgres, run
 from app.embedded.servers import EmbeddedServers
-from app.findings import Findings
 from app.settings import Settings, data_folder
 from headrace.errors import DependencyAwayError, UnknownProjectionError
 from headrace.projection import Projection

@@ -13,8 +13,8 @@ from agents.kafka.topic import ensure_topic
 from agents.parked.retrier import Retrier
 from agents.projector.projector import Projector
 from agents.relay.publisher import record_value
-from agents.verifying import verify
-from app.findings import Findings
+from agents.verify.findings import Findings
+from agents.verify.verify import verify
 from headrace.folding.parked_groups import Group
 from tables.database import Connection, Database
 from tables.history.snapshot import snapshot, still_waiting

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents.verified_outbox import VerifiedOutbox
-from agents.verified_projection import VerifiedProjection
-from agents.verified_store import VerifiedStore
-from agents.verified_topic import VerifiedTopic
-from app.findings import Findings, Say
+from agents.verify.findings import Findings, Say
+from agents.verify.outbox_check import VerifiedOutbox
+from agents.verify.projection_check import VerifiedProjection
+from agents.verify.refolded_rows import FoldedRows
+from agents.verify.store_check import VerifiedStore
+from agents.verify.topic_check import VerifiedTopic
 from headrace.projection import Projection
-from tables.folded_rows import FoldedRows
 from tables.history.snapshot import Snapshot
 
 

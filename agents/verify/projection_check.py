@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 from agents.kafka.fetch_batches import Record
-from app.findings import Findings
+from agents.verify.findings import Findings
+from agents.verify.refolded_rows import FoldedRow, FoldedRows
 from headrace.folding.blocked_groups import Stops
 from headrace.folding.folding import Chosen, Folding
 from headrace.folding.parked_groups import Group
 from headrace.folding.state_json import StateError, encode_state
 from headrace.projection import Projection
-from tables.folded_rows import FoldedRow, FoldedRows
 from tables.history.snapshot import FoundRow, HeldBack, Snapshot
 from tables.projections.writing import Known
 

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.kafka.fetch_batches import Record, decode
 from agents.kafka.topic import partition_count
-from app.findings import Findings, Say
+from agents.verify.findings import Findings, Say
 from headrace.errors import DependencyAwayError
 from tables.history.snapshot import Snapshot
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from agents.event_columns import wrong_columns
-from agents.verified_topic import VerifiedTopic
-from app.findings import Findings
+from agents.verify.column_check import wrong_columns
+from agents.verify.findings import Findings
+from agents.verify.topic_check import VerifiedTopic
 from tables.history.snapshot import Snapshot, WaitingRow
 
 ROWS_AT_ONCE = 2_000

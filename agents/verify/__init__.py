@@ -1,0 +1,1 @@
+"""Comparing outbox, event store, topic and projections of a running system."""

@@ -11,10 +11,10 @@ from dotenv import dotenv_values
 from faust.types import ServiceT
 from msgspec.structs import replace
 
-from agents.devices import devices
-from agents.event_types import event_types
 from agents.kafka.closed_connections import tell_closed_connections
-from agents.readings_hourly import readings_hourly
+from agents.projections.devices import devices
+from agents.projections.event_types import event_types
+from agents.projections.readings_hourly import readings_hourly
 from agents.upkeep.database_opener import Storage
 from agents.upkeep.disk_watch import DiskWatch
 from agents.upkeep.field_indexes import FieldIndexes

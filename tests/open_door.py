@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from agents.devices import devices
+from agents.projections.devices import devices
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
 from headrace.projection import Projection

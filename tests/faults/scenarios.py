@@ -25,7 +25,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'idle
 
 POISON = (
     Edit(
-        "agents/devices.py",
+        "agents/projections/devices.py",
         ' and makes the device active."""\n',
         " and makes the device active.\"\"\"\n    if event.data.name == 'poison':\n        raise KeyError('planted')\n",
     ),

@@ -19,13 +19,15 @@ from worker_process import ROOT
 POISON = "poison"
 REGISTERED = ' and makes the device active."""\n'
 FAILS = Edit(
-    "agents/devices.py",
+    "agents/projections/devices.py",
     REGISTERED,
     f"{REGISTERED}    if event.data.name == 'poison':\n        raise KeyError('planted')\n",
 )
-HANGS = Edit("agents/devices.py", REGISTERED, f"{REGISTERED}    while event.data.name == 'poison':\n        pass\n")
+HANGS = Edit(
+    "agents/projections/devices.py", REGISTERED, f"{REGISTERED}    while event.data.name == 'poison':\n        pass\n"
+)
 HOURLY = "    value = event.data.value\n    device, metric = device_of(event), event.data.metric\n"
-ALL_FAIL = Edit("agents/readings_hourly.py", HOURLY, f"    raise KeyError('planted')\n{HOURLY}")
+ALL_FAIL = Edit("agents/projections/readings_hourly.py", HOURLY, f"    raise KeyError('planted')\n{HOURLY}")
 COMMAND_SECONDS = 60.0
 
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from query_client import Client, path, refused
 from sums_projection import apply, serving_sums, store
 
-from agents.devices import devices
-from agents.event_types import event_types
+from agents.projections.devices import devices
+from agents.projections.event_types import event_types
+from agents.projections.readings_hourly import readings_hourly
 from agents.projector.projector import Projector
-from agents.readings_hourly import readings_hourly
 from headrace.folding.row_history import Past
 from headrace.projection import Projection
 from tables.database import Database, Pool

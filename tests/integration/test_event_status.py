@@ -6,8 +6,8 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from agents.devices import devices
-from agents.event_types import event_types
+from agents.projections.devices import devices
+from agents.projections.event_types import event_types
 from tables.database import Database, Pool
 from tables.intake import outbox
 

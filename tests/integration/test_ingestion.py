@@ -12,7 +12,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 from hot_server import HotServer
 
-from agents.devices import devices
+from agents.projections.devices import devices
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
 from tables.database import Database, Pool

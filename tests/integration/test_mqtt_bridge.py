@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from agents.devices import devices
 from agents.mqtt.bridge import MqttBridge
+from agents.projections.devices import devices
 from app.settings import mqtt_address, read_settings
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agents.devices import devices
 from agents.mqtt.bridge import MqttBridge
 from agents.mqtt.client import MqttAwayError, MqttClient
+from agents.projections.devices import devices
 from app.settings import mqtt_address, read_settings
 from headrace.errors import InvalidSettingError
 from headrace.events.envelope import Limits

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.device_events import DeviceRegistered, DeviceRetired, ReadingRecorded
+from agents.projections.device_events import DeviceRegistered, DeviceRetired, ReadingRecorded
 
 
 def read(value: str) -> ReadingRecorded:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.devices import devices
-from agents.event_types import event_types
-from agents.readings_hourly import readings_hourly
+from agents.projections.devices import devices
+from agents.projections.event_types import event_types
+from agents.projections.readings_hourly import readings_hourly
 from headrace.events.envelope import Event, Limits, parse_event
 from headrace.events.known_types import DIALECT, EventTypes
 from headrace.events.misfit_pointer import detail_of, pointer_to_misfit

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from agents.devices import devices
-from agents.event_types import event_types
-from agents.readings_hourly import readings_hourly
+from agents.projections.devices import devices
+from agents.projections.event_types import event_types
+from agents.projections.readings_hourly import readings_hourly
 from headrace.events.envelope import InvalidEnvelope, Limits, parse_event
 from headrace.events.known_types import EventTypes
 from web.openapi.both_ports import documentation_of_ingestion, documentation_of_query

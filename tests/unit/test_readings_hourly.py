@@ -16,7 +16,7 @@ from folding import Sent, decoded, devices_sent, encoded, event, fold, jsonb, nu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.readings_hourly import Hour, readings_hourly
+from agents.projections.readings_hourly import Hour, readings_hourly
 
 KEY = "d1/t/2026-01-31T12"
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
-from agents.device_events import ReadingRecorded, device_of
+from agents.projections.device_events import ReadingRecorded, device_of
 from headrace.events.rfc3339 import to_utc
 from headrace.projection import Event, FedBy, Field, Projection
 

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from agents.device_events import DeviceRegistered, DeviceRetired, ReadingRecorded, device_of
+from agents.projections.device_events import DeviceRegistered, DeviceRetired, ReadingRecorded, device_of
 from headrace.events.rfc3339 import instant
 from headrace.projection import Event, FedBy, Field, Projection
 

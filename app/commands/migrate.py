@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.commands.servers import connected
+from app.commands.connecting import connected
 from app.settings import Settings
 from app.worker import Headrace, refuse
 from headrace.errors import HeadraceError

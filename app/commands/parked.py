@@ -11,7 +11,7 @@ import msgspec
 from faust.cli.base import cli
 
 from agents.parked.retrier import Retrier
-from app.commands.servers import opened, run
+from app.commands.connecting import opened, run
 from app.settings import Settings
 from headrace.errors import UnknownProjectionError
 from headrace.folding.parked_groups import Group, NotParkedError, Outcome

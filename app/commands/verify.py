@@ -13,7 +13,7 @@ from faust.cli.base import cli
 
 from agents.verify.findings import Findings
 from agents.verify.verify import verify
-from app.commands.servers import connect, postgres, run
+from app.commands.connecting import connect, postgres, run
 from app.embedded.servers import EmbeddedServers
 from app.settings import Settings, data_folder
 from headrace.errors import DependencyAwayError, UnknownProjectionError

@@ -24,7 +24,7 @@ from app.commands.migrate import add_migrate
 from app.commands.parked import add_parked
 from app.commands.verify import add_verify
 from app.embedded.servers import EmbeddedServers
-from app.embedded.service import Embedded
+from app.embedded.supervisor import Embedded
 from app.loop_watchdog import LoopWatchdog
 from app.services.event_handler import event_handler_service
 from app.services.ingestion import ingestion_service

@@ -18,7 +18,7 @@ from app.embedded.kafka_api import answering_cluster
 from app.embedded.locks import alone
 from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
-from app.embedded.service import Embedded
+from app.embedded.supervisor import Embedded
 
 from conftest import free_port
 from embedded_place import Place, new_place, value

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.embedded.jars import sha256_of
+from app.embedded.kafka.class_path import sha256_of
 from benchmarks.processes import ROOT
 from headrace.errors import StartError
 

@@ -8,7 +8,7 @@ import sys
 
 from dotenv import dotenv_values
 
-from app.embedded.jars import provide
+from app.embedded.kafka.class_path import provide
 from app.settings import data_folder, read_settings
 from headrace.errors import HeadraceError
 

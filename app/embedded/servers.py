@@ -12,7 +12,7 @@ import asyncpg
 import psutil
 
 from app.embedded import kafka, mqtt, postgres
-from app.embedded.jars import provide
+from app.embedded.kafka.class_path import provide
 from app.embedded.locks import FileLock, alone, share
 from app.embedded.ports import LOOPBACK
 from headrace.errors import StartError

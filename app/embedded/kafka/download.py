@@ -19,7 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from headrace.errors import StartError
 
 if TYPE_CHECKING:
-    from app.embedded.jars import Jar
+    from app.embedded.kafka.class_path import Jar
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from app.embedded.kafka_api import answering_cluster
-from app.embedded.kafka_files import (
+from app.embedded.kafka.files import (
     cluster_id,
     environment,
     format_data,
@@ -20,6 +19,7 @@ from app.embedded.kafka_files import (
     port_in_settings,
     write_settings,
 )
+from app.embedded.kafka.metadata_probe import answering_cluster
 from app.embedded.log_tail import LogTail
 from app.embedded.ports import free_port, is_free, listener
 from app.embedded.processes import EndedError, end, running_in, start_detached, wait_until_ready

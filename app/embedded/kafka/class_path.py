@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.embedded.download import fetch
+from app.embedded.kafka.download import fetch
 from headrace.errors import StartError
 
 LOCK_FILE = Path(__file__).with_name("kafka.toml")

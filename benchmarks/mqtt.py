@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from app.embedded.mqtt import mosquitto
+from app.embedded.mqtt.broker import mosquitto
 from app.embedded.ports import free_port
 from benchmarks.check import check_counts
 from benchmarks.comparison import Comparison, Options, Round, Shown

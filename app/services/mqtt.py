@@ -7,7 +7,7 @@ import socket
 from msgspec.structs import replace
 
 from agents.mqtt.bridge import MqttBridge
-from app.embedded.mqtt import mosquitto
+from app.embedded.mqtt.broker import mosquitto
 from app.settings import Settings, mqtt_address
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes

@@ -15,7 +15,7 @@ import asyncpg
 import psutil
 
 from app.embedded.log_tail import LogTail
-from app.embedded.postgres_files import (
+from app.embedded.postgres.files import (
     environment,
     make_data,
     make_socket_folder,
@@ -23,7 +23,7 @@ from app.embedded.postgres_files import (
     socket_lock_in,
     write_settings,
 )
-from app.embedded.postgres_owner import open_programs, open_ways, owner_of, programs
+from app.embedded.postgres.owner import open_programs, open_ways, owner_of, programs
 from app.embedded.processes import (
     EndedError,
     end,

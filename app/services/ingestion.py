@@ -12,7 +12,7 @@ from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from agents.upkeep.backlog_watch import BacklogWatch
 from app import worker_metrics
-from app.services.mqtt import mqtt_bridge
+from app.services.mqtt_bridge import mqtt_bridge
 from app.settings import Settings
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.services import mqtt as services_mqtt
-from app.services.mqtt import mqtt_bridge
+from app.services.mqtt_bridge import mqtt_bridge
 from app.settings import mqtt_address, read_settings
 from headrace.errors import InvalidSettingError
 from headrace.events.envelope import Limits

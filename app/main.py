@@ -18,19 +18,18 @@ from agents.projections.readings_hourly import readings_hourly
 from agents.upkeep.database_opener import Storage
 from agents.upkeep.disk_watch import DiskWatch
 from agents.upkeep.field_indexes import FieldIndexes
-from app import worker_metrics
-from app.banner import Banner
 from app.commands.migrate import add_migrate
 from app.commands.parked import add_parked
 from app.commands.verify import add_verify
 from app.embedded.servers import EmbeddedServers
 from app.embedded.supervisor import Embedded
-from app.loop_watchdog import LoopWatchdog
 from app.services.event_handler import event_handler_service
 from app.services.ingestion import ingestion_service
 from app.services.query import query_service
 from app.settings import Settings, data_folder, read_settings
-from app.worker import Headrace, refuse
+from app.worker.banner import Banner
+from app.worker.faust_app import Headrace, metric_sources, refuse
+from app.worker.loop_watchdog import LoopWatchdog
 from headrace.errors import HeadraceError
 from headrace.process.fault_points import arm
 from headrace.process.metrics import Metrics
@@ -60,7 +59,7 @@ def make_app(settings: Settings) -> Headrace:
     disk_space = DiskSpace()
     names = [projection.name for projection in PROJECTIONS] if "query" in settings.runs else []
     told = MetricsView(Metrics(), DatabaseSamples(database, names, stalled_after_seconds=settings.stall_seconds))
-    told.add(worker_metrics.disk(disk_space))
+    told.add(metric_sources.disk(disk_space))
     doors: list[HttpServer] = []
     taking: list[ServiceT] = []
     if "ingestion" in settings.runs:

@@ -19,7 +19,7 @@ import uvloop
 
 from agents.kafka.fetch_batches import AsIs, RecordBatch
 from app.settings import read_settings
-from app.worker import Headrace
+from app.worker.faust_app import Headrace
 
 AGENTS = ("first", "second", "third")
 

@@ -11,7 +11,7 @@ import asyncpg
 
 from app.embedded.servers import EmbeddedServers
 from app.settings import Settings, data_folder
-from app.worker import refuse
+from app.worker.faust_app import refuse
 from headrace.errors import DependencyAwayError, HeadraceError, StartError
 from tables import database
 from tables.database import Connection, Database

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.commands.connecting import connected
 from app.settings import Settings
-from app.worker import Headrace, refuse
+from app.worker.faust_app import Headrace, refuse
 from headrace.errors import HeadraceError
 from tables.migrate import migrate
 

@@ -13,9 +13,8 @@ from agents.projector.catch_up import CatchUp
 from agents.projector.projector import Projector, agent_of
 from agents.upkeep.idle_partitions import IdlePartitions
 from agents.upkeep.stall_detector import StallDetector
-from app import worker_metrics
 from app.settings import Settings
-from app.worker import Headrace
+from app.worker.faust_app import Headrace, metric_sources
 from headrace.projection import Projection
 from tables.database import Database
 from tables.intake.disk_space import DiskSpace
@@ -36,7 +35,7 @@ def event_handler_service(
     projectors = {projection.name: Projector(projection, database, disk_space) for projection in projections}
     for name, projector in projectors.items():
         app.agent(topic, name=f"project_{name}")(agent_of(projector))
-    told.add(worker_metrics.projectors(projectors))
+    told.add(metric_sources.projectors(projectors))
     gate = BrokerGate(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions)
     stall_detector = StallDetector(
         database,

@@ -11,9 +11,9 @@ from agents.relay.outbox_listener import OutboxListener, OutboxNotifier
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from agents.upkeep.backlog_watch import BacklogWatch
-from app import worker_metrics
 from app.services.mqtt_bridge import mqtt_bridge
 from app.settings import Settings
+from app.worker.faust_app import metric_sources
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
 from headrace.process.waiting import WakeUp
@@ -76,7 +76,7 @@ def ingestion_service(
     )
     bridges = mqtt_bridge(settings, database, group_commit, known, limits, backlog=backlog)
     told.add(
-        worker_metrics.outbox(backlog), worker_metrics.relay(relay), *(worker_metrics.mqtt(one) for one in bridges)
+        metric_sources.outbox(backlog), metric_sources.relay(relay), *(metric_sources.mqtt(one) for one in bridges)
     )
     server = _server(
         settings, projections, database, group_commit, known=known, limits=limits, backlog=backlog, told=told
@@ -107,7 +107,7 @@ def _server(
     door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied)
     health = Health(needs={"postgresql": database.answers})
     times = RequestTimes("ingestion")
-    told.add(times.samples, worker_metrics.intake("http", door.counts), worker_metrics.door(group_commit, bodies))
+    told.add(times.samples, metric_sources.intake("http", door.counts), metric_sources.door(group_commit, bodies))
     routes = [
         *door.routes(),
         *EventStories(database, names).routes(),

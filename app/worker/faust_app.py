@@ -20,8 +20,8 @@ from faust.types import ServiceT, TransportT
 from faust.worker import Worker as FaustWorker
 
 from agents.kafka.fetch_batches import BatchTransport
-from app.logs import logging_config
 from app.settings import Settings
+from app.worker.logging_config import logging_config
 from headrace.errors import HeadraceError
 from web.server.server import HttpServer
 

@@ -1,0 +1,1 @@
+"""The Faust app of a worker, its banner, its log and its watchdog."""

@@ -10,6 +10,7 @@ FROM python:3.13-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /srv --shell /usr/sbin/nologin headrace
 WORKDIR /srv
 COPY --from=build /srv/venv /srv/venv
+COPY headrace headrace
 COPY app app
 COPY agents agents
 COPY tables tables

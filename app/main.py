@@ -27,8 +27,9 @@ from app.services.event_handler import event_handler_service
 from app.services.ingestion import ingestion_service
 from app.services.query import query_service
 from app.settings import Settings, data_folder, read_settings
+from app.worker import metric_sources
 from app.worker.banner import Banner
-from app.worker.faust_app import Headrace, metric_sources, refuse
+from app.worker.faust_app import Headrace, refuse
 from app.worker.loop_watchdog import LoopWatchdog
 from headrace.errors import HeadraceError
 from headrace.process.fault_points import arm

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from app.embedded import postgres
 from app.embedded.ports import LOOPBACK, free_port
+from app.embedded.postgres import server as postgres
 from app.embedded.servers import EmbeddedServers
 from benchmarks.place import CONNECT_SECONDS, NO_PORT, Place, Server, connect, first_process
 

@@ -22,8 +22,9 @@ from headrace.folding.folding import Folding, reason
 from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, Outcome
 from headrace.projection import Projection
 from tables.database import AnyConnection, Database
-from tables.parked.parked import ParkedEvent, discarded, parked, parked_list
-from tables.projections.rows import writing
+from tables.parked import discarded, parked, parked_list
+from tables.parked.parked import ParkedEvent
+from tables.projections import writing
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from headrace.folding.blocked_groups import Stops
 from headrace.folding.folding import Chosen, Unreadable, reason
 from headrace.folding.parked_groups import Group
 from tables.database import AnyConnection
-from tables.parked.parked import ParkedEvent, parked
+from tables.parked import parked
+from tables.parked.parked import ParkedEvent
 
 
 async def stops_before(

@@ -37,8 +37,9 @@ from headrace.projection import Projection
 from tables.database import AnyConnection, Database
 from tables.history import event_store
 from tables.intake.disk_space import DiskSpace
-from tables.parked.parked import ParkedEvent, parked
-from tables.projections.rows import writing
+from tables.parked import parked
+from tables.parked.parked import ParkedEvent
+from tables.projections import writing
 from tables.projections.writing import Known, Span
 
 State = TypeVar("State")

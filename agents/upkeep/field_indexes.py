@@ -16,8 +16,8 @@ from agents.background import Background
 from headrace.projection import Projection
 from tables import database
 from tables.database import Database
+from tables.projections import field_indexes
 from tables.projections.field_indexes import IndexedField
-from tables.projections.rows import field_indexes
 
 TIMEOUT_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 5.0

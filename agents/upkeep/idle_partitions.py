@@ -9,7 +9,7 @@ from __future__ import annotations
 from agents.background import Background
 from headrace.process.waiting import WakeUp
 from tables.database import Database
-from tables.projections.rows import positions
+from tables.projections import positions
 
 INTERVAL_SECONDS = 1.0
 

@@ -17,7 +17,7 @@ from headrace.errors import UnknownProjectionError
 from headrace.folding.parked_groups import Group, NotParkedError, Outcome
 from headrace.projection import Projection
 from tables.intake import dead_letters
-from tables.parked.parked import parked_list
+from tables.parked import parked_list
 from tables.parked.parked_list import ParkedGroup, ParkedOne
 
 AS_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")

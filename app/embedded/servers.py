@@ -11,10 +11,12 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from app.embedded import kafka, mqtt, postgres
+from app.embedded.kafka import broker as kafka
 from app.embedded.kafka.class_path import provide
 from app.embedded.locks import FileLock, alone, share
+from app.embedded.mqtt import broker as mqtt
 from app.embedded.ports import LOOPBACK
+from app.embedded.postgres import server as postgres
 from headrace.errors import StartError
 
 # A worker that stops the servers takes seconds; one that starts them may download first.

@@ -14,7 +14,8 @@ from agents.projector.projector import Projector, agent_of
 from agents.upkeep.idle_partitions import IdlePartitions
 from agents.upkeep.stall_detector import StallDetector
 from app.settings import Settings
-from app.worker.faust_app import Headrace, metric_sources
+from app.worker import metric_sources
+from app.worker.faust_app import Headrace
 from headrace.projection import Projection
 from tables.database import Database
 from tables.intake.disk_space import DiskSpace

@@ -13,7 +13,7 @@ from agents.relay.relay import Relay
 from agents.upkeep.backlog_watch import BacklogWatch
 from app.services.mqtt_bridge import mqtt_bridge
 from app.settings import Settings
-from app.worker.faust_app import metric_sources
+from app.worker import metric_sources
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
 from headrace.process.waiting import WakeUp

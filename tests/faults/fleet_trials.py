@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from app.embedded import mqtt
+from app.embedded.mqtt import broker as mqtt
 from app.embedded.servers import EmbeddedServers
 from tables.database import Connection
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import psutil
 
-from app.embedded import postgres
+from app.embedded.postgres import server as postgres
 from app.embedded.processes import running_in, wait_until_gone
 from tables.migrate import migrate
 

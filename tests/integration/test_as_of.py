@@ -24,7 +24,8 @@ from headrace.projection import Projection
 from tables.database import Database, Pool
 from tables.history.row_events import OF_SUBJECTS, OF_TYPES
 from tables.intake import outbox
-from web.query.projections import Projections, as_of
+from web.query import as_of
+from web.query.projections import Projections
 from web.server.server import make_application
 
 from events import event

@@ -12,7 +12,7 @@ from sums_projection import SUMS, apply, serving_sums, store
 
 from headrace.folding.row_history import Past
 from tables.database import Database, Pool
-from web.query.projections import change_feed
+from web.query import change_feed
 
 from waiting import until
 

@@ -15,8 +15,8 @@ from sums_projection import SUMS, apply, serving_sums, store
 
 from agents.projector.projector import Projector
 from tables.database import Database, Pool
-from tables.projections.rows import changes as changes_table
-from web.query.projections import change_feed
+from tables.projections import changes as changes_table
+from web.query import change_feed
 
 SUMS_CHANGES = "/api/v1/projections/sums/changes"
 COUNTS_CHANGES = "/api/v1/projections/counts/changes"

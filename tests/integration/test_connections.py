@@ -12,8 +12,9 @@ import pytest
 from aiohttp import web
 
 from web.requests import bodies
+from web.server import connections
 from web.server.health import Health
-from web.server.server import HttpServer, connections, make_application
+from web.server.server import HttpServer, make_application
 
 from conftest import free_port
 from waiting import until

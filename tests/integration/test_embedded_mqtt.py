@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from agents.mqtt.client import MqttClient
-from app.embedded import mqtt
+from app.embedded.mqtt import broker as mqtt
 from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
 from headrace.errors import StartError

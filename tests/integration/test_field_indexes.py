@@ -13,9 +13,9 @@ from agents.upkeep.field_indexes import FieldIndexes
 from headrace.projection import Field, Projection
 from tables.database import Connection, Database, Pool
 from tables.lock_keys import LockKey
+from tables.projections import field_indexes
 from tables.projections.field_indexes import CREATE, IndexedField
 from tables.projections.pages import Condition, Kind, Operator, Place, Sort, page_statements, read_page
-from tables.projections.rows import field_indexes
 
 from waiting import until
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.embedded import kafka_files, postgres_files
+from app.embedded.kafka import files as kafka_files
 from app.embedded.kafka.class_path import LOCK_FILE, Jar, read_lock
 from app.embedded.kafka.metadata_probe import cluster_in, metadata_request
+from app.embedded.postgres import files as postgres_files
 
 SHA256 = re.compile(r"^[0-9a-f]{64}$")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.services import mqtt as services_mqtt
+from app.services import mqtt_bridge as mqtt_service
 from app.services.mqtt_bridge import mqtt_bridge
 from app.settings import mqtt_address, read_settings
 from headrace.errors import InvalidSettingError
@@ -61,7 +61,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path, variable: str) -> N
 @pytest.mark.parametrize("installed", [True, False])
 @pytest.mark.parametrize("url", ["", "mqtt://mq.example"])
 def test_amqtt_is_spoken_to_in_what_it_speaks(url: str, installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services_mqtt, "mosquitto", lambda: "/usr/sbin/mosquitto" if installed else None)
+    monkeypatch.setattr(mqtt_service, "mosquitto", lambda: "/usr/sbin/mosquitto" if installed else None)
     database = Database(pool_size=2, timeout_seconds=1)
     commit = GroupCommit(database, max_queued_events=1, committed=lambda: None)
     settings = read_settings({"MQTT_URL": url})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from headrace.events.problem_document import CONTENT_TYPE, Problem
 from headrace.events.refusals import Taken
+from web.ingestion import door, event_status, event_types
 from web.ingestion.answers import Summary
 from web.ingestion.content_modes import BATCH_TYPE, PLAIN_TYPE, STRUCTURED_TYPE
-from web.ingestion.door import door, event_status, event_types
 from web.ingestion.event_status import Story
 from web.ingestion.event_types import SCHEMA_TYPE, EventTypesAnswer
 from web.openapi.document import Answer, Operation, Parameter, reference

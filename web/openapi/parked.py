@@ -8,8 +8,8 @@ from headrace.folding.parked_groups import Outcome
 from tables.parked.parked_list import ParkedOne
 from web.openapi.document import Answer, Operation, Parameter, Schema
 from web.openapi.shared import EVERYWHERE, JSON, invalid_query, problem_answer, unavailable
+from web.query import parked
 from web.query.parked import MOST_REASON_CHARACTERS, ParkedAnswer
-from web.query.projections import parked
 from web.requests.paging import DEFAULT_LIMIT, MAX_LIMIT
 
 TAG = "Parked events"

@@ -12,14 +12,16 @@ from tables.projections.rows import Row
 from web.openapi.document import Answer, Operation, Parameter, Schema
 from web.openapi.parked import parked_operations
 from web.openapi.shared import EVERYWHERE, JSON, SHARED, TEXT, invalid_query, problem_answer, unavailable
+from web.query import audit_log, dead_letters
+from web.query import projections as projection_views
 from web.query.audit_log import LogAnswer
 from web.query.changes import CONTENT_TYPE as EVENT_STREAM
 from web.query.dead_letters import DeadLettersAnswer
-from web.query.projections import CHANGES, PageAnswer, ProjectionsAnswer, audit_log, dead_letters, projections
+from web.query.projections import CHANGES, PageAnswer, ProjectionsAnswer
 from web.requests.own_writes import MOST_SECONDS
 from web.requests.paging import DEFAULT_LIMIT, MAX_LIMIT, OPERATORS
 
-PAGE_ROUTE = projections.PATH + "/{name}"
+PAGE_ROUTE = projection_views.PATH + "/{name}"
 RETRY_AFTER = ("Retry-After",)
 
 NO_NUL: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}
@@ -73,7 +75,7 @@ def operations_of_query(projections: Sequence[Projection[Any]]) -> list[Operatio
     return [
         Operation(
             method="get",
-            path=projections.PATH,
+            path=projection_views.PATH,
             tag="Projections",
             summary="What projections there are, and how far each is",
             answers={
@@ -91,7 +93,7 @@ def operations_of_query(projections: Sequence[Projection[Any]]) -> list[Operatio
 
 
 def _of_projection(projection: Projection[Any]) -> Iterator[Operation]:
-    path = f"{projections.PATH}/{projection.name}"
+    path = f"{projection_views.PATH}/{projection.name}"
     row, page = _answers(projection)
     yield Operation(
         method="get",
@@ -111,7 +113,7 @@ def _of_projection(projection: Projection[Any]) -> Iterator[Operation]:
     yield Operation(
         method="get",
         path=path + "/{key}",
-        route=projections.ROW_ROUTE,
+        route=projection_views.ROW_ROUTE,
         tag=projection.name,
         summary=f"One row of {projection.name}",
         parameters=[KEY, IF_NONE_MATCH, *OWN_WRITE, AS_OF],
@@ -127,7 +129,7 @@ def _of_projection(projection: Projection[Any]) -> Iterator[Operation]:
     yield Operation(
         method="get",
         path=f"{path}/{CHANGES}",
-        route=projections.ROW_ROUTE,
+        route=projection_views.ROW_ROUTE,
         tag=projection.name,
         summary=f"Changed rows of {projection.name}, as they change",
         description=(

@@ -15,7 +15,7 @@ from aiohttp import web
 from headrace.events.problem_document import ProblemError
 from headrace.folding.parked_groups import Group, NotFirstError, NotParkedError, Outcome, Parking
 from tables.database import Database
-from tables.parked.parked import parked_list
+from tables.parked import parked_list
 from tables.parked.parked_list import BEGINNING, After, ParkedGroup
 from tables.projections.pages import Place
 from web.requests.bodies import read_json

@@ -18,7 +18,7 @@ from headrace.process import metrics
 from headrace.process.metrics import Metrics, Sample, Source
 from headrace.process.throttled_log import Rarely
 from tables.database import HEARTBEAT, Database
-from tables.parked.parked import parked
+from tables.parked import parked
 from tables.projections.positions import ProjectionPosition, positions
 
 DATABASE_SECONDS = 2.0

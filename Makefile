@@ -25,7 +25,7 @@ faults: $(VENV)/dev.done ## break everything that can break, under load, and pro
 	  $(BIN)/python -m pytest tests/faults -m faults $(ARGS)
 
 soak: $(VENV)/dev.done ## one random fault every 5 s, then heal and check; SEED=… MINUTES=…
-	PYTHONPATH=.:tests:tests/faults $(BIN)/python -m soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+	$(BIN)/python -m tests.faults.soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 test-unit: $(VENV)/dev.done ## the tests that need no server
 	$(BIN)/python -m pytest tests/unit $(ARGS)

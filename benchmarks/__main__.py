@@ -17,13 +17,14 @@ import psutil
 import uvloop
 from aiokafka.errors import KafkaError
 
+from headrace.errors import HeadraceError
+
 from benchmarks.chart import draw
 from benchmarks.comparison import Comparison, Options
 from benchmarks.place import Place, open_place
 from benchmarks.registry import COMPARISONS
 from benchmarks.results import Machine, Measured, Session, code_fingerprint, lines, number, table, this_machine, today
 from benchmarks.wrk import check_installed
-from headrace.errors import HeadraceError
 
 RESULTS = Path(__file__).parent / "results"
 # What can go wrong in a round without anything being wrong with the benchmarks themselves.

@@ -10,6 +10,7 @@ from itertools import pairwise
 from statistics import median
 
 from app.embedded.ports import free_port
+
 from benchmarks.check import check_everything
 from benchmarks.client import post_batches
 from benchmarks.comparison import Comparison, Options, Round, Shown

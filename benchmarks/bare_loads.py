@@ -11,13 +11,14 @@ import aiohttp
 import msgspec
 
 from app.embedded.ports import free_port
+from tables.database import Connection
+
 from benchmarks.bare_path import make_way
 from benchmarks.cpu import CpuMeter
 from benchmarks.place import CONNECTIONS, KAFKA, NO_PORT, POSTGRES, Place
 from benchmarks.processes import Running, python
 from benchmarks.visible import POSTS_PER_SECOND, see_visible
 from benchmarks.wrk import RoundFailedError, WrkResult, run_wrk
-from tables.database import Connection
 
 WARM_UP_SECONDS = 2.0
 VISIBLE_WARM_UP_EVENTS = 2_000

@@ -16,10 +16,11 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from agents.kafka.topic import ensure_topic
+from tables.database import Connection
+
 from benchmarks.place import Place, connect
 from benchmarks.system import PROJECTIONS
 from benchmarks.topic_records import PARTITIONS
-from tables.database import Connection
 
 STUCK_SECONDS = 30.0
 FETCH_MS = 1_000

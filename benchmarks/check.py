@@ -8,9 +8,10 @@ import runpy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tables.database import Connection
+
 from benchmarks.processes import ROOT
 from benchmarks.wrk import RoundFailedError
-from tables.database import Connection
 
 PAGE_EVENTS = 20_000
 EVENTS = """

@@ -14,13 +14,14 @@ from contextlib import asynccontextmanager
 import psutil
 
 from app.embedded.ports import LOOPBACK, free_port
+from headrace.errors import StartError
+from tables.database import Connection
+
 from benchmarks.debezium_files import provide
 from benchmarks.logical_postgres import LogicalPostgres, as_superuser
 from benchmarks.place import CONNECT_SECONDS, Place, connect
 from benchmarks.processes import Running
 from benchmarks.rows import EVENTS
-from headrace.errors import StartError
-from tables.database import Connection
 
 DEBEZIUM = "Debezium Server"
 START_SECONDS = 60.0

@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from app.embedded.kafka.class_path import sha256_of
-from benchmarks.processes import ROOT
 from headrace.errors import StartError
+
+from benchmarks.processes import ROOT
 
 LOCK_FILE = Path(__file__).with_name("debezium.toml")
 KEPT = ROOT / ".headrace" / "bench"

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from benchmarks.check import States, check_same, fold
 from tables.database import Connection
+
+from benchmarks.check import States, check_same, fold
 
 # What all make of readings; the other members of a device come from events that the benchmarks do not send.
 COMPARED = ("readings", "first_seen", "last_seen", "latest")

@@ -13,13 +13,14 @@ from aiokafka import AIOKafkaProducer
 
 from agents.kafka.topic import ensure_topic
 from agents.relay.publisher import HEADERS, record_value
+from tables.database import Connection
+from tables.intake.outbox import StoredEvent
+from tables.migrate import migrate
+
 from benchmarks.check import check_counts, check_positions, check_same, fold
 from benchmarks.place import CONNECT_SECONDS, Place, connect, dsn_of
 from benchmarks.system import PROJECTIONS, System
 from benchmarks.topic_records import PARTITIONS
-from tables.database import Connection
-from tables.intake.outbox import StoredEvent
-from tables.migrate import migrate
 
 EVENTS_A_DEVICE = 5
 TYPE = "reading.recorded"

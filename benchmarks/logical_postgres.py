@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from app.embedded.ports import LOOPBACK, free_port
 from app.embedded.postgres import server as postgres
 from app.embedded.servers import EmbeddedServers
+
 from benchmarks.place import CONNECT_SECONDS, NO_PORT, Place, Server, connect, first_process
 
 ROLE = "replicator"

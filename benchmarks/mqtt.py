@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 
 from app.embedded.mqtt.broker import mosquitto
 from app.embedded.ports import free_port
+
 from benchmarks.check import check_counts
 from benchmarks.comparison import Comparison, Options, Round, Shown
 from benchmarks.cpu import CpuMeter

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.processes import ROOT
 from headrace.errors import StartError
+
+from benchmarks.processes import ROOT
 
 ENVIRONMENT = ROOT / ".headrace" / "bench" / "venv"
 PEERS = Path(__file__).with_name("peers")

@@ -17,11 +17,12 @@ import psutil
 from app.embedded.ports import free_port
 from app.embedded.processes import running_in
 from app.embedded.servers import EmbeddedServers
+from tables.database import Connection
+
 from benchmarks.cpu import CpuMeter
 from benchmarks.processes import Running, python
 from benchmarks.system import System
 from benchmarks.wrk import WrkResult, run_wrk
-from tables.database import Connection
 
 CONNECTIONS = 64
 BARE_SERVER = "bare server"

@@ -5,8 +5,8 @@ missed comes from Kafka alone, for the event store is read at its start only. Th
 transaction is seen, so the rebalance after the pause is not in it; the events of that transaction do not count.
 
 `history`: progress and projections are emptied and an event handler with a new consumer group starts. It reads the
-event store (agents/projector/catch_up.py) while its agents consume the topic from the beginning; which of the two applies an
-event is a race that the progress decides. The time is from the first progress it notes.
+event store (agents/projector/catch_up.py) while its agents consume the topic from the beginning; which of the two
+applies an event is a race that the progress decides. The time is from the first progress it notes.
 
 Both end when all three projections have applied everything. Quix Streams (benchmarks/quix.py) reads the same topic.
 """

@@ -11,6 +11,8 @@ import asyncio
 import time
 from urllib.parse import parse_qs, urlsplit
 
+from tables.database import Connection
+
 from benchmarks.cpu import CpuMeter
 from benchmarks.device_rows import applied, check_device_rows
 from benchmarks.peer_environment import peer_python
@@ -18,7 +20,6 @@ from benchmarks.place import KAFKA, POSTGRES, Place
 from benchmarks.processes import Running
 from benchmarks.topic_records import open_topic
 from benchmarks.wrk import RoundFailedError
-from tables.database import Connection
 
 QUIX = "Quix Streams"
 POLL_SECONDS = 0.05

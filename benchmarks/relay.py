@@ -13,6 +13,8 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 
+from tables.intake.outbox import wake_relay
+
 from benchmarks.check import check_counts
 from benchmarks.comparison import Comparison, Options, Round, Shown
 from benchmarks.cpu import CLIENT, CpuMeter
@@ -22,7 +24,6 @@ from benchmarks.place import KAFKA, Place
 from benchmarks.processes import Running
 from benchmarks.rows import INTO_OUTBOX, fill, number_of
 from benchmarks.topic_records import Topic, check_records, open_topic
-from tables.intake.outbox import wake_relay
 
 # A JVM needs some to compile what runs often; ours needs none, and gets as many.
 WARM_UP_ROWS = 100_000

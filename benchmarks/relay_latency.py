@@ -14,6 +14,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from tables.database import Connection
+from tables.intake.outbox import wake_relay
+
 from benchmarks.arrivals import arrivals
 from benchmarks.comparison import Comparison, Options, Round, Shown
 from benchmarks.debezium import INTO_DEBEZIUM, debezium
@@ -22,8 +25,6 @@ from benchmarks.open_loop import Posting, at_rate, percentile_ms
 from benchmarks.place import CONNECT_SECONDS, Place, connect
 from benchmarks.rows import ACCEPT_AS_THE_DOOR, DEVICES, INTO_OUTBOX, fill, number_of
 from benchmarks.topic_records import Topic, check_records, open_topic
-from tables.database import Connection
-from tables.intake.outbox import wake_relay
 
 SECONDS = 8.0
 WARM_UP_SECONDS = 2.0

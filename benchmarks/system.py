@@ -9,11 +9,12 @@ from pathlib import Path
 import psutil
 
 from app.embedded.ports import free_port
+from tables.database import Connection
+
 from benchmarks.client import post_batches
 from benchmarks.cpu import CpuMeter
 from benchmarks.processes import Running, python
 from benchmarks.wrk import RoundFailedError
-from tables.database import Connection
 
 PROJECTIONS = ("devices", "readings_hourly", "event_types")
 WARM_UP_EVENTS = 2_000

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from app.embedded.ports import free_port
+from tables.database import Connection
+
 from benchmarks.cpu import CpuMeter
 from benchmarks.device_rows import applied, check_device_rows
 from benchmarks.peer_environment import peer_python
@@ -16,7 +18,6 @@ from benchmarks.place import CONNECTIONS, KAFKA, NO_PORT, POSTGRES, Place
 from benchmarks.processes import Running
 from benchmarks.topic_records import Topic, open_topic
 from benchmarks.wrk import RoundFailedError, WrkResult, run_wrk
-from tables.database import Connection
 
 PARTS = {"door": "textbook_door.py", "relay": "textbook_relay.py", "consumer": "textbook_consumer.py"}
 WARM_UP_SECONDS = 1.0

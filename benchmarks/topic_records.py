@@ -12,6 +12,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.kafka.topic import ensure_topic
+
 from benchmarks.wrk import RoundFailedError
 
 # As many as our topics have by default.

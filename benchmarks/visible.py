@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+from tables.database import Connection
+
 from benchmarks.check import check_everything
 from benchmarks.comparison import Comparison, Options, Round, Shown
 from benchmarks.open_loop import Posting, percentile_ms
@@ -12,7 +14,6 @@ from benchmarks.place import Place
 from benchmarks.posts import DEVICES
 from benchmarks.system import STUCK_SECONDS
 from benchmarks.wrk import RoundFailedError
-from tables.database import Connection
 
 SECONDS = 20.0
 POSTS_PER_SECOND = 1_000

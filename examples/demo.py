@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-from device import Device, OfflineQueue
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from examples.device import Device, OfflineQueue
 
 LOOK_AT = """\
 Meanwhile, look at

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "faults")]
+sys.path.insert(0, str(ROOT))
 
-from fault_outcomes import Outcomes  # noqa: E402 - the path comes first
-from fault_table import table, totals  # noqa: E402
+from tests.faults.fault_outcomes import Outcomes  # noqa: E402 - the path comes first
+from tests.faults.fault_table import table, totals  # noqa: E402
 
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN = "<!-- what was found: written by `make document-faults` -->\n"

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from worker_process import WorkerProcess
+from tests.support.servers.worker_process import WorkerProcess
 
 SECRET = "what-nobody-else-may-see"  # noqa: S105 - a word to look for
 NAMES = {"key": "none", "projection": "devices", "position": "1", "type": "device.registered"}

@@ -16,8 +16,8 @@ from aiokafka.errors import KafkaError
 from agents.kafka.topic import ensure_topic
 from tables.database import Pool
 
-from waiting import until
-from worker_process import WorkerProcess
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 SECONDS = 60.0
 REFUSED = "InconsistentGroupProtocolError"

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from system import Answer, System, running
+from tests.support.servers.system import Answer, System, running
 
 both_ports = pytest.mark.parametrize("port", ["ingestion", "query"])
 

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
-from system import BATCH, STRUCTURED, WAIT, System, envelope
-from topic_reader import read_records
+from tests.support.clients.topic_reader import read_records
+from tests.support.servers.system import BATCH, STRUCTURED, WAIT, System, envelope
 
 MEGABYTE = 1024 * 1024
 EVENT_BYTES = 1_000_000

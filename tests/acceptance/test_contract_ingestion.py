@@ -15,8 +15,8 @@ from urllib.parse import quote
 import pytest
 from backports import zstd
 
-from system import BATCH, STRUCTURED, WAIT, System, envelope
-from waiting import until
+from tests.support.servers.system import BATCH, STRUCTURED, WAIT, System, envelope
+from tests.support.waiting import until
 
 SECONDS = 30.0
 

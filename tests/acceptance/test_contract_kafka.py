@@ -13,11 +13,11 @@ import pytest
 from cloudevents.core.bindings import kafka as binding
 from cloudevents.core.bindings.kafka import KafkaMessage
 
-from conftest import new_topic
-from console_consumer import read_topic
-from system import System, envelope, running
-from topic_reader import partitions_of, read_records
-from waiting import until
+from tests.support.clients.console_consumer import read_topic
+from tests.support.clients.topic_reader import partitions_of, read_records
+from tests.support.servers.fresh import new_topic
+from tests.support.servers.system import System, envelope, running
+from tests.support.waiting import until
 
 SECONDS = 30.0
 STATUS = "/api/v1/events/status"

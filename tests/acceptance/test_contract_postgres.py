@@ -16,11 +16,11 @@ from tables.database import Connection, Pool
 from tables.lock_keys import LockKey
 from tables.migrate import migrations
 
-from conftest import database_url, new_topic
-from system import STRUCTURED, WAIT, System, envelope, running
-from topic_reader import read_records
-from waiting import until
-from worker_process import WorkerProcess
+from tests.support.clients.topic_reader import read_records
+from tests.support.servers.fresh import database_url, new_topic
+from tests.support.servers.system import STRUCTURED, WAIT, System, envelope, running
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 WAIT_FOR_LOCK = """
 SELECT count(*) FROM pg_locks

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from system import BATCH, STRUCTURED, WAIT, System, envelope
+from tests.support.servers.system import BATCH, STRUCTURED, WAIT, System, envelope
 
 SOURCE = "/tests/fleet"
 

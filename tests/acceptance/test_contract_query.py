@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from worker_process import WorkerProcess
+from tests.support.servers.worker_process import WorkerProcess
 
 _numbers = itertools.count(1)
 SOURCE = "/contract"

@@ -24,10 +24,10 @@ import pytest
 
 from tables.database import Pool
 
-from conftest import free_port
-from system import BATCH, STRUCTURED, Answer, System, envelope, running
-from waiting import until
-from worker_process import ROOT, WorkerProcess
+from tests.support.servers.fresh import free_port
+from tests.support.servers.system import BATCH, STRUCTURED, Answer, System, envelope, running
+from tests.support.servers.worker_process import ROOT, WorkerProcess
+from tests.support.waiting import until
 
 READ_ENVIRONMENT = "from app.main import app, read_environment; print(read_environment().ingestion_port)"
 

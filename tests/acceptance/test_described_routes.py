@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from worker_process import ROOT
+from tests.support.servers.worker_process import ROOT
 
 TELL = """
 import json

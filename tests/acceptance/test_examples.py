@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import server_folder
-from mosquitto import Mosquitto
-from waiting import until
-from worker_process import WorkerProcess
+from tests.support.servers.fresh import server_folder
+from tests.support.servers.mosquitto import Mosquitto
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 

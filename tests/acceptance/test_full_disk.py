@@ -17,9 +17,9 @@ import pytest
 
 from app.embedded.servers import EmbeddedServers
 
-from conftest import free_port, server_folder
-from waiting import until
-from worker_process import WorkerProcess
+from tests.support.servers.fresh import free_port, server_folder
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 DISK_MEGABYTES = 500
 MOST_POSTS = 1_000

@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from waiting import until
-from worker_process import ROOT, WorkerProcess
+from tests.support.servers.worker_process import ROOT, WorkerProcess
+from tests.support.waiting import until
 
 HOSTILE = ROOT.parent / "shared" / "hostile"
 SECONDS = 300.0

@@ -13,15 +13,15 @@ import pytest
 
 from tables.database import Connection
 
-from conftest import server_folder
-from device_client import DeviceClient, acknowledged, properties
-from hostile_messages import FATES, HOSTILE, Hostile, hostile_messages
-from mosquitto import OPEN, Mosquitto
-from own_postgres import OwnPostgres
-from raw_device import RawDevice
-from shipped_mosquitto import ShippedMosquitto
-from waiting import until
-from worker_process import WorkerProcess
+from tests.support.clients.device_client import DeviceClient, acknowledged, properties
+from tests.support.clients.raw_device import RawDevice
+from tests.support.data.hostile_messages import FATES, HOSTILE, Hostile, hostile_messages
+from tests.support.servers.fresh import server_folder
+from tests.support.servers.mosquitto import OPEN, Mosquitto
+from tests.support.servers.own_postgres import OwnPostgres
+from tests.support.servers.shipped_mosquitto import ShippedMosquitto
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 SECONDS = 60.0
 EXPIRED_SECONDS = 1.5

@@ -8,8 +8,8 @@ import sys
 
 import asyncpg
 
-from conftest import database_url, free_port
-from worker_process import ROOT
+from tests.support.servers.fresh import database_url, free_port
+from tests.support.servers.worker_process import ROOT
 
 
 def migrate(dsn: str) -> subprocess.CompletedProcess[str]:

@@ -10,9 +10,9 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from tables.database import Pool
 
-from checking.evidence import read_topic
-from waiting import until
-from worker_process import WorkerProcess
+from tests.checking.evidence import read_topic
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 EVENTS = 400
 IN_STORE = "SELECT count(*) FROM event_store"

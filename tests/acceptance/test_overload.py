@@ -14,8 +14,8 @@ import pytest
 
 from tables.database import Pool
 
-from waiting import until
-from worker_process import WorkerProcess
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 HEADERS = {"Content-Type": "application/cloudevents-batch+json"}
 BATCH_EVENTS = 100

@@ -14,9 +14,9 @@ import pytest
 
 from tables.database import Pool
 
-from checking.independent_fold import comparable, fold
-from waiting import until
-from worker_process import ROOT, WorkerProcess
+from tests.checking.independent_fold import comparable, fold
+from tests.support.servers.worker_process import ROOT, WorkerProcess
+from tests.support.waiting import until
 
 HANDLER = '    """A reading never changes the status."""\n'
 FAULT = "    if event.subject in {'dev-1', 'dev-2'} and event.data.value > 21:\n        raise ValueError('too warm')\n"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import free_port, server_folder
-from worker_process import ROOT
+from tests.support.servers.fresh import free_port, server_folder
+from tests.support.servers.worker_process import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 # Its examples go on from those of the README.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import server_folder
-from worker_process import ROOT, WorkerProcess
+from tests.support.servers.fresh import server_folder
+from tests.support.servers.worker_process import ROOT, WorkerProcess
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from worker_process import ROOT, WorkerProcess
+from tests.support.servers.worker_process import ROOT, WorkerProcess
 
 SCHEMATHESIS = ROOT / "tests" / "openapi"
 SECONDS = 600.0

@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.process.metrics import FAMILIES
 
-from conftest import free_port
-from waiting import until
-from worker_process import WorkerProcess
+from tests.support.servers.fresh import free_port
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 EVENT = {"specversion": "1.0", "source": "/tests", "type": "tested"}
 

@@ -12,9 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from events import RECEIVED_AT
-from waiting import until
-from worker_process import ROOT, WorkerProcess
+from tests.support.data.events import RECEIVED_AT
+from tests.support.servers.worker_process import ROOT, WorkerProcess
+from tests.support.waiting import until
 
 # Short enough for a test, long enough for a busy machine to apply a batch.
 STALL_SECONDS = "4"

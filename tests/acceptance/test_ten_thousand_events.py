@@ -16,10 +16,10 @@ from aiokafka import AIOKafkaConsumer
 
 from tables.database import Pool
 
-from checking.independent_fold import comparable, fold
-from clients import Client
-from waiting import until
-from worker_process import WorkerProcess
+from tests.checking.independent_fold import comparable, fold
+from tests.support.clients.journal import Client
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 CLIENTS = 6
 EVENTS = 10_000

@@ -12,10 +12,10 @@ from typing import Any
 from tables.database import Pool
 from tables.intake import outbox
 
-from clients import Client
-from events import event
-from waiting import until
-from worker_process import ROOT, WorkerProcess
+from tests.support.clients.journal import Client
+from tests.support.data.events import event
+from tests.support.servers.worker_process import ROOT, WorkerProcess
+from tests.support.waiting import until
 
 
 def verify(settings: dict[str, str], *arguments: str) -> tuple[int, str, str]:

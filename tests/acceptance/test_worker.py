@@ -14,9 +14,9 @@ import pytest
 
 from tables.database import Pool
 
-from conftest import free_port, server_folder
-from waiting import until
-from worker_process import WorkerProcess
+from tests.support.servers.fresh import free_port, server_folder
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 READING = {
     "specversion": "1.0",

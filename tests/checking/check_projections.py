@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from checking.check_topic import partition_key
-from checking.findings import Finding, Kind
-from checking.history import History, Row, Stored
-from checking.independent_fold import COUNTERS, comparable, fold_event, touched
+from tests.checking.check_topic import partition_key
+from tests.checking.findings import Finding, Kind
+from tests.checking.history import History, Row, Stored
+from tests.checking.independent_fold import COUNTERS, comparable, fold_event, touched
 
 Place = tuple[str, str]
 """(projection, key)"""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from checking.findings import Finding, Kind
-from checking.history import History
+from tests.checking.findings import Finding, Kind
+from tests.checking.history import History
 
 
 def check_reads(history: History) -> list[Finding]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from checking.findings import Finding, Kind
-from checking.history import History, Name, Outcome, digest
+from tests.checking.findings import Finding, Kind
+from tests.checking.history import History, Name, Outcome, digest
 
 STORE = "event store"
 

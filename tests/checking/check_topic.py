@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from checking.findings import Finding, Kind
-from checking.history import History, Name, Published, Stored, digest
+from tests.checking.findings import Finding, Kind
+from tests.checking.history import History, Name, Published, Stored, digest
 
 TOPIC = "topic"
 SEQUENCE_DIGITS = 20

@@ -5,12 +5,12 @@ I1 … I11 are the invariants of docs/reliability.md.
 
 from __future__ import annotations
 
-from checking.check_projections import check_projections
-from checking.check_reads import check_reads
-from checking.check_store import check_store
-from checking.check_topic import check_topic
-from checking.findings import Finding
-from checking.history import History
+from tests.checking.check_projections import check_projections
+from tests.checking.check_reads import check_reads
+from tests.checking.check_store import check_store
+from tests.checking.check_topic import check_topic
+from tests.checking.findings import Finding
+from tests.checking.history import History
 
 
 def check(history: History) -> list[Finding]:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import asyncpg
 from aiokafka import AIOKafkaConsumer
 
-from checking.history import Discarded, History, Name, Parked, Published, Read, Row, Sent, Stored
-from checking.independent_fold import COUNTERS
+from tests.checking.history import Discarded, History, Name, Parked, Published, Read, Row, Sent, Stored
+from tests.checking.independent_fold import COUNTERS
 
 TIMEOUT_SECONDS = 20.0
 STORED = "SELECT position, source, id, partition, event::text FROM event_store ORDER BY position"

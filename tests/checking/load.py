@@ -19,7 +19,7 @@ from typing import Any
 
 import aiohttp
 
-from checking.history import Outcome, Sent, digest
+from tests.checking.history import Outcome, Sent, digest
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 REQUEST_SECONDS = 10.0

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from checking.history import Read
+from tests.checking.history import Read
 
 PAUSE_SECONDS = 0.02
 REQUEST_SECONDS = 5.0

@@ -18,12 +18,12 @@ import pytest
 
 from app.embedded.ports import free_port
 
-from fault_outcomes import Outcomes
-from fault_table import table, totals
-from own_kafka import OwnKafka
-from own_postgres import OwnPostgres
-from tcp_proxy import TcpProxy
-from trial import Trial
+from tests.faults.fault_outcomes import Outcomes
+from tests.faults.fault_table import table, totals
+from tests.faults.trial import Trial
+from tests.support.servers.own_kafka import OwnKafka
+from tests.support.servers.own_postgres import OwnPostgres
+from tests.support.servers.tcp_proxy import TcpProxy
 
 SEED = int(os.environ.get("FAULT_SEED") or random.SystemRandom().randrange(1_000_000))
 RESULTS = os.environ.get("FAULT_RESULTS", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fault_outcomes import Outcomes
+from tests.faults.fault_outcomes import Outcomes
 
 HEAD = """| fault | felt | under way | events | resumed after (s) | lost | doubled | test |
 | --- | --- | --- | --- | --- | --- | --- | --- |

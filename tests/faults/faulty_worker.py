@@ -8,8 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from waiting import until
-from worker_process import WorkerProcess
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 PATIENCE_SECONDS = 120.0
 

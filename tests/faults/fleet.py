@@ -10,8 +10,8 @@ from typing import Any
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from checking.history import Outcome, Sent, digest
-from waiting import until
+from tests.checking.history import Outcome, Sent, digest
+from tests.support.waiting import until
 
 MOST_UNACKNOWLEDGED = 40
 WAIT_SECONDS = 240.0

@@ -12,10 +12,10 @@ from app.embedded.mqtt import broker as mqtt
 from app.embedded.servers import EmbeddedServers
 from tables.database import Connection
 
-from fleet import FleetDevice
-from mosquitto import Mosquitto
-from waiting import until
-from worker_process import WorkerProcess
+from tests.faults.fleet import FleetDevice
+from tests.support.servers.mosquitto import Mosquitto
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 DEVICES = 20
 EVENTS = 10_000

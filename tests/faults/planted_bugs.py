@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-import scenarios
-from checking.findings import Finding, Kind
-from planted_system import PlantedSystem
-from planting import Edit
+from tests.checking.findings import Finding, Kind
+from tests.faults import scenarios
+from tests.faults.planted_system import PlantedSystem
+from tests.faults.planting import Edit
 
 Scenario = Callable[[PlantedSystem], Awaitable[list[Finding]]]
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from checking.check_topic import check_topic
-from checking.checker import check
-from checking.evidence import read_history, settled
-from checking.findings import Finding
-from checking.history import Name
-from checking.load import Load
-from checking.poller import Poller
-from waiting import until
-from worker_process import WorkerProcess
+from tests.checking.check_topic import check_topic
+from tests.checking.checker import check
+from tests.checking.evidence import read_history, settled
+from tests.checking.findings import Finding
+from tests.checking.history import Name
+from tests.checking.load import Load
+from tests.checking.poller import Poller
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 ENDED_SECONDS = 60.0
 SETTLED_SECONDS = 30.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from worker_process import ROOT
+from tests.support.servers.worker_process import ROOT
 
 PACKAGES = ("app", "agents", "tables", "web")
 

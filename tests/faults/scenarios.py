@@ -8,12 +8,12 @@ import signal
 
 import asyncpg
 
-from checking.evidence import settled
-from checking.findings import Finding
-from checking.history import Name
-from checking.load import Event, Load, random_event
-from planted_system import SEED, SETTLED_SECONDS, PlantedSystem, accepted, has_ended, logged
-from planting import Edit
+from tests.checking.evidence import settled
+from tests.checking.findings import Finding
+from tests.checking.history import Name
+from tests.checking.load import Event, Load, random_event
+from tests.faults.planted_system import SEED, SETTLED_SECONDS, PlantedSystem, accepted, has_ended, logged
+from tests.faults.planting import Edit
 
 KILLED = -9
 # What listens said this last, or its heartbeat; a connection of a pool that did so hears nothing either.

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from app.embedded.ports import free_port
 
-from fault_outcomes import Outcomes
-from faulty_worker import FaultyWorker, Keeper
-from own_kafka import OwnKafka
-from own_postgres import OwnPostgres
-from soak_faults import SoakFaults
-from tcp_proxy import TcpProxy
-from trial import Trial
+from tests.faults.fault_outcomes import Outcomes
+from tests.faults.faulty_worker import FaultyWorker, Keeper
+from tests.faults.soak_faults import SoakFaults
+from tests.faults.trial import Trial
+from tests.support.servers.own_kafka import OwnKafka
+from tests.support.servers.own_postgres import OwnPostgres
+from tests.support.servers.tcp_proxy import TcpProxy
 
 FAULT_EVERY_SECONDS = 5.0
 HEALED_SECONDS = 60.0

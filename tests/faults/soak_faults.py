@@ -6,10 +6,10 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
-from faulty_worker import FaultyWorker
-from own_kafka import OwnKafka
-from own_postgres import OwnPostgres
-from tcp_proxy import Passing, TcpProxy
+from tests.faults.faulty_worker import FaultyWorker
+from tests.support.servers.own_kafka import OwnKafka
+from tests.support.servers.own_postgres import OwnPostgres
+from tests.support.servers.tcp_proxy import Passing, TcpProxy
 
 SECONDS = (1.0, 8.0)
 TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'headrace'"

@@ -14,8 +14,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from trial import Trial
-from worker_process import WorkerProcess
+from tests.faults.trial import Trial
+from tests.support.servers.worker_process import WorkerProcess
 
 NEAR_SECONDS = 60
 

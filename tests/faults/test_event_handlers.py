@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from faulty_worker import during
-from trial import Trial
+from tests.faults.faulty_worker import during
+from tests.faults.trial import Trial
 
 
 async def test_a_killed_event_handler_is_replaced(trial: Trial) -> None:

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from faulty_worker import during
-from own_kafka import OwnKafka
-from tcp_proxy import Passing, TcpProxy
-from trial import Trial
+from tests.faults.faulty_worker import during
+from tests.faults.trial import Trial
+from tests.support.servers.own_kafka import OwnKafka
+from tests.support.servers.tcp_proxy import Passing, TcpProxy
 
 # The 5 s are for a machine that has nothing else to do: here two cores carry clients, workers and servers.
 BACK_SECONDS = 8.0

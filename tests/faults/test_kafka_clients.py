@@ -11,10 +11,10 @@ import pytest
 from agents.relay.publisher import Publisher
 from tables.intake.outbox import StoredEvent
 
-from own_kafka import OwnKafka
-from planting import Edit, plant
-from waiting import until
-from worker_process import WorkerProcess
+from tests.faults.planting import Edit, plant
+from tests.support.servers.own_kafka import OwnKafka
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 PARTITIONS = 32
 EVENT_BYTES = 850_000

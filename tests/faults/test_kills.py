@@ -6,8 +6,8 @@ import random
 
 from headrace.process.fault_points import POINTS
 
-from faulty_worker import Keeper
-from trial import Trial
+from tests.faults.faulty_worker import Keeper
+from tests.faults.trial import Trial
 
 # So that it has work in hand; a round or a fetch has tens of events.
 PASSAGES = range(5, 25)

@@ -17,13 +17,13 @@ from app.embedded import mqtt
 from app.embedded.servers import EmbeddedServers
 from tables.database import Connection
 
-from checking.check_store import check_store
-from checking.evidence import STORED
-from checking.history import History, Stored
-from conftest import free_port, server_folder
-from fleet_trials import EVENTS, AmqttTrial, EmbeddedTrial, FleetTrial, OwnBrokerTrial
-from mosquitto import Mosquitto, mosquitto_program, quick_folder
-from worker_process import WorkerProcess
+from tests.checking.check_store import check_store
+from tests.checking.evidence import STORED
+from tests.checking.history import History, Stored
+from tests.faults.fleet_trials import EVENTS, AmqttTrial, EmbeddedTrial, FleetTrial, OwnBrokerTrial
+from tests.support.servers.fresh import free_port, server_folder
+from tests.support.servers.mosquitto import Mosquitto, mosquitto_program, quick_folder
+from tests.support.servers.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.faults
 

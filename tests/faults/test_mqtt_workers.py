@@ -11,11 +11,11 @@ import pytest
 
 from tables.database import Connection
 
-from conftest import server_folder
-from device_client import DeviceClient, acknowledged
-from mosquitto import Mosquitto
-from waiting import until
-from worker_process import WorkerProcess
+from tests.support.clients.device_client import DeviceClient, acknowledged
+from tests.support.servers.fresh import server_folder
+from tests.support.servers.mosquitto import Mosquitto
+from tests.support.servers.worker_process import WorkerProcess
+from tests.support.waiting import until
 
 SECONDS = 60.0
 DEVICES = 10

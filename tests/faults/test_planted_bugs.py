@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from checking.findings import report
-from planted_bugs import BUGS, PlantedBug
-from planted_system import PlantedSystem, kinds
-from planting import Edit, plant
-from worker_process import ROOT
+from tests.checking.findings import report
+from tests.faults.planted_bugs import BUGS, PlantedBug
+from tests.faults.planted_system import PlantedSystem, kinds
+from tests.faults.planting import Edit, plant
+from tests.support.servers.worker_process import ROOT
 
 pytestmark = pytest.mark.faults
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from checking.load import Event, random_event
-from faulty_worker import FaultyWorker, Keeper, during
-from planting import Edit, plant
-from trial import Trial
-from worker_process import ROOT
+from tests.checking.load import Event, random_event
+from tests.faults.faulty_worker import FaultyWorker, Keeper, during
+from tests.faults.planting import Edit, plant
+from tests.faults.trial import Trial
+from tests.support.servers.worker_process import ROOT
 
 POISON = "poison"
 REGISTERED = ' and makes the device active."""\n'

@@ -14,11 +14,11 @@ import pytest
 
 from app.embedded.ports import free_port
 
-from fault_fixtures import MakeTrial
-from faulty_worker import during
-from own_postgres import OwnPostgres, SmallDisk
-from tcp_proxy import Link, Passing, TcpProxy
-from trial import Trial
+from tests.faults.fault_fixtures import MakeTrial
+from tests.faults.faulty_worker import during
+from tests.faults.trial import Trial
+from tests.support.servers.own_postgres import OwnPostgres, SmallDisk
+from tests.support.servers.tcp_proxy import Link, Passing, TcpProxy
 
 # The 5 s are for a machine that has nothing else to do: here two cores carry clients, workers and servers.
 BACK_SECONDS = 8.0

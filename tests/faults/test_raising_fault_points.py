@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from checking.findings import report
-from checking.load import Load
-from planted_system import SEED, PlantedSystem, accepted, has_ended, logged
-from worker_process import ROOT
+from tests.checking.findings import report
+from tests.checking.load import Load
+from tests.faults.planted_system import SEED, PlantedSystem, accepted, has_ended, logged
+from tests.support.servers.worker_process import ROOT
 
 pytestmark = pytest.mark.faults
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from trial import Trial
+from tests.faults.trial import Trial
 
 ROUNDS = 5
 

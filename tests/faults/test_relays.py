@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from faulty_worker import FaultyWorker, during
-from trial import Trial
+from tests.faults.faulty_worker import FaultyWorker, during
+from tests.faults.trial import Trial
 
 ACTIVE = "This worker's relay is active."
 # Killed: 3 s on a machine that has nothing else to do; two cores that carry clients, workers and servers get more.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from faulty_worker import during
-from trial import Trial
+from tests.faults.faulty_worker import during
+from tests.faults.trial import Trial
 
 # 20 events a round, and a round takes a tenth of a second and more.
 SLOW_RELAY = {"RELAY_BATCH_EVENTS": "20", "FAULT_POINTS": "relay.storing=sleep:0.1", "OUTBOX_MAX_EVENTS": "500"}

@@ -15,16 +15,16 @@ import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from checking.checker import check
-from checking.evidence import read_history, settled
-from checking.findings import Finding, Kind, report
-from checking.history import Name, Outcome, Sent, digest
-from checking.load import Load, random_event
-from checking.poller import Poller
-from fault_outcomes import Outcomes
-from faulty_worker import FaultyWorker
-from questions import APPLIED, PROJECTIONS, PUBLISHED, UNDER_WAY, UNLIMITED
-from waiting import until
+from tests.checking.checker import check
+from tests.checking.evidence import read_history, settled
+from tests.checking.findings import Finding, Kind, report
+from tests.checking.history import Name, Outcome, Sent, digest
+from tests.checking.load import Load, random_event
+from tests.checking.poller import Poller
+from tests.faults.fault_outcomes import Outcomes
+from tests.faults.faulty_worker import FaultyWorker
+from tests.faults.questions import APPLIED, PROJECTIONS, PUBLISHED, UNDER_WAY, UNLIMITED
+from tests.support.waiting import until
 
 START_EVENTS = 200
 PATIENCE_SECONDS = 120.0

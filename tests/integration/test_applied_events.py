@@ -10,7 +10,7 @@ import pytest
 from tables.database import Database, Pool
 from tables.projections.applied_events import AppliedEvents
 
-from waiting import until
+from tests.support.waiting import until
 
 STORE = """
 INSERT INTO event_store (position, id, source, event_type, event_time, received_at, partition, event)

@@ -9,11 +9,8 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient
-from hot_server import HotServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from query_client import Client, path, refused
-from sums_projection import apply, serving_sums, store
 
 from agents.projections.devices import devices
 from agents.projections.event_types import event_types
@@ -28,7 +25,10 @@ from web.query import as_of
 from web.query.projections import Projections
 from web.server.server import make_application
 
-from events import event
+from tests.support.clients.query_client import Client, path, refused
+from tests.support.data.events import event
+from tests.support.data.sums_projection import apply, serving_sums, store
+from tests.support.doors.hot_server import HotServer
 
 FLEET: list[Projection[Any]] = [devices, readings_hourly, event_types]
 SETTINGS = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

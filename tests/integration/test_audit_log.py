@@ -12,7 +12,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from query_client import Client, raw, refused
 
 from headrace.events import rfc3339
 from tables.database import Database, Pool
@@ -24,7 +23,8 @@ from web.query.audit_log import AuditLog, read_request
 from web.requests.paging import make_cursor
 from web.server.server import make_application
 
-from events import event
+from tests.support.clients.query_client import Client, raw, refused
+from tests.support.data.events import event
 
 PATH = "/api/v1/events"
 TIMES = [f"2026-01-01T00:00:0{n}{fraction}Z" for n in range(3) for fraction in ("", ".5", ".999999", ".9999999")]

@@ -8,7 +8,7 @@ from agents.upkeep.backlog_watch import BacklogWatch
 from tables.database import Connection, Database, Pool
 from tables.intake.backlog import Backlog, Depth, look
 
-from waiting import until
+from tests.support.waiting import until
 
 FILL = """
 INSERT INTO outbox (seq, id, source, event_type, event_time, partition_key, key_hash, event)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tables.database import Database, Pool
 
-from open_door import OpenDoor, open_door
+from tests.support.doors.open_door import OpenDoor, open_door
 
 KINDS = ("good", "known", "conflict", "again", "misfit", "broken", "no id", "not an object")
 REFUSED = {

@@ -11,7 +11,7 @@ import pytest
 
 from tables.database import Database, Pool
 
-from open_door import OpenDoor, open_door
+from tests.support.doors.open_door import OpenDoor, open_door
 
 EVENT = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/tests", "ce-type": "tested"}
 JSON = {"Content-Type": "application/json"}

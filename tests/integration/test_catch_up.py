@@ -15,7 +15,7 @@ from tables.database import Connection, Database, Pool
 from tables.intake import outbox
 from tables.intake.outbox import StoredEvent
 
-from events import event
+from tests.support.data.events import event
 
 
 class Seen(msgspec.Struct):

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from event_stream import EventStream
-from query_client import Client, raw, refused
-from sums_projection import SUMS, apply, serving_sums, store
 
 from headrace.folding.row_history import Past
 from tables.database import Database, Pool
 from web.query import change_feed
 
-from waiting import until
+from tests.support.clients.event_stream import EventStream
+from tests.support.clients.query_client import Client, raw, refused
+from tests.support.data.sums_projection import SUMS, apply, serving_sums, store
+from tests.support.waiting import until
 
 SUMS_CHANGES = "/api/v1/projections/sums/changes"
 COUNTS_CHANGES = "/api/v1/projections/counts/changes"

@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from event_stream import EventStream, apply_to
-from query_client import Client
-from sums_projection import SUMS, apply, serving_sums, store
 
 from agents.projector.projector import Projector
 from tables.database import Database, Pool
 from tables.projections import changes as changes_table
 from web.query import change_feed
+
+from tests.support.clients.event_stream import EventStream, apply_to
+from tests.support.clients.query_client import Client
+from tests.support.data.sums_projection import SUMS, apply, serving_sums, store
 
 SUMS_CHANGES = "/api/v1/projections/sums/changes"
 COUNTS_CHANGES = "/api/v1/projections/counts/changes"

@@ -9,8 +9,8 @@ import pytest
 
 from tables.database import Database, Pool
 
-from open_door import OpenDoor, open_door
-from waiting import until
+from tests.support.doors.open_door import OpenDoor, open_door
+from tests.support.waiting import until
 
 EVENT = json.dumps({"specversion": "1.0", "id": "1", "source": "/tests", "type": "tested"}).encode()
 BATCH = b"[" + EVENT.replace(b'"1"', b'"2"') + b"," + EVENT.replace(b'"1"', b'"3"') + b"]"

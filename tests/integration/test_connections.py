@@ -16,8 +16,8 @@ from web.server import connections
 from web.server.health import Health
 from web.server.server import HttpServer, make_application
 
-from conftest import free_port
-from waiting import until
+from tests.support.servers.fresh import free_port
+from tests.support.waiting import until
 
 SECONDS = 20.0
 LARGE_BYTES = 50_000_000

@@ -11,7 +11,7 @@ from backports import zstd
 
 from tables.database import Database, Pool
 
-from open_door import MAX_BODY_BYTES, OpenDoor, open_door
+from tests.support.doors.open_door import MAX_BODY_BYTES, OpenDoor, open_door
 
 EVENT = json.dumps({"specversion": "1.0", "id": "1", "source": "/tests", "type": "tested", "data": 1.50}).encode()
 PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstd.compress, "x-gzip": gzip.compress}

@@ -13,8 +13,8 @@ import pytest
 from tables.database import Database, Pool
 from tables.intake import outbox
 
-from foreign_tools import node_folder, output_of
-from open_door import OpenDoor, open_door
+from tests.support.clients.foreign_tools import node_folder, output_of
+from tests.support.doors.open_door import OpenDoor, open_door
 
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}
 BINARY = {"ce-specversion": "1.0", "ce-source": "/corpus", "ce-type": "tested", "Content-Type": "application/json"}

@@ -9,7 +9,7 @@ from tables.database import Connection, Database
 from tables.intake import disk_space
 from tables.intake.disk_space import DiskSpace
 
-from waiting import until
+from tests.support.waiting import until
 
 FULL = asyncpg.DiskFullError("could not extend file")
 

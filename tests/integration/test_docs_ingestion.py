@@ -10,7 +10,7 @@ import pytest
 
 from tables.database import Database
 
-from open_door import open_door
+from tests.support.doors.open_door import open_door
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ingestion.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```http\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

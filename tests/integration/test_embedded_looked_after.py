@@ -20,9 +20,9 @@ from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
 from app.embedded.supervisor import Embedded
 
-from conftest import free_port
-from embedded_place import Place, new_place, value
-from waiting import until
+from tests.support.servers.embedded_place import Place, new_place, value
+from tests.support.servers.fresh import free_port
+from tests.support.waiting import until
 
 SECONDS = 60.0
 

@@ -16,10 +16,10 @@ from app.embedded.servers import EmbeddedServers
 from headrace.errors import StartError
 from headrace.process.mqtt_address import MqttAddress
 
-from conftest import free_port, server_folder
-from device_client import DeviceClient
-from mosquitto import mosquitto_program
-from waiting import until
+from tests.support.clients.device_client import DeviceClient
+from tests.support.servers.fresh import free_port, server_folder
+from tests.support.servers.mosquitto import mosquitto_program
+from tests.support.waiting import until
 
 SECONDS = 30.0
 

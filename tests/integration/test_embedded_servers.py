@@ -15,7 +15,7 @@ from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
 from headrace.errors import StartError
 
-from embedded_place import Place, new_place, start_both, value
+from tests.support.servers.embedded_place import Place, new_place, start_both, value
 
 RECORDS = 500
 

@@ -17,7 +17,7 @@ from app.embedded.processes import running_in
 from app.embedded.servers import EmbeddedServers
 from headrace.errors import StartError
 
-from embedded_place import Place, new_place, value
+from tests.support.servers.embedded_place import Place, new_place, value
 
 TEMPORARY = Path(tempfile.gettempdir()).resolve()
 

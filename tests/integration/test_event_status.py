@@ -11,7 +11,7 @@ from agents.projections.event_types import event_types
 from tables.database import Database, Pool
 from tables.intake import outbox
 
-from open_door import OpenDoor, open_door
+from tests.support.doors.open_door import OpenDoor, open_door
 
 JSON = {"Content-Type": "application/json"}
 APPLY = "INSERT INTO progress (projection, partition, position) VALUES ($1, $2, 1)"

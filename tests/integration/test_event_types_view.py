@@ -11,7 +11,7 @@ from headrace.events.known_types import DIALECT
 from headrace.projection import Projection
 from tables.database import Database
 
-from open_door import open_door
+from tests.support.doors.open_door import open_door
 
 
 class Opened(msgspec.Struct):

@@ -17,7 +17,7 @@ from tables.projections import field_indexes
 from tables.projections.field_indexes import CREATE, IndexedField
 from tables.projections.pages import Condition, Kind, Operator, Place, Sort, page_statements, read_page
 
-from waiting import until
+from tests.support.waiting import until
 
 COLOR = IndexedField("things", "color", "text")
 WEIGHT = IndexedField("things", "weight", "number")

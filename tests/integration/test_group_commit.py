@@ -15,9 +15,9 @@ from tables.database import AnyConnection, Database, Pool
 from tables.intake import outbox
 from tables.intake.group_commit import GroupCommit, Outcome, QueueFullError
 
-from conftest import free_port
-from events import event
-from waiting import until
+from tests.support.data.events import event
+from tests.support.servers.fresh import free_port
+from tests.support.waiting import until
 
 ACCEPTED, DUPLICATE, CONFLICT, UNSTORABLE = Outcome
 

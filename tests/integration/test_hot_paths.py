@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
-from hot_server import HotServer
 
 from web.server.hot_paths import HotPath
 from web.server.server import make_application
+
+from tests.support.doors.hot_server import HotServer
 
 Client = TestClient[web.Request, web.Application]
 CLOCK = "Date"

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient
-from hot_server import HotServer
 
 from agents.projections.devices import devices
 from headrace.events.envelope import Limits
@@ -21,6 +20,8 @@ from web.ingestion.door import Door
 from web.ingestion.event_status import EventStories
 from web.server.health import Health
 from web.server.server import make_application
+
+from tests.support.doors.hot_server import HotServer
 
 EVENTS = "/api/v1/events"
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from agents.mqtt.client import MqttAwayError, MqttClient
 from headrace.events.mqtt_message import Message
 
-from conftest import server_folder
-from device_client import DeviceClient
-from shipped_mosquitto import ShippedMosquitto
-from waiting import until
+from tests.support.clients.device_client import DeviceClient
+from tests.support.servers.fresh import server_folder
+from tests.support.servers.shipped_mosquitto import ShippedMosquitto
+from tests.support.waiting import until
 
 SECONDS = 30.0
 MESSAGES = 200

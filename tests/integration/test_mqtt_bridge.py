@@ -19,10 +19,10 @@ from tables.database import Database, Pool
 from tables.intake import dead_letters
 from tables.intake.group_commit import GroupCommit
 
-from conftest import server_folder
-from device_client import DeviceClient
-from mosquitto import Mosquitto
-from waiting import until
+from tests.support.clients.device_client import DeviceClient
+from tests.support.servers.fresh import server_folder
+from tests.support.servers.mosquitto import Mosquitto
+from tests.support.waiting import until
 
 SECONDS = 30.0
 OUTBOX = "SELECT id, source, event::text AS text FROM outbox ORDER BY seq"

@@ -17,10 +17,10 @@ from headrace.events.known_types import EventTypes
 from tables.database import Database, Pool
 from tables.intake.group_commit import GroupCommit
 
-from certificates import Authority
-from conftest import server_folder
-from shipped_mosquitto import ShippedMosquitto
-from waiting import until
+from tests.support.servers.certificates import Authority
+from tests.support.servers.fresh import server_folder
+from tests.support.servers.shipped_mosquitto import ShippedMosquitto
+from tests.support.waiting import until
 
 SECONDS = 30.0
 EVENT = {

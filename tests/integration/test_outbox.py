@@ -10,7 +10,7 @@ import pytest
 from tables.database import Connection, Pool
 from tables.intake import outbox
 
-from events import event
+from tests.support.data.events import event
 
 
 async def store_all(pool: Pool) -> list[outbox.StoredEvent]:

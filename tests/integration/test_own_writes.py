@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from query_client import Client, refused
-from sums_projection import COUNTS, SUMS, apply, serving_sums, store
 
 from tables.database import Database, Pool
 
-from waiting import until
+from tests.support.clients.query_client import Client, refused
+from tests.support.data.sums_projection import COUNTS, SUMS, apply, serving_sums, store
+from tests.support.waiting import until
 
 ROW = "/api/v1/projections/sums/a"
 PAGE = "/api/v1/projections/sums"

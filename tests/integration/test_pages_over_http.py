@@ -9,13 +9,23 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from query_client import Client, serving
 
 from headrace.projection import Field, Projection
 from tables.database import Database, Pool
 from tables.projections.pages import Condition, Sort
 
-from naive_pages import KINDS, conditions, in_order, keys, passes, sorts, states, tables_of_rows, write
+from tests.support.clients.query_client import Client, serving
+from tests.support.data.naive_pages import (
+    KINDS,
+    conditions,
+    in_order,
+    keys,
+    passes,
+    sorts,
+    states,
+    tables_of_rows,
+    write,
+)
 
 PATH = "/api/v1/projections/things"
 every_example_on_one_server = settings(

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from query_client import raw, refused
 
 from agents.parked.retrier import Retrier
 from agents.projector.projector import Projector
@@ -18,8 +17,9 @@ from web.ingestion.event_status import EventStories
 from web.query.parked import parked_routes
 from web.server.server import make_application
 
-from numbers_projection import make_projection, parked, rows
-from stored_numbers import apply, store
+from tests.support.clients.query_client import raw, refused
+from tests.support.data.numbers_projection import make_projection, parked, rows
+from tests.support.data.stored_numbers import apply, store
 
 PATH = "/api/v1/parked"
 NAMES = ["numbers", "others"]

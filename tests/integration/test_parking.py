@@ -11,7 +11,7 @@ from agents.projector.projector import Projector
 from headrace.projection import Event, Projection
 from tables.database import Database, Pool
 
-from numbers_projection import Numbered, Numbers, batch, make_projection, parked, record, rows
+from tests.support.data.numbers_projection import Numbered, Numbers, batch, make_projection, parked, record, rows
 
 BEHIND = "waits behind an earlier event of its key that is parked"
 

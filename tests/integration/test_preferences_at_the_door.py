@@ -12,8 +12,8 @@ import pytest
 from tables.database import Database, Pool
 from tables.projections.applied_events import AppliedEvents
 
-from open_door import OpenDoor, open_door
-from waiting import until
+from tests.support.doors.open_door import OpenDoor, open_door
+from tests.support.waiting import until
 
 JSON = {"Content-Type": "application/json"}
 STRICT = {**JSON, "Prefer": "handling=strict"}

@@ -21,7 +21,7 @@ from web.ingestion.door import Door
 from web.requests.bodies import BodyBudget
 from web.server.server import make_application
 
-from waiting import until
+from tests.support.waiting import until
 
 EVENTS = "/api/v1/events"
 EVENT = {"specversion": "1.0", "id": "1", "source": "/tests", "type": "tested"}

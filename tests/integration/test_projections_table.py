@@ -23,7 +23,17 @@ from tables.projections.pages import (
 )
 from tables.projections.rows import Row, read_rows
 
-from naive_pages import MADE, conditions, in_order, keys, passes, sorts, states, tables_of_rows, write
+from tests.support.data.naive_pages import (
+    MADE,
+    conditions,
+    in_order,
+    keys,
+    passes,
+    sorts,
+    states,
+    tables_of_rows,
+    write,
+)
 
 
 async def pages(

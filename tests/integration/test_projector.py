@@ -9,7 +9,7 @@ import pytest
 from agents.projector.projector import Projector
 from tables.database import Database, Pool
 
-from numbers_projection import Numbers, batch, make_projection, parked, progress, record, rows
+from tests.support.data.numbers_projection import Numbers, batch, make_projection, parked, progress, record, rows
 
 
 @pytest.fixture

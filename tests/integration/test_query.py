@@ -6,10 +6,11 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from query_client import Client, path, raw, refused, serving, write
 from yarl import URL
 
 from tables.database import Database, Pool
+
+from tests.support.clients.query_client import Client, path, raw, refused, serving, write
 
 
 @pytest.fixture

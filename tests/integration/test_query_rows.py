@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from query_client import DELETE, Client, path, raw, refused, serving, write
 
 from tables.database import Database, Pool
+
+from tests.support.clients.query_client import DELETE, Client, path, raw, refused, serving, write
 
 
 @pytest.fixture

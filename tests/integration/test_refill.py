@@ -19,8 +19,8 @@ from tables.history import event_store
 from tables.intake import outbox
 from tables.intake.outbox import StoredEvent
 
-from events import event
-from waiting import until
+from tests.support.data.events import event
+from tests.support.waiting import until
 
 SECONDS = 40.0
 PARTITIONS = 4

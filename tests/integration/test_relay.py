@@ -15,8 +15,8 @@ from headrace.process.waiting import WakeUp
 from tables.database import Connection, Database, Pool
 from tables.intake import outbox
 
-from events import event
-from waiting import until
+from tests.support.data.events import event
+from tests.support.waiting import until
 
 SECONDS = 20.0
 

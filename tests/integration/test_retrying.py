@@ -15,8 +15,8 @@ from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotPar
 from headrace.projection import Event, Projection, Subscription
 from tables.database import Connection, Database, Pool
 
-from numbers_projection import Numbered, Numbers, make_projection, parked, rows
-from stored_numbers import apply, store
+from tests.support.data.numbers_projection import Numbered, Numbers, make_projection, parked, rows
+from tests.support.data.stored_numbers import apply, store
 
 BEHIND = "waits behind an earlier event of its key that is parked"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from query_client import write
 
 from tables.database import Database, Pool, connect, is_away
 from tables.projections.rows import RowReader
+
+from tests.support.clients.query_client import write
 
 
 async def test_many_requests_at_once_share_reads_and_each_gets_its_row(database: Database, pool: Pool) -> None:

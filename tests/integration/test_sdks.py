@@ -15,8 +15,8 @@ from cloudevents.core.v1.event import CloudEvent
 
 from tables.database import Database, Pool
 
-from foreign_tools import go_program, node_folder, output_of
-from open_door import OpenDoor, open_door
+from tests.support.clients.foreign_tools import go_program, node_folder, output_of
+from tests.support.doors.open_door import OpenDoor, open_door
 
 JSON = {"n": 21.5, "text": "Grüße €"}
 BYTES = b64encode(bytes([0, 255, 254, 10])).decode()

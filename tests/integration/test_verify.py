@@ -21,9 +21,9 @@ from tables.history.snapshot import snapshot, still_waiting
 from tables.intake import outbox
 from tables.intake.outbox import StoredEvent
 
-from events import event
-from numbers_projection import make_projection
-from stored_numbers import PARTITIONS, apply, store
+from tests.support.data.events import event
+from tests.support.data.numbers_projection import make_projection
+from tests.support.data.stored_numbers import PARTITIONS, apply, store
 
 NUMBERS = [("a", 1), ("b", 2), ("a", -3), ("c", 4), ("a", 5), ("b", 0), ("b", 7), ("ü", 8), ("c", -9), ("d", 10)]
 UNGUARDED = """

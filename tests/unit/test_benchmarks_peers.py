@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from headrace.errors import StartError
+
 from benchmarks import peer_environment
 from benchmarks.results import locked_versions
 from benchmarks.textbook import PARTS
-from headrace.errors import StartError
 
 
 def test_a_missing_environment_is_told_with_what_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

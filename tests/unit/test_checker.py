@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import checking
-from checking.check_topic import check_topic
-from checking.checker import check
-from checking.findings import Finding, Kind, report
-from checking.history import History, Outcome, Parked, Published, Read, Row, Sent, digest
-from correct_history import correct_history, record
+from tests import checking
+from tests.checking.check_topic import check_topic
+from tests.checking.checker import check
+from tests.checking.findings import Finding, Kind, report
+from tests.checking.history import History, Outcome, Parked, Published, Read, Row, Sent, digest
+from tests.support.data.correct_history import correct_history, record
 
 seeds = st.integers(0, 10_000)
 SEED = 7

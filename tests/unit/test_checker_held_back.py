@@ -9,10 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checking.checker import check
-from checking.findings import Finding
-from checking.history import Discarded, History, Parked
-from correct_history import HeldBack, correct_history, discarded_history, parked_history, row_of, rows_and_reads
+from tests.checking.checker import check
+from tests.checking.findings import Finding
+from tests.checking.history import Discarded, History, Parked
+from tests.support.data.correct_history import (
+    HeldBack,
+    correct_history,
+    discarded_history,
+    parked_history,
+    row_of,
+    rows_and_reads,
+)
 
 seeds = st.integers(0, 10_000)
 a_few = settings(max_examples=5)

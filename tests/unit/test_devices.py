@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from folding import Sent, devices_sent, encoded, event, fold, jsonb, plain
 from hypothesis import given
 
 from agents.projections.devices import Device, LatestReading, devices
 from headrace.events.rfc3339 import instant
+
+from tests.support.data.folded import Sent, devices_sent, encoded, event, fold, jsonb, plain
 
 NOON, ONE, TWO = "2026-01-31T12:00:00Z", "2026-01-31T13:00:00Z", "2026-01-31T14:00:00Z"
 

@@ -6,12 +6,13 @@ import json
 
 import msgspec
 import pytest
-from folding import Sent, decoded, encoded, fold, jsonb, times
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.projections.event_types import EventType, event_types
 from headrace.events.rfc3339 import instant
+
+from tests.support.data.folded import Sent, decoded, encoded, fold, jsonb, times
 
 NOON, ONE, TWO = "2026-01-31T12:00:00Z", "2026-01-31T13:00:00Z", "2026-01-31T14:00:00Z"
 

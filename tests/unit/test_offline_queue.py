@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import device
-from device import OfflineQueue
+from examples import device
+from examples.device import OfflineQueue
 
 
 def put(queue: OfflineQueue, *numbers: int) -> None:

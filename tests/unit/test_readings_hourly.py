@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from folding import Sent, decoded, devices_sent, encoded, event, fold, jsonb, numbers, plain
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.projections.readings_hourly import Hour, readings_hourly
+
+from tests.support.data.folded import Sent, decoded, devices_sent, encoded, event, fold, jsonb, numbers, plain
 
 KEY = "d1/t/2026-01-31T12"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import free_port
-from waiting import until
+from tests.support.servers.fresh import free_port
+from tests.support.waiting import until
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0

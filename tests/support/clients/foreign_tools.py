@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-FOREIGN = Path(__file__).with_name("foreign")
+FOREIGN = Path(__file__).parents[2] / "foreign"
 SECONDS = 900.0
 """A first build of Go compiles its library."""
 

@@ -16,9 +16,9 @@ import psutil
 from app.embedded.processes import running_in
 from app.embedded.servers import EmbeddedServers
 
-from conftest import free_port
+from tests.support.servers.fresh import free_port
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHARER = """
 import asyncio, sys
 from pathlib import Path

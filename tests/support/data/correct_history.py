@@ -8,9 +8,9 @@ import zlib
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-from checking.history import Discarded, History, Outcome, Parked, Published, Read, Row, Sent, Stored, digest
-from checking.independent_fold import COUNTERS, Place, fold_event, touched
-from checking.load import random_event
+from tests.checking.history import Discarded, History, Outcome, Parked, Published, Read, Row, Sent, Stored, digest
+from tests.checking.independent_fold import COUNTERS, Place, fold_event, touched
+from tests.checking.load import random_event
 
 PARTITIONS = 3
 FEWEST_EVENTS = 4

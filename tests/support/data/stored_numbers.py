@@ -13,7 +13,7 @@ from tables.database import Connection
 from tables.intake import outbox
 from tables.intake.outbox import StoredEvent
 
-from events import event
+from tests.support.data.events import event
 
 PARTITIONS = 4
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Set
 from typing import Any, NamedTuple
 
-from worker_process import ROOT
+from tests.support.servers.worker_process import ROOT
 
 HOSTILE = ROOT.parent / "shared" / "hostile"
 ONE, NONE, ANY = frozenset({1}), frozenset({0}), frozenset({0, 1})

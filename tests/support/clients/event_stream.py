@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from aiohttp import ClientResponse
-from query_client import Client
+
+from tests.support.clients.query_client import Client
 
 SECONDS = 20.0
 

@@ -21,7 +21,7 @@ from web.ingestion.event_types import EventTypeViews
 from web.server.health import Health
 from web.server.server import HttpServer, make_application
 
-from conftest import free_port
+from tests.support.servers.fresh import free_port
 
 MAX_BODY_BYTES = 1_000_000
 

@@ -18,8 +18,8 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from conftest import new_database, new_topic
-from worker_process import WorkerProcess
+from tests.support.servers.fresh import new_database, new_topic
+from tests.support.servers.worker_process import WorkerProcess
 
 SECONDS = 60
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}

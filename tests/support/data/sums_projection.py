@@ -6,8 +6,6 @@ from typing import Any
 
 import msgspec
 from aiohttp.test_utils import TestClient
-from hot_server import HotServer
-from query_client import Client
 
 from agents.projector.projector import Projector
 from headrace.folding.row_history import Past
@@ -17,7 +15,9 @@ from tables.intake import outbox
 from web.query.projections import Projections
 from web.server.server import make_application
 
-from events import event
+from tests.support.clients.query_client import Client
+from tests.support.data.events import event
+from tests.support.doors.hot_server import HotServer
 
 
 class Amount(msgspec.Struct):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from headrace.process.mqtt_address import MqttAddress
 
-from certificates import Authority
-from conftest import free_port
-from device_client import DeviceClient
-from mosquitto import Mosquitto, mosquitto_program
+from tests.support.clients.device_client import DeviceClient
+from tests.support.servers.certificates import Authority
+from tests.support.servers.fresh import free_port
+from tests.support.servers.mosquitto import Mosquitto, mosquitto_program
 
-DEPLOY = Path(__file__).parents[1] / "deploy" / "mosquitto"
+DEPLOY = Path(__file__).parents[3] / "deploy" / "mosquitto"
 USERS = ("headrace", "gateway", "d1", "d2", "+", "#", "d1/x")
 # For tests: publishes for every device.
 GATEWAY = "\nuser gateway\ntopic write #\n"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import aiohttp
 
-from conftest import free_port
-from waiting import until
+from tests.support.servers.fresh import free_port
+from tests.support.waiting import until
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 

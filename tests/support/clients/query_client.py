@@ -10,7 +10,6 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient
-from hot_server import HotServer
 from yarl import URL
 
 from headrace.folding.row_history import Past
@@ -18,6 +17,8 @@ from headrace.projection import Field, Projection
 from tables.database import Database, Pool
 from web.query.projections import Projections
 from web.server.server import make_application
+
+from tests.support.doors.hot_server import HotServer
 
 Client = TestClient[web.Request, web.Application]
 

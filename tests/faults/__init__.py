@@ -1,0 +1,1 @@
+"""What breaks under load, and the bugs that the checker must find."""

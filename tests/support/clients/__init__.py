@@ -1,0 +1,1 @@
+"""Clients of a worker: HTTP, Kafka, MQTT, and other languages."""

@@ -1,0 +1,1 @@
+"""Events, projections and histories for tests."""

@@ -1,0 +1,1 @@
+"""The HTTP servers of this process, opened for a test."""

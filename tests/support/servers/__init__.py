@@ -1,0 +1,1 @@
+"""Real servers, workers and what stands between them."""

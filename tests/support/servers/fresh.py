@@ -1,0 +1,79 @@
+"""A folder, port, topic or database that no other test uses."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from tests.support.waiting import until
+
+TEMPLATE = "template_of_tests"
+DROP_SECONDS = 60.0
+
+_numbers = itertools.count(1)
+
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder for the data of servers. Not pytest's own: each start of pytest closes those to other users, and where
+    the tests run as root, PostgreSQL is another user."""
+    with tempfile.TemporaryDirectory(prefix="headrace-tests-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def new_database(postgres_dsn: str) -> Iterator[str]:
+    """A migrated database that no test has used."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+
+    async def execute(statement: str) -> None:
+        connection = await asyncpg.connect(postgres_dsn)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+    try:
+        yield database_url(postgres_dsn, name)
+    finally:
+        # Not WITH (FORCE): it fails where it may not end an autovacuum worker, which is another user's; without, that
+        # is asked to go.
+        sessions = f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND usename = current_user"
+
+        async def is_dropped() -> bool:
+            await execute(f"SELECT pg_terminate_backend(pid) FROM ({sessions}) AS ours")
+            try:
+                await execute(f"DROP DATABASE {name}")
+            except asyncpg.ObjectInUseError:  # a busy machine: for 5 s a session has not gone
+                return False
+            return True
+
+        asyncio.run(until(is_dropped, DROP_SECONDS, f"{name} is in use"))
+
+
+def new_topic() -> str:
+    """A topic name that nobody uses."""
+    return f"events-{os.getpid()}-{next(_numbers)}"
+
+
+def database_url(dsn: str, name: str) -> str:
+    """The same server, another database."""
+    return urlsplit(dsn)._replace(path=f"/{name}").geturl()
+
+
+def free_port() -> int:
+    """A port on loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

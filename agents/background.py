@@ -7,7 +7,7 @@ import logging
 
 from mode import Service
 
-from headrace.process.throttled_log import Rarely
+from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import backoff_seconds
 from tables import database
 
@@ -26,7 +26,7 @@ class Background(Service):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rarely = Rarely(logging.getLogger(type(self).__module__))
+        self.throttled = ThrottledLog(logging.getLogger(type(self).__module__))
         self._ended = asyncio.Event()
         self._ended.set()  # a service that was never started has nothing to finish
 
@@ -49,7 +49,7 @@ class Background(Service):
                 except Exception as error:
                     if not database.is_away(error):
                         raise
-                    self.rarely.warning(f"{type(self).__name__} waits for {self.needs}: %r", error)
+                    self.throttled.warning(f"{type(self).__name__} waits for {self.needs}: %r", error)
                 if self.loop.time() - started > STOP_SECONDS:
                     waits = backoff_seconds()
                 if not self.should_stop:

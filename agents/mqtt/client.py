@@ -19,7 +19,7 @@ from agents.mqtt.socket import MqttSocket
 from headrace.errors import DependencyAwayError, InvalidSettingError
 from headrace.events.mqtt_message import Message
 from headrace.process.mqtt_address import MqttAddress
-from headrace.process.throttled_log import Rarely
+from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import WakeUp
 
 CONNECT_SECONDS = 10.0
@@ -40,7 +40,7 @@ MESSAGE_BYTES = 1_000
 Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
-rarely = Rarely(log)
+throttled = ThrottledLog(log)
 
 
 class MqttAwayError(DependencyAwayError):
@@ -252,14 +252,14 @@ class MqttClient:
         refused = [reason for reason in reasons if reason.value >= FAILURES]
         self._subscribed.set_result(refused)
         if refused and self._session_was_there:
-            rarely.warning("%s refuses the subscription: %s.", self._address, refused[0])
+            throttled.warning("%s refuses the subscription: %s.", self._address, refused[0])
             self._socket.abort()
 
     def _on_disconnect(
         self, _: Client, __: Any, flags: DisconnectFlags, reason: ReasonCode, ____: Properties | None
     ) -> None:
         if flags.is_disconnect_packet_from_server:
-            rarely.warning("%s ended the connection: %s.", self._address, reason)
+            throttled.warning("%s ended the connection: %s.", self._address, reason)
 
     def _on_message(self, _: Client, __: Any, received: MQTTMessage) -> None:
         self._take(Received(_message(received), received.mid, received.qos))

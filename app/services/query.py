@@ -7,7 +7,6 @@ from typing import Any
 
 from agents.parked.retrier import Retrier
 from app.settings import Settings
-from headrace.folding.row_history import Past
 from headrace.projection import Projection
 from tables.database import Database
 from tables.projections.stalls import Stall, stalls
@@ -36,8 +35,7 @@ def query_service(
             return await stalls(connection, names, longer_than_seconds=settings.stall_seconds)
 
     health = Health(needs={"postgresql": database.answers}, stalls=stalls_now)
-    pasts = {projection.name: Past(projection) for projection in projections}
-    views = Projections(database, projections, pasts, stalled_after_seconds=settings.stall_seconds)
+    views = Projections(database, projections, stalled_after_seconds=settings.stall_seconds)
     times = RequestTimes("query")
     told.add(times.samples)
     routes = [

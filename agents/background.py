@@ -15,7 +15,7 @@ STOP_SECONDS = 3.0
 
 
 class Background(Service):
-    """Runs `live` again and again, with backoff while PostgreSQL is away, until the worker stops.
+    """Runs `run` again and again, with backoff while PostgreSQL is away, until the worker stops.
 
     Any other error ends the worker: it is a mistake of ours, and a loop that hides it would lose events quietly.
     """
@@ -30,7 +30,7 @@ class Background(Service):
         self._ended = asyncio.Event()
         self._ended.set()  # a service that was never started has nothing to finish
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """One life: until the worker stops, or until what it needs is away (raises what `is_away` knows)."""
         raise NotImplementedError
 
@@ -45,7 +45,7 @@ class Background(Service):
             while not self.should_stop:
                 started = self.loop.time()
                 try:
-                    await self.live()
+                    await self.run()
                 except Exception as error:
                     if not database.is_away(error):
                         raise

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 
 from agents.background import Background
-from agents.mqtt.client import MqttClient, Received
+from agents.mqtt.client import MqttClient, IncomingMessage
 from headrace.events import rfc3339
 from headrace.events.envelope import Event, InvalidEnvelope, Limits
 from headrace.events.intake_counts import IntakeCounts
@@ -93,7 +93,7 @@ class MqttBridge(Background):
         if self._client is not None:
             self._client.wake()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """Connect, and take messages until the connection ends and all that came over it is taken."""
         wanted, unwanted = (SHARED_TOPICS, TOPICS) if self._address.shared else (TOPICS, SHARED_TOPICS)
         client = await MqttClient.connect(
@@ -114,7 +114,7 @@ class MqttBridge(Background):
             self._connected.clear()
             await client.close()
 
-    async def _take(self, client: MqttClient, messages: Sequence[Received]) -> None:
+    async def _take(self, client: MqttClient, messages: Sequence[IncomingMessage]) -> None:
         """Commit a group of messages, answer and acknowledge them; nothing of this when the worker stops first."""
         received_at = rfc3339.now()
         taken = [self._read(received.message, received_at) for received in messages]
@@ -154,7 +154,7 @@ class MqttBridge(Background):
         return await self._group_commit.submit(events)
 
     async def _keep_refused(
-        self, messages: Sequence[Received], results: Sequence[tuple[Event | Refusal, Outcome | None]]
+        self, messages: Sequence[IncomingMessage], results: Sequence[tuple[Event | Refusal, Outcome | None]]
     ) -> None:
         letters = [
             _letter(received.message, one)

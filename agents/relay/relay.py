@@ -81,7 +81,7 @@ class Relay(Background):
         await super().on_stop()
         await self._publisher.discard()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """Stand by for the lock, then relay for as long as the connection that holds it lives."""
         await self._wait_for_room()
         connection = await database.connect(

@@ -31,7 +31,7 @@ class Chosen(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """An event that cannot be given to its handler; the key of its row where at least that can be told."""
+    """An event that cannot be given to its handler; the key of its row where at least that can be computed."""
 
     position: int
     key: str | None
@@ -55,7 +55,7 @@ class Folding(Generic[State]):
         self._data_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
     def choose(self, records: Sequence[Record]) -> tuple[list[Chosen], list[Unreadable]]:
-        """The events that have a handler, and those of them that cannot be decoded, or whose key cannot be told."""
+        """The events that have a handler, and those of them that cannot be decoded, or whose key cannot be computed."""
         chosen: list[Chosen] = []
         unreadable: list[Unreadable] = []
         for record in records:
@@ -66,8 +66,8 @@ class Folding(Generic[State]):
                 event = _event(record, self._data(record, subscription))
                 key = self._key(event)
             except Exception as error:  # noqa: BLE001 - a user's function may raise anything: the event waits
-                told = self._key_without_data(record)
-                unreadable.append(Unreadable(record.position, told, record.partition_key, reason(error)))
+                known = self._key_without_data(record)
+                unreadable.append(Unreadable(record.position, known, record.partition_key, reason(error)))
             else:
                 chosen.append(Chosen(key, event, subscription, record.partition_key))
         return chosen, unreadable

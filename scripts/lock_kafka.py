@@ -1,4 +1,4 @@
-"""Writes app/embedded/kafka.toml anew: every jar that a broker of one version needs, with its SHA-256.
+"""Writes app/embedded/kafka/kafka.toml: every jar that a broker of one version needs, with its SHA-256.
 
 python -m scripts.lock_kafka [VERSION]    (by default the version that the file has now)
 """

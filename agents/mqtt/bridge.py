@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 
 from agents.background import Background
-from agents.mqtt.client import MqttClient, IncomingMessage
+from agents.mqtt.client import IncomingMessage, MqttClient
 from headrace.events import rfc3339
 from headrace.events.envelope import Event, InvalidEnvelope, Limits
 from headrace.events.intake_counts import IntakeCounts

@@ -23,7 +23,7 @@ from tests.checking.load import Load, random_event
 from tests.checking.poller import Poller
 from tests.faults.fault_outcomes import Outcomes
 from tests.faults.faulty_worker import FaultyWorker
-from tests.faults.questions import APPLIED, PROJECTIONS, PUBLISHED, IN_FLIGHT, UNLIMITED
+from tests.faults.questions import APPLIED, IN_FLIGHT, PROJECTIONS, PUBLISHED, UNLIMITED
 from tests.support.waiting import until
 
 START_EVENTS = 200

@@ -46,8 +46,9 @@ lock: $(VENV)/dev.done ## resolve requirements/*.txt anew from pyproject.toml
 bench: $(VENV)/dev.done $(BENCH_VENV)/bench.done ## compare with baselines and peers in one run (50 minutes); ARGS="--help" tells more
 	$(BIN)/python -m benchmarks $(ARGS)
 
-docs: $(VENV)/dev.done ## write docs/settings.md from the code
+docs: $(VENV)/dev.done ## write docs/settings.md and docs/logs.md from the code
 	$(BIN)/python scripts/document_settings.py
+	$(BIN)/python scripts/document_logs.py
 
 document-faults: $(VENV)/dev.done ## write the figures of make faults into docs/reliability.md; FILES="…" as FAULT_RESULTS named
 	$(BIN)/python scripts/document_faults.py $(FILES)

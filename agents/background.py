@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from mode import Service
 
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import backoff_seconds
 from tables import database
@@ -20,19 +21,26 @@ class Background(Service):
     Any other error ends the worker: it is a mistake of ours, and a loop that hides it would lose events quietly.
     """
 
-    needs = "PostgreSQL"
     only_looks = False
     """Whether a life may be cut off anywhere, because it changes nothing."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.throttled = ThrottledLog(logging.getLogger(type(self).__module__))
+        self._log = ActionLog(type(self).__module__)
+        self.throttled = ThrottledLog(self._log)
         self._ended = asyncio.Event()
         self._ended.set()  # a service that was never started has nothing to finish
 
     async def run(self) -> None:
         """One life: until the worker stops, or until what it needs is away (raises what `is_away` knows)."""
         raise NotImplementedError
+
+    def log_unavailable(self, error: Exception) -> None:
+        """Say what a run waits for, after it ended with this error."""
+        task = type(self).__name__
+        self.throttled.warning(
+            LogAction.POSTGRES_UNAVAILABLE, "{task} waits for PostgreSQL: {error}", task=task, error=error
+        )
 
     def wake(self) -> None:
         """Called when the worker stops, so that a waiting life sees it at once."""
@@ -49,7 +57,7 @@ class Background(Service):
                 except Exception as error:
                     if not database.is_away(error):
                         raise
-                    self.throttled.warning(f"{type(self).__name__} waits for {self.needs}: %r", error)
+                    self.log_unavailable(error)
                 if self.loop.time() - started > STOP_SECONDS:
                     waits = backoff_seconds()
                 if not self.should_stop:
@@ -66,4 +74,5 @@ class Background(Service):
             async with asyncio.timeout(STOP_SECONDS):
                 await self._ended.wait()
         except TimeoutError:
-            self.log.info("Not finished in %s s; it goes on after the next start.", STOP_SECONDS)
+            text = "{task} has not finished within {seconds:g} s; it continues after the next start"
+            self._log.info(LogAction.WORKER_UNFINISHED, text, task=type(self).__name__, seconds=STOP_SECONDS)

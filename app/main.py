@@ -22,7 +22,7 @@ from app.commands.migrate import add_migrate
 from app.commands.parked import add_parked
 from app.commands.verify import add_verify
 from app.embedded.servers import EmbeddedServers
-from app.embedded.supervisor import Embedded
+from app.embedded.supervisor import Embedded, ServerName
 from app.services.event_handler import event_handler_service
 from app.services.ingestion import ingestion_service
 from app.services.query import query_service
@@ -31,6 +31,7 @@ from app.worker import metric_sources
 from app.worker.banner import Banner
 from app.worker.faust_app import Headrace, refuse
 from app.worker.loop_watchdog import LoopWatchdog
+from app.worker.startup import Startup
 from headrace.errors import HeadraceError
 from headrace.process.fault_points import arm
 from headrace.process.metrics import Metrics
@@ -53,7 +54,8 @@ def make_app(settings: Settings) -> Headrace:
     if embedded_kafka:
         settings = replace(settings, broker_url=f"kafka://127.0.0.1:{settings.embedded_kafka_port}")
     handles_events = "event_handler" in settings.runs
-    app = Headrace(settings, handles_events=handles_events)
+    startup = Startup()
+    app = Headrace(settings, handles_events=handles_events, startup=startup)
     arm(settings.faults)
     database = Database(pool_size=settings.database_pool_size, timeout_seconds=settings.database_timeout_seconds)
     storage = Storage(database, settings.database_url)
@@ -75,9 +77,9 @@ def make_app(settings: Settings) -> Headrace:
     )
     app.http_servers = doors
     app.services = [
-        LoopWatchdog(settings.stall_seconds),
+        LoopWatchdog(settings.stall_seconds, settings.log_format),
         *doors,
-        *_embedded(settings, storage, with_kafka=embedded_kafka),
+        *_embedded(settings, storage, startup, with_kafka=embedded_kafka),
         storage,
         *_disk_watch(settings, database, disk_space),
         *([FieldIndexes(database, PROJECTIONS)] if settings.runs & {"event_handler", "query"} else []),
@@ -97,19 +99,28 @@ def _disk_watch(settings: Settings, database: Database, disk_space: DiskSpace) -
     return [DiskWatch(database, disk_space, None if settings.database_url else data_folder(settings))]
 
 
-def _embedded(settings: Settings, storage: Storage, *, with_kafka: bool) -> list[ServiceT]:
+def _embedded(settings: Settings, storage: Storage, startup: Startup, *, with_kafka: bool) -> list[ServiceT]:
     with_mqtt = "ingestion" in settings.runs and not settings.mqtt_url
     if settings.database_url and not with_kafka and not with_mqtt:
         return []
     servers = EmbeddedServers(
         data_folder(settings), kafka_port=settings.embedded_kafka_port, mqtt_port=settings.embedded_mqtt_port
     )
+    chosen: dict[ServerName, bool] = {
+        "PostgreSQL": not settings.database_url,
+        "Apache Kafka": with_kafka,
+        "MQTT broker": with_mqtt,
+    }
+    for server, is_embedded in chosen.items():
+        if is_embedded:
+            startup.begins(server)
     return [
         Embedded(
             servers,
             postgres_is_at=None if settings.database_url else storage.use,
             with_kafka=with_kafka,
             with_mqtt=with_mqtt,
+            is_ready=startup.is_ready,
         )
     ]
 

@@ -116,6 +116,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="DEBUG, INFO, WARNING or ERROR")
     ] = "INFO"
+    log_format: Annotated[Literal["text", "json"], Meta(description="text or json")] = "text"
     fault_points: Annotated[
         str,
         Meta(

@@ -5,16 +5,16 @@ A plain Faust worker exits when the broker is away at its start, and the door wo
 
 from __future__ import annotations
 
-import logging
-
 from aiokafka.errors import KafkaError
 from mode import Service
 
 from agents.kafka.topic import ensure_topic
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import backoff_seconds
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 
 class BrokerGate(Service):
@@ -34,7 +34,13 @@ class BrokerGate(Service):
             try:
                 await self.look()
             except (KafkaError, OSError, TimeoutError) as error:
-                throttled.warning("The event handler waits for Kafka at %s: %r", self._bootstrap_servers, error)
+                throttled.warning(
+                    LogAction.KAFKA_UNAVAILABLE,
+                    "The event handler waits for Kafka at {broker}: {error}",
+                    service="event_handler",
+                    broker=self._bootstrap_servers,
+                    error=error,
+                )
                 await self.sleep(wait)
             else:
                 return

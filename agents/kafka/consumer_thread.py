@@ -9,7 +9,6 @@ without applying anything, ends it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,13 +19,15 @@ from faust.types.tuples import TP
 from mode import Service
 
 from headrace.errors import HeadraceError
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 
 LOOK_SECONDS = 1.0
 # What is not committed is delivered again, and known. Longer, it would be committed to a topic that was made anew.
 COMMIT_SECONDS = 5.0
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 
 class ConsumerEndedError(HeadraceError):
@@ -53,7 +54,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 asyncio.run_coroutine_threadsafe(self.consumer.crash(ended), self.parent_loop)
                 return
             if error is not None:
-                self.throttled.warning("The event handler waits for its consumer group: %r", error)
+                text = "Cannot join the consumer group; will retry: {error}"
+                self.throttled.warning(LogAction.KAFKA_GROUP_FAILED, text, error=error)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit; False when it does not work now. Faust would end the worker."""
@@ -65,7 +67,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             async with asyncio.timeout(COMMIT_SECONDS):
                 await self._ensure_consumer().commit(chosen)
         except (KafkaError, TimeoutError) as error:
-            self.throttled.warning("What the event handler has read cannot be committed to Kafka now: %r", error)
+            text = "Offset commit failed; will retry: {error}"
+            self.throttled.warning(LogAction.KAFKA_COMMIT_FAILED, text, error=error)
             return False
         return True
 

@@ -7,7 +7,6 @@ rebalances and the times of commits stay Faust's. See docs/adr/0003-batches-in-f
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -18,9 +17,11 @@ from faust.types.tuples import TP, ConsumerMessage, Message
 
 from agents.kafka.consumer_thread import ConsumerThread
 from headrace.events.topic_record import Record, decode, followed
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 throttled = ThrottledLog(log)
 
 
@@ -67,7 +68,7 @@ class BatchConsumer(driver.Consumer):
         try:
             fetched, active = await self._wait_next_records(timeout)
         except KafkaError as error:
-            throttled.warning("The event handler cannot read from Kafka now: %r", error)
+            throttled.warning(LogAction.KAFKA_FETCH_FAILED, "Fetch from Kafka failed; will retry: {error}", error=error)
             await self.sleep(timeout)
             return
         if fetched is None or self.should_stop:

@@ -9,7 +9,6 @@ again what a worker that died had not acknowledged. An event that comes again is
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from agents.background import Background
@@ -22,7 +21,9 @@ from headrace.events.mqtt_message import Message, answer_topic, read_event
 from headrace.events.outcome import Outcome
 from headrace.events.problem_document import CONTENT_TYPE as PROBLEM
 from headrace.events.refusals import REFUSED, Refusal, invalid, misfit, taken_body
+from headrace.process.action_log import ActionLog
 from headrace.process.fault_points import MQTT_COMMITTED
+from headrace.process.log_actions import LogAction
 from headrace.process.mqtt_address import MqttAddress
 from headrace.process.waiting import backoff_seconds
 from tables.database import Database
@@ -37,13 +38,11 @@ JSON = "application/json"
 MOST_WAIT_SECONDS = 2.0
 FIRST_LOOK_SECONDS = 3.0
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 
 class MqttBridge(Background):
     """The subscriber of one worker. One life is one connection."""
-
-    needs = "the MQTT broker"
 
     def __init__(
         self,
@@ -87,7 +86,13 @@ class MqttBridge(Background):
             async with asyncio.timeout(FIRST_LOOK_SECONDS):
                 await self._connected.wait()
         except TimeoutError:
-            log.warning("%s does not answer yet; devices are not heard until it does.", self._address)
+            text = "No device messages until the MQTT broker at {broker} answers"
+            log.warning(LogAction.MQTT_UNAVAILABLE, text, broker=self._address.broker)
+
+    def log_unavailable(self, error: Exception) -> None:
+        broker = self._address.broker
+        text = "No device messages until the MQTT broker at {broker} answers: {error}"
+        self.throttled.warning(LogAction.MQTT_UNAVAILABLE, text, broker=broker, error=error)
 
     def wake(self) -> None:
         if self._client is not None:
@@ -101,14 +106,23 @@ class MqttBridge(Background):
         )
         self._client = client
         self._connected.set()
-        log.info("Connected to %s as %s.", self._address, self._address.client_id)
+        log.info(
+            LogAction.MQTT_CONNECTED,
+            "Connected to the MQTT broker at {broker} as {client_id}",
+            broker=self._address.broker,
+            client_id=self._address.client_id,
+        )
         try:
             while not self.should_stop:
                 messages = await client.receive(MAX_GROUP_EVENTS)
                 if messages:
                     await self._take(client, messages)
                 elif client.is_lost:
-                    self.throttled.warning("The connection to %s is lost.", self._address)
+                    self.throttled.warning(
+                        LogAction.MQTT_DISCONNECTED,
+                        "The connection to the MQTT broker at {broker} is lost; reconnecting",
+                        broker=self._address.broker,
+                    )
                     return
         finally:
             self._connected.clear()
@@ -127,7 +141,7 @@ class MqttBridge(Background):
                 if MQTT_COMMITTED.armed:
                     await MQTT_COMMITTED.passed()
             except Exception as error:  # noqa: BLE001 - what is not acknowledged is not lost, whatever it was
-                self.throttled.warning("Messages of devices wait, not acknowledged: %r", error)
+                self._log_held(error)
                 await self.sleep(next(waits))
                 continue
             for received, (one, outcome) in zip(messages, results, strict=True):
@@ -149,7 +163,7 @@ class MqttBridge(Background):
         if not events:
             return []
         while self._backlog is not None and self._backlog.retry_after_seconds is not None and not self.should_stop:
-            self.throttled.warning("Messages of devices wait, not acknowledged: the outbox is full.")
+            self._log_held("the outbox is full")
             await self.sleep(MOST_WAIT_SECONDS)
         return await self._group_commit.submit(events)
 
@@ -183,7 +197,14 @@ class MqttBridge(Background):
             assert outcome is not None
             sent = client.answer(topic, taken_body(one, outcome), JSON, message.correlation_data)
         if not sent:
-            self.throttled.warning("%s takes answers too slowly; some are left out.", self._address)
+            self.throttled.warning(
+                LogAction.MQTT_ANSWERS_DROPPED,
+                "The MQTT broker at {broker} reads too slowly; some answers to devices are dropped",
+                broker=self._address.broker,
+            )
+
+    def _log_held(self, error: Exception | str) -> None:
+        self.throttled.warning(LogAction.MQTT_HELD, "Holding device messages unacknowledged: {error}", error=error)
 
 
 def _with_outcomes(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -18,6 +17,8 @@ from agents.mqtt.publish_packet import UnreadableError, qos_of, read_publish
 from agents.mqtt.socket import MqttSocket
 from headrace.errors import DependencyAwayError, InvalidSettingError
 from headrace.events.mqtt_message import Message
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.process.mqtt_address import MqttAddress
 from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import WakeUp
@@ -39,7 +40,7 @@ MESSAGE_BYTES = 1_000
 
 Answer = TypeVar("Answer")
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 throttled = ThrottledLog(log)
 
 
@@ -252,14 +253,24 @@ class MqttClient:
         refused = [reason for reason in reasons if reason.value >= FAILURES]
         self._subscribed.set_result(refused)
         if refused and self._session_was_there:
-            throttled.warning("%s refuses the subscription: %s.", self._address, refused[0])
+            throttled.warning(
+                LogAction.MQTT_REFUSED,
+                "The MQTT broker at {broker} refuses the subscription: {reason}",
+                broker=self._address.broker,
+                reason=refused[0],
+            )
             self._socket.abort()
 
     def _on_disconnect(
         self, _: Client, __: Any, flags: DisconnectFlags, reason: ReasonCode, ____: Properties | None
     ) -> None:
         if flags.is_disconnect_packet_from_server:
-            throttled.warning("%s ended the connection: %s.", self._address, reason)
+            throttled.warning(
+                LogAction.MQTT_DISCONNECTED,
+                "The MQTT broker at {broker} ended the connection: {reason}",
+                broker=self._address.broker,
+                reason=reason,
+            )
 
     def _on_message(self, _: Client, __: Any, received: MQTTMessage) -> None:
         self._take(IncomingMessage(_message(received), received.mid, received.qos))

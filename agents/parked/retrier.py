@@ -9,7 +9,6 @@ it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -20,13 +19,15 @@ from agents.parked.group_replay import Replay
 from headrace.folding.folding import Folding, reason
 from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, ParkedOutcome
 from headrace.folding.rows import ParkedEvent
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.projection import Projection
 from tables.database import AnyConnection, Database
 from tables.parked import discarded, parked, parked_list
 from tables.projections import writing
 from tables.unstorable import UNSTORABLE
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 EVENTS_AT_ONCE = 500
 GROUPS_AT_ONCE = 100
@@ -176,13 +177,15 @@ def _failure(event: ParkedEvent) -> Failure:
 def _log(projection: str, events: Sequence[discarded.Discarded], why: str, by: str) -> None:
     for event in events:
         log.warning(
-            "Projection %s goes on without the event at position %s (%s, source %r, id %r; key %r), as %s wants: %s",
-            projection,
-            event.position,
-            event.event_type,
-            event.source,
-            event.id,
-            event.key,
-            by,
-            why,
+            LogAction.PROJECTION_DISCARDED,
+            "Projection {projection}: event {position} ({type}, source {source!r}, id {id!r}, key {key!r}) "
+            "discarded by {by}: {reason}",
+            projection=projection,
+            position=event.position,
+            type=event.event_type,
+            source=event.source,
+            id=event.id,
+            key=event.key,
+            by=by,
+            reason=why,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
@@ -13,6 +12,8 @@ from agents.projector.retry_schedule import RetrySchedule
 from headrace.events.topic_record import Record
 from headrace.folding.row_cache import beyond
 from headrace.folding.rows import ParkedEvent
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 from tables.database import AnyConnection
 from tables.parked import parked
@@ -20,7 +21,7 @@ from tables.projections import writing
 
 State = TypeVar("State")
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 
 class LockedPath(Generic[State]):
@@ -94,8 +95,10 @@ class LockedPath(Generic[State]):
         await parked.park(connection, self._rows.name, events)
         for event in events:
             self._throttled.warning(
-                f"Projection {self._rows.name} parked the event at position %s (key %r): %s",
-                event.position,
-                event.group.key,
-                event.error,
+                LogAction.PROJECTION_PARKED,
+                "Projection {projection} parked the event at position {position} (key {key!r}): {error}",
+                projection=self._rows.name,
+                position=event.position,
+                key=event.group.key,
+                error=event.error,
             )

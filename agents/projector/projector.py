@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
@@ -14,8 +13,10 @@ import asyncpg
 from agents.kafka.fetch_batches import RecordBatch
 from agents.projector.cancellable import CancellableAttempts
 from agents.projector.event_applier import EventApplier
+from headrace.process.action_log import ActionLog
 from headrace.process.fault_points import PROJECTOR_ACKNOWLEDGING, PROJECTOR_COMMITTED, PROJECTOR_FETCHED
 from headrace.process.histogram import EVENTS, SECONDS, Histogram
+from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import backoff_seconds
 from headrace.projection import Projection
@@ -26,7 +27,7 @@ from tables.projections import writing
 
 State = TypeVar("State")
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 
 class Projector(Generic[State]):
@@ -56,7 +57,13 @@ class Projector(Generic[State]):
             except Exception as error:  # noqa: BLE001 - whatever it is: an exception that leaves would lose the batch
                 self.failed_attempts += 1
                 self._disk_space.saw(error)
-                self._throttled.warning(f"Projection {self._name} waits with its events: %r", error)
+                self._throttled.warning(
+                    LogAction.PROJECTION_RETRYING,
+                    "Projection {projection}: batch failed, retrying in {seconds:.1f} s: {error}",
+                    projection=self._name,
+                    seconds=wait,
+                    error=error,
+                )
                 await asyncio.sleep(wait)
             else:
                 break

@@ -9,7 +9,6 @@ advisory lock and writes on the connection that holds it, so one that lost the l
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 import asyncpg
@@ -18,7 +17,9 @@ from aiokafka.errors import KafkaError
 from agents.background import Background
 from agents.relay.publisher import Publisher, TopicLostError, TopicTooSmallError
 from agents.relay.topic_refill import refill
+from headrace.process.action_log import ActionLog
 from headrace.process.fault_points import RELAY_PUBLISHED, RELAY_STORED, RELAY_STORING
+from headrace.process.log_actions import LogAction
 from headrace.process.waiting import WakeUp, backoff_seconds
 from tables import database
 from tables.database import Database
@@ -46,7 +47,7 @@ MOST_PAUSE_SECONDS = 0.05
 UNPUBLISHED = (KafkaError, OSError, TimeoutError, TopicLostError, TopicTooSmallError)
 MOST_WAIT_SECONDS = 2.0
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 
 class Relay(Background):
@@ -95,14 +96,15 @@ class Relay(Background):
                 if self.should_stop:
                     return
             self.is_active = True
-            log.info("This worker's relay is active.")
+            log.info(LogAction.RELAY_ACTIVE, "This worker's relay is active.")
             await self._finish_what_is_stored(connection, among_last=self._among_last)
             self._among_last = outbox.MOST_ROUND_EVENTS
             await self._relay(connection)
         except asyncpg.UniqueViolationError:
             # The outbox holds an event that is already stored, where none should be: the next life looks everywhere.
             self._among_last = EVERYWHERE
-            self.throttled.warning("The outbox holds an event that is already stored; it is published again.")
+            text = "The outbox holds an event that is already stored; publishing it again"
+            self.throttled.warning(LogAction.RELAY_DUPLICATE, text)
         except asyncpg.DiskFullError as error:
             self._disk_space.saw(error)
             raise
@@ -197,7 +199,11 @@ class Relay(Background):
 
     async def _kafka_is_away(self, connection: database.Connection, error: BaseException, wait: float) -> None:
         self.publish_errors += 1
-        self.throttled.warning("The relay waits for Kafka; events are accepted and wait in the outbox: %r", error)
+        if isinstance(error, TopicTooSmallError):
+            self.throttled.warning(LogAction.TOPIC_TOO_SMALL, "The relay waits for partitions: {error}", error=error)
+        else:
+            text = "The relay waits for Kafka; accepted events stay in the outbox: {error}"
+            self.throttled.warning(LogAction.KAFKA_UNAVAILABLE, text, service="ingestion", error=error)
         await self._publisher.discard()
         await connection.execute(database.HEARTBEAT)
         await self.sleep(wait)

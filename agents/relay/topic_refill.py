@@ -5,7 +5,6 @@ Guarantee: what it publishes is in order of position, and nothing later comes be
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -15,6 +14,8 @@ from agents.relay.publisher import Publisher, TopicTooSmallError
 from headrace.errors import DependencyAwayError
 from headrace.events.partition_key import partition_key
 from headrace.events.topic_record import PastEvent
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from tables.database import AnyConnection
 from tables.history import event_store
 from tables.history.event_store import StoredUpTo
@@ -25,7 +26,7 @@ Answer = TypeVar("Answer")
 AT_ONCE = 200
 NOT_IN_THE_OUTBOX = 0
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 
 class _Keys(msgspec.Struct, gc=False):
@@ -64,7 +65,8 @@ async def refill(connection: AnyConnection, publisher: Publisher, *, before: int
         done = events[-1].position if events else end
     publisher.note_refilled()
     if count:
-        log.warning("The topic lacked %s events of the event store; they are published again.", count)
+        text = "The topic lacked {count} events of the event store; they were published again"
+        log.warning(LogAction.RELAY_REFILLED, text, count=count)
 
 
 async def _answer(asked: Awaitable[Answer]) -> Answer:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from agents.background import Background
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from tables import database
 from tables.database import Database
 from tables.migrate import migrate
@@ -13,7 +14,7 @@ from tables.migrate import migrate
 CONNECT_SECONDS = 5.0
 FIRST_LOOK_SECONDS = 5.0
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 
 class Storage(Background):
@@ -36,7 +37,8 @@ class Storage(Background):
             async with asyncio.timeout(FIRST_LOOK_SECONDS):
                 await self._opened.wait()
         except TimeoutError:
-            log.warning("PostgreSQL does not answer yet; requests are answered 503 until it does.")
+            text = "PostgreSQL does not answer yet; requests get 503 until it does"
+            log.warning(LogAction.POSTGRES_UNAVAILABLE, text)
 
     def wake(self) -> None:
         self._stop.set()
@@ -45,7 +47,7 @@ class Storage(Background):
         connection = await database.connect(self._dsn, timeout_seconds=CONNECT_SECONDS)
         try:
             for name in await migrate(connection):
-                log.info("Applied migration %s.", name)
+                log.info(LogAction.MIGRATION_APPLIED, "Applied migration {migration}", migration=name)
         finally:
             database.drop(connection)
         await self._source.open(self._dsn)

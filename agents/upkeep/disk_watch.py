@@ -11,11 +11,12 @@ for the log before it needs it for a table, and then it panics. What was accepte
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 from pathlib import Path
 
 from agents.background import Background
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from tables import database
 from tables.database import Database
 from tables.intake import disk_space
@@ -27,7 +28,9 @@ RESERVE_BYTES = 128 * 1024 * 1024
 PROBE_SECONDS = 5.0
 TIMEOUT_SECONDS = 10.0
 
-log = logging.getLogger(__name__)
+HAS_SPACE = "The disk of PostgreSQL has space again; writing resumes"
+
+log = ActionLog(__name__)
 
 
 class DiskWatch(Background):
@@ -64,16 +67,16 @@ class DiskWatch(Background):
             return  # since the look
         if told and not self._space.is_full:
             self._space.fill()
-            log.error(
-                "Another worker says that the disk of PostgreSQL is full; this one writes nothing until it has room."
-            )
+            text = "Another worker reports that the disk of PostgreSQL is full; not writing until it has space"
+            log.error(LogAction.DISK_FULL, text)
         elif not told and self._space.is_full:
             self._space.clear()
-            log.info("The disk of PostgreSQL has room again.")
+            log.info(LogAction.DISK_FREED, HAS_SPACE)
 
     async def _probe_until_there_is_room(self) -> None:
         connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
-        log.error("The disk of PostgreSQL is full. No event is taken, and nothing is written, until it has room.")
+        text = "The disk of PostgreSQL is full: no events are accepted and nothing is written until it has space"
+        log.error(LogAction.DISK_FULL, text)
         try:
             await disk_space.tell(connection)
             while not (self._has_reserve() and await disk_space.has_room(connection)):
@@ -81,7 +84,7 @@ class DiskWatch(Background):
                 if self.should_stop:
                     return
             self._space.clear()
-            log.info("The disk of PostgreSQL has room again.")
+            log.info(LogAction.DISK_FREED, HAS_SPACE)
         finally:
             database.drop(connection)
 

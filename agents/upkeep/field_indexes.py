@@ -13,6 +13,8 @@ from typing import Any
 import asyncpg
 
 from agents.background import Background
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.projection import Projection
 from tables import database
 from tables.database import Database
@@ -21,6 +23,8 @@ from tables.projections.field_indexes import IndexedField
 
 TIMEOUT_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 5.0
+
+log = ActionLog(__name__)
 
 
 class FieldIndexes(Background):
@@ -60,10 +64,13 @@ class FieldIndexes(Background):
             while (changed := await field_indexes.keep(connection, self._fields)) is None:
                 await self.sleep(LOOK_AGAIN_SECONDS)
             for field in changed.created:
-                self.log.info("Made the index on %s of projection %s.", field.member, field.projection)
+                text = "Created the index on {field} of projection {projection}"
+                log.info(LogAction.INDEX_CREATED, text, field=field.member, projection=field.projection)
             for name in changed.dropped:
-                self.log.info("Dropped the index %s, which was not finished or is not declared any more.", name)
+                text = "Dropped index {index}: it was not finished, or is no longer declared"
+                log.info(LogAction.INDEX_DROPPED, text, index=name)
         except asyncpg.ProgramLimitExceededError as error:
-            self.log.error("A declared index cannot be made: %s. Queries by its field stay slow.", error)  # noqa: TRY400
+            text = "A declared index cannot be created: {error}. Queries by its field stay slow"
+            log.error(LogAction.INDEX_FAILED, text, error=str(error))  # noqa: TRY400 - it says it all
         finally:
             database.drop(connection)

@@ -14,7 +14,6 @@ it be acknowledged, so that nothing after it is committed. What is under way is 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -22,6 +21,8 @@ from aiokafka.errors import KafkaError
 
 from agents.background import Background
 from headrace.errors import HeadraceError
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.process.waiting import WakeUp
 from tables.database import Database
 from tables.intake.disk_space import DiskSpace
@@ -31,7 +32,7 @@ MOST_INTERVAL_SECONDS = 5.0
 LOOKS = 10
 BROKER_SECONDS = 5.0
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 
 class StalledError(HeadraceError):
@@ -51,7 +52,6 @@ class _Standstill:
 class StallDetector(Background):
     """Runs in every event handler."""
 
-    needs = "PostgreSQL to see whether the projections move"
     only_looks = True
 
     def __init__(
@@ -123,6 +123,13 @@ class StallDetector(Background):
         told = f"Projection {projection} has not moved for {self._stall_seconds:g} s (partition {where})"
         if wait.begun_anew:
             raise StalledError(f"{told}, although it was begun anew. This worker ends; start it again.")
-        log.error("%s; it begins anew.", told)
+        log.error(
+            LogAction.PROJECTION_STALLED,
+            "Projection {projection} has not moved for {seconds:g} s (last position by partition: {positions}); "
+            "restarting it",
+            projection=projection,
+            seconds=self._stall_seconds,
+            positions=wait.progress,
+        )
         self._begin_anew[projection]()
         self._waits[projection] = _Standstill(wait.progress, begun_anew=True)

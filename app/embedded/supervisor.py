@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import psutil
 from mode import Service
@@ -14,6 +13,8 @@ from mode import Service
 from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
 from headrace.errors import StartError
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.process.waiting import backoff_seconds
 
 LOOK_SECONDS = 1.0
@@ -21,11 +22,14 @@ MOST_WAIT_SECONDS = 30.0
 # One that has run for so long is started again without a wait; one that ends again and again is not.
 LONG_SECONDS = 60.0
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
+
+
+ServerName = Literal["PostgreSQL", "Apache Kafka", "MQTT broker"]
 
 
 class _Server(NamedTuple):
-    name: str
+    name: ServerName
     start: Callable[[], Awaitable[str]]
     process: Callable[[], psutil.Process | None]
 
@@ -44,8 +48,11 @@ class Embedded(Service):
         postgres_is_at: Callable[[str], None] | None,
         with_kafka: bool,
         with_mqtt: bool,
+        is_ready: Callable[[ServerName], None] = lambda _: None,
     ) -> None:
+        """`is_ready`: called when a server that was started first answers."""
         super().__init__()
+        self._is_ready = is_ready
         self._servers = servers
         self._postgres_is_at = postgres_is_at
         self._with_kafka = with_kafka
@@ -55,12 +62,13 @@ class Embedded(Service):
         """Raises StartError when PostgreSQL cannot be started; the others' errors end the worker later."""
         servers = self._servers
         if self._with_mqtt:
-            self.add_future(self._run(_Server("the MQTT broker", servers.start_mqtt, servers.mqtt_process)))
+            self.add_future(self._run(_Server("MQTT broker", servers.start_mqtt, servers.mqtt_process)))
         if self._with_kafka:
             self.add_future(self._run(_Server("Apache Kafka", servers.start_kafka, servers.kafka_process)))
         if self._postgres_is_at is not None:
             postgres = _Server("PostgreSQL", servers.start_postgres, servers.postgres_process)
             self._postgres_is_at(await postgres.start())
+            self._is_ready(postgres.name)
             self.add_future(self._look_after(postgres))
 
     async def on_stop(self) -> None:
@@ -68,6 +76,7 @@ class Embedded(Service):
 
     async def _run(self, server: _Server) -> None:
         await server.start()
+        self._is_ready(server.name)
         await self._look_after(server)
 
     async def _look_after(self, server: _Server) -> None:
@@ -85,12 +94,13 @@ class Embedded(Service):
             process, since = await self._start_again(server), time.monotonic()
 
     async def _start_again(self, server: _Server) -> psutil.Process | None:
-        log.warning("The embedded server has ended, and is started again: %s", server.name)
+        log.warning(LogAction.SERVER_ENDED, "Embedded {server} has ended; restarting it", server=server.name)
         try:
             await server.start()
         except StartError as error:
             if not self.should_stop:
-                log.error("%s", error)  # noqa: TRY400 - the line says it all
+                text = "Embedded {server} could not be restarted: {error}"
+                log.error(LogAction.SERVER_FAILED, text, server=server.name, error=str(error))  # noqa: TRY400 - it says it all
             return None
-        log.warning("The embedded server runs again: %s", server.name)
+        log.info(LogAction.SERVER_RESTARTED, "Embedded {server} runs again", server=server.name)
         return await asyncio.to_thread(server.process)

@@ -1,4 +1,4 @@
-"""What a worker says when it is up: what listens where, and a curl to try."""
+"""What a worker reports when it is up: a line in the log and, in text format, addresses and a curl to try."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import sys
 
 from mode import Service
 
-from app.settings import Settings, mqtt_address
+from app.settings import SERVICE_NAMES, Settings, mqtt_address
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
+
+log = ActionLog(__name__)
 
 CURL = """\
   curl -s {ingestion}/api/v1/events -H 'content-type: application/json' -d '{{
@@ -23,8 +27,25 @@ class Banner(Service):
         self._settings = settings
 
     async def on_start(self) -> None:
-        sys.stdout.write(banner(self._settings))
-        sys.stdout.flush()
+        log_start(self._settings)
+        if self._settings.log_format == "text":
+            sys.stdout.write(banner(self._settings))
+            sys.stdout.flush()
+
+
+def log_start(settings: Settings) -> None:
+    """Log the services, and the addresses of those that run."""
+    serves, applies = "ingestion" in settings.runs, "event_handler" in settings.runs
+    log.info(
+        LogAction.WORKER_STARTED,
+        "Worker started: {services}",
+        services=", ".join(name for name in SERVICE_NAMES if name in settings.runs),
+        ingestion=f"{settings.ingestion_host}:{settings.ingestion_port}" if serves else None,
+        query=f"{settings.query_host}:{settings.query_port}" if "query" in settings.runs else None,
+        mqtt=mqtt_address(settings, host_name="").broker if serves and settings.mqtt_url != "off" else None,
+        kafka=settings.bootstrap_servers if serves or applies else None,
+        topic=settings.topic if serves or applies else None,
+    )
 
 
 def banner(settings: Settings) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import sys
 import threading
@@ -21,15 +20,19 @@ from faust.worker import Worker as FaustWorker
 
 from agents.kafka.fetch_batches import BatchTransport
 from app.settings import Settings
+from app.worker.log_formats import LogFormat, last_line
 from app.worker.logging_config import logging_config
+from app.worker.startup import Startup
 from headrace.errors import HeadraceError
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from web.server.server import HttpServer
 
 # Never sent to the broker; when it runs out, aiokafka leaves the group without a word.
 NEVER_SECONDS = 86_400.0 * 365
 GC_THRESHOLDS = (20_000, 20, 20)
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 
 class Boot(BootStrategy):
@@ -50,20 +53,21 @@ class Headrace(faust.App):
 
     BootStrategy = Boot
 
-    def __init__(self, settings: Settings, *, handles_events: bool) -> None:
+    def __init__(self, settings: Settings, *, handles_events: bool, startup: Startup | None = None) -> None:
         self.services: Sequence[ServiceT] = ()
         self.http_servers: Sequence[HttpServer] = ()
         self._drain_seconds = settings.drain_seconds
         self._shutdown_seconds = settings.shutdown_seconds
         self._fault_points = settings.fault_points
         self.handles_events = handles_events
+        self.log_format = settings.log_format
         super().__init__(
             settings.consumer_group,
             broker=settings.broker_url,
             env_prefix="FAUST",
             id_format="{id}",
             Worker=Worker,
-            logging_config=logging_config(settings.log_level),
+            logging_config=logging_config(settings.log_level, settings.log_format, startup or Startup()),
             topic_disable_leader=True,
             topic_allow_declare=False,
             table_standby_replicas=0,
@@ -99,7 +103,8 @@ class Headrace(faust.App):
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         if self._fault_points:
-            log.warning("For a test, this worker breaks itself: FAULT_POINTS=%s", self._fault_points)
+            text = "Fault injection is on (FAULT_POINTS={faults}); never use it in production"
+            log.warning(LogAction.FAULT_ARMED, text, faults=self._fault_points)
         await super().on_start()
 
     async def on_stop(self) -> None:
@@ -111,6 +116,8 @@ class Headrace(faust.App):
         deadline = threading.Timer(self._drain_seconds + self._shutdown_seconds, os._exit, (1,))
         deadline.daemon = True
         deadline.start()
+        text = "Stopping, after serving for {seconds:g} s more"
+        log.info(LogAction.WORKER_STOPPING, text, seconds=self._drain_seconds)
         await asyncio.gather(*(server.drain(self._drain_seconds) for server in self.http_servers))
         await super().on_stop()
 
@@ -148,11 +155,11 @@ class Worker(FaustWorker):
         except SystemExit:
             for reason in (self._refusal, self.crash_reason):
                 if isinstance(reason, HeadraceError):
-                    refuse(reason)
+                    refuse(reason, cast("Headrace", self.app).log_format)
             raise
 
 
-def refuse(error: HeadraceError) -> NoReturn:
+def refuse(error: HeadraceError, log_format: LogFormat = "text") -> NoReturn:
     """End the program with one line."""
-    sys.stderr.write(f"headrace: {error}\n")
+    sys.stderr.write(last_line(log_format, str(error)))
     raise SystemExit(1)

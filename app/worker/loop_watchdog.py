@@ -17,6 +17,8 @@ import traceback
 
 from mode import Service
 
+from app.worker.log_formats import LogFormat, last_line
+
 MOST_INTERVAL_SECONDS = 1.0
 LOOKS = 10
 BACKSTOP_TIMES = 5
@@ -26,8 +28,9 @@ EXIT_CODE = 1
 class LoopWatchdog(Service):
     """The loop counts, a thread watches that it does."""
 
-    def __init__(self, stall_seconds: float) -> None:
+    def __init__(self, stall_seconds: float, log_format: LogFormat = "text") -> None:
         super().__init__()
+        self._log_format = log_format
         self._stall_seconds = stall_seconds
         self._interval_seconds = min(stall_seconds / LOOKS, MOST_INTERVAL_SECONDS)
         self._turns = 0
@@ -61,9 +64,11 @@ class LoopWatchdog(Service):
     def _end(self) -> None:
         frame = sys._current_frames().get(self._loop_thread)
         place = "".join(traceback.format_stack(frame)) if frame else "nobody knows where\n"
-        sys.stderr.write(
-            f"{place}headrace: Nothing else has run in this worker for {self._stall_seconds:g} s; it is stuck in the "
-            "place above (the last line) and ends.\n"
+        text = (
+            f"Nothing else has run in this worker for {self._stall_seconds:g} s; it is stuck in the place above "
+            "(the last line) and ends."
         )
+        # Past the handlers, because the loop may be stuck in one.
+        sys.stderr.write(last_line(self._log_format, text, place))
         sys.stderr.flush()
         os._exit(EXIT_CODE)

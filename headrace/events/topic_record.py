@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,9 +10,11 @@ import msgspec
 from headrace.events import rfc3339
 from headrace.events.known_types import NO_DATA
 from headrace.events.partition_key import partition_key
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 throttled = ThrottledLog(log)
 
 POSITION_DIGITS = 20
@@ -93,7 +94,12 @@ def decode(value: bytes | None, partition: int) -> Record | None:
             partition_key(envelope.partitionkey, envelope.subject, envelope.source),
         )
     except ValueError as error:
-        throttled.warning("A record of partition %s is not an event of Headrace; skipped: %s", partition, error)
+        throttled.warning(
+            LogAction.RECORD_SKIPPED,
+            "A record in partition {partition} is not an event of Headrace; skipped: {error}",
+            partition=partition,
+            error=str(error),
+        )
         return None
 
 

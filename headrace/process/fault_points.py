@@ -9,16 +9,17 @@ On a hot path a point costs one look at `armed`:
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import re
 import signal
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 throttled = ThrottledLog(log)
 
 MOST_SLEEP_SECONDS = 3_600
@@ -72,7 +73,13 @@ class FaultPoint:
         self._passages += 1
         for fault in self._faults:
             if fault.bites(self._passages):
-                throttled.warning(f"Fault point {self.name}: {fault.action} at passage %s.", self._passages)
+                throttled.warning(
+                    LogAction.FAULT_INJECTED,
+                    "Fault point {point}: {fault} at passage {passage}",
+                    point=self.name,
+                    fault=fault.action,
+                    passage=self._passages,
+                )
                 if fault.action == "kill":
                     os.kill(os.getpid(), signal.SIGKILL)
                 elif fault.action == "raise":

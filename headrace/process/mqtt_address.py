@@ -33,8 +33,13 @@ class MqttAddress(msgspec.Struct, frozen=True, kw_only=True):
     shared: bool = True
     """Whether the workers share the messages, or each gets all."""
 
+    @property
+    def broker(self) -> str:
+        """`host:port`."""
+        return f"{self.host}:{self.port}"
+
     def __str__(self) -> str:
-        return f"the MQTT broker at {self.host}:{self.port}"
+        return f"the MQTT broker at {self.broker}"
 
     def __repr__(self) -> str:
         return f"<MqttAddress {self.host}:{self.port}>"

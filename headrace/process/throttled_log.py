@@ -1,28 +1,34 @@
-"""Logs the same trouble now and then instead of each time."""
+"""Logs a repeated problem at intervals instead of each time."""
 
 from __future__ import annotations
 
-import logging
 import time
 
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
+
 INTERVAL_SECONDS = 30.0
+IDENTIFYING = ("service", "task", "projection", "partition", "point", "fault", "broker")
+"""Fields that say what has the problem: each value has lines of its own. They have few values."""
 
 
 class ThrottledLog:
-    """At most one line for each message and interval; the next one tells how many were left out."""
+    """At most one line per action, its identifying fields and interval; the next line says how many were left out."""
 
-    def __init__(self, log: logging.Logger, interval_seconds: float = INTERVAL_SECONDS) -> None:
+    def __init__(self, log: ActionLog, interval_seconds: float = INTERVAL_SECONDS) -> None:
         self._log = log
         self._interval = interval_seconds
-        self._said: dict[str, tuple[float, int]] = {}
+        self._written: dict[tuple[object, ...], tuple[float, int]] = {}
 
-    def warning(self, message: str, *arguments: object) -> None:
-        """Log a warning, unless this message was logged less than the interval ago."""
+    def warning(self, action: LogAction, text: str, /, **fields: object) -> None:
+        """Log a warning, unless one of the same kind was logged less than the interval ago."""
+        kind = (action, *(fields.get(name) for name in IDENTIFYING))
         now = time.monotonic()
-        last, left_out = self._said.get(message, (float("-inf"), 0))
+        last, left_out = self._written.get(kind, (float("-inf"), 0))
         if now - last < self._interval:
-            self._said[message] = (last, left_out + 1)
+            self._written[kind] = (last, left_out + 1)
             return
-        self._said[message] = (now, 0)
-        more = f" ({left_out} more since)" if left_out else ""
-        self._log.warning(message + "%s", *arguments, more)
+        self._written[kind] = (now, 0)
+        if left_out:
+            text, fields = text + " ({left_out} more since)", {**fields, "left_out": left_out}
+        self._log.warning(action, text, **fields)

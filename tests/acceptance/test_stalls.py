@@ -75,7 +75,7 @@ async def test_a_batch_that_hangs_once_is_begun_anew_and_nothing_is_lost(
             return await counted(worker, "tested") == 5
 
         await until(all_are_counted, 60)
-        assert "begins anew" in worker.log.read_text()
+        assert "restarting it" in worker.log.read_text()
     finally:
         assert worker.stop() == 0
 

@@ -29,7 +29,7 @@ async def test_no_exception_leaves_an_agents_body(system: PlantedSystem) -> None
     load = Load([worker.ingestion], seed=SEED)
     load.start()
     system.read(worker)
-    await logged(worker, "For a test, this worker breaks itself: FAULT_POINTS=projector.fetched=raise@*/7")
+    await logged(worker, "Fault injection is on (FAULT_POINTS=projector.fetched=raise@*/7")
     for point in PROJECTOR_POINTS:
         await logged(worker, f"Fault point {point}: raise")
     await accepted(load, 200)

@@ -61,5 +61,5 @@ async def test_strangers_write_to_the_topic(trial: Trial, chance: random.Random)
     finally:
         await producer.stop()
     await trial.resumed("the last of them")
-    trial.bit(records=written, lines_in_the_log=trial.said("is no event of ours"))
+    trial.bit(records=written, lines_in_the_log=trial.said("is not an event of Headrace"))
     await trial.verdict()

@@ -103,7 +103,7 @@ async def test_postgres_is_started_again_after_a_kill_and_after_a_shutdown(
             await answers(dsn)
         assert await value(dsn, "SELECT value FROM kept") == 1
     assert place.running == []
-    assert "The embedded server has ended, and is started again: PostgreSQL" in caplog.text
+    assert "Embedded PostgreSQL has ended; restarting it" in caplog.text
 
 
 @pytest.mark.parametrize("server", ["kafka", "mqtt"])

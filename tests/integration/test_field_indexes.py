@@ -111,7 +111,7 @@ async def test_a_row_that_does_not_fit_leaves_no_index_behind(
     )
     service = FieldIndexes(database, [things()])
     await service.start()
-    await until(lambda: _logged(caplog, "cannot be made"), 20)
+    await until(lambda: _logged(caplog, "cannot be created"), 20)
     await service.stop()
     assert await index_names(pool) == set()
 

@@ -68,6 +68,7 @@ def test_services_are_chosen_by_name() -> None:
         ("DATABASE_TIMEOUT_SECONDS", "soon", "a number of seconds, more than 0"),
         ("MAX_EVENT_BYTES", "1MB", "a number of bytes, 1000 or more"),
         ("LOG_LEVEL", "info", "DEBUG, INFO, WARNING or ERROR"),
+        ("LOG_FORMAT", "logfmt", "text or json"),
         ("AUTH", "on", allowed("auth")),
     ],
 )

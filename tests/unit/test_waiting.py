@@ -1,14 +1,10 @@
-"""Waiting and saying things throttled."""
+"""Waiting: wake-ups and backoff."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 
-import pytest
-
-from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import WakeUp, backoff_seconds
 
 
@@ -32,21 +28,3 @@ def test_backoff_doubles_up_to_the_most_with_at_most_half_taken_off() -> None:
     waits = list(itertools.islice(backoff_seconds(first=0.1, most=1.0), 8))
     for wait, full in zip(waits, (0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0), strict=True):
         assert full / 2 <= wait <= full
-
-
-def test_the_same_trouble_is_logged_once_an_interval(caplog: pytest.LogCaptureFixture) -> None:
-    throttled = ThrottledLog(logging.getLogger("tests.throttled"), interval_seconds=3600)
-    for number in range(100):
-        throttled.warning("away: %s", number)
-    throttled.warning("something else")
-    assert [record.getMessage() for record in caplog.records] == ["away: 0", "something else"]
-
-
-def test_the_next_line_tells_how_many_were_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    throttled = ThrottledLog(logging.getLogger("tests.throttled"), interval_seconds=0)
-    throttled._interval = 3600
-    throttled.warning("away")
-    throttled.warning("away")
-    throttled._interval = 0
-    throttled.warning("away")
-    assert [record.getMessage() for record in caplog.records] == ["away", "away (1 more since)"]

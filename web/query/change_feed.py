@@ -7,12 +7,13 @@ in its latest state. One that reads too slowly loses its place in memory, not it
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from headrace.errors import HeadraceError
 from headrace.folding.folding import Folding
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import WakeUp, backoff_seconds
 from tables.database import AnyConnection, Database, is_away
@@ -23,7 +24,7 @@ EVENTS_AT_ONCE = 500
 MOST_WAITING_CHANGES = 5_000
 MOST_CATCHING_UP = 3
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 
 class TooManyListenersError(HeadraceError):
@@ -153,14 +154,15 @@ class ChangeFeed:
                 except Exception as error:
                     if not is_away(error):
                         raise
-                    self._throttled.warning("Feeds of changes wait for PostgreSQL: %r", error)
+                    text = "Change feeds wait for PostgreSQL: {error}"
+                    self._throttled.warning(LogAction.POSTGRES_UNAVAILABLE, text, error=error)
                     await asyncio.sleep(next(waits))
                 else:
                     waits = backoff_seconds()
                     await asyncio.sleep(POLL_SECONDS)
-        except Exception:
+        except Exception as error:
             # A mistake of ours: those who listen come again and catch up, instead of waiting for nothing.
-            log.exception("The feeds of changes have ended")
+            log.exception(LogAction.FEED_FAILED, "The change feeds have failed; clients reconnect", error)  # noqa: TRY401 - ours
             for followed in self._followed.values():
                 for listener in followed.listeners:
                     listener.end()

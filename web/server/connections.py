@@ -7,7 +7,6 @@ one with plain text and a banner. One look a second at all connections does the 
 from __future__ import annotations
 
 import asyncio
-import logging
 import resource
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
@@ -19,6 +18,8 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from headrace.events.problem_document import CONTENT_TYPE, problem_body
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from web.server.problems import refused
 
 HEAD_SECONDS = 10.0
@@ -36,7 +37,7 @@ RETRY_AFTER_SECONDS = 1
 # Beside the connections of two ports: to PostgreSQL and Kafka, logs, libraries.
 OTHER_FILES = 256
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 
 class Connection(web.RequestHandler):
@@ -111,7 +112,13 @@ class Connection(web.RequestHandler):
         if status == HTTPStatus.BAD_REQUEST and self.transport is not None and not request.writer.output_size:
             self.transport.write(_malformed(exc))
         elif exc is not None and self.transport is not None:
-            log.error("%s %s broke off", request.method, request.rel_url.raw_path, exc_info=exc)
+            log.exception(
+                LogAction.RESPONSE_BROKEN,
+                "The response to {method} {path} broke off",
+                exc,
+                method=request.method,
+                path=request.rel_url.raw_path,
+            )
         raise ConnectionError("the connection ends here")
 
     def finish_response(
@@ -188,7 +195,13 @@ def allow_connections(most: int) -> None:
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
         if allowed < wanted:
-            log.warning("Only %d files may be open; %d connections may need %d (ulimit -n).", allowed, most, wanted)
+            log.warning(
+                LogAction.CONNECTIONS_LIMITED,
+                "Only {allowed} files may be open; {connections} connections may need {wanted} (ulimit -n)",
+                allowed=allowed,
+                connections=most,
+                wanted=wanted,
+            )
 
 
 def cancel_when_lost(request: web.Request, task: asyncio.Task[Any]) -> None:

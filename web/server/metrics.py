@@ -7,7 +7,6 @@ the database knows is left out.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterator, Sequence
 
@@ -15,6 +14,8 @@ from aiohttp import hdrs, web
 from prometheus_client.exposition import choose_encoder
 
 from headrace.process import metrics
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.process.metrics import Metrics, Sample, Source
 from headrace.process.throttled_log import ThrottledLog
 from tables.database import HEARTBEAT, Database
@@ -24,7 +25,7 @@ from tables.projections.positions import ProjectionPosition, positions
 DATABASE_SECONDS = 2.0
 KEEP_SECONDS = 5.0
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 throttled = ThrottledLog(log)
 
 
@@ -52,7 +53,8 @@ class DatabaseSamples:
                 async with asyncio.timeout(DATABASE_SECONDS):
                     await self._ask()
             except Exception as error:  # noqa: BLE001 - whatever it says: the rest is told all the same
-                throttled.warning("PostgreSQL does not answer (%r); the metrics leave out what it knows.", error)
+                text = "PostgreSQL does not answer; metrics from the database are absent: {error}"
+                throttled.warning(LogAction.POSTGRES_UNAVAILABLE, text, error=error)
             self._asked_at = time.monotonic()
 
     async def _ask(self) -> None:

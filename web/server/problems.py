@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -12,6 +11,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from headrace.events.problem_document import CONTENT_TYPE, ProblemError, problem_body
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 from tables.database import is_away
 from tables.intake.disk_space import DatabaseFullError
@@ -20,7 +21,7 @@ AWAY_RETRY_AFTER_SECONDS = 2
 # Somebody must make room.
 FULL_RETRY_AFTER_SECONDS = 30
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 throttled = ThrottledLog(log)
 
 
@@ -64,7 +65,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             raise  # the client is gone, and its reset is not the database's
         if request.writer.output_size:
             raise  # an answer has begun, and only a broken connection can still say that it is not whole
-        return _away(error) if is_away(error) else _unexpected(request)
+        return _away(error) if is_away(error) else _unexpected(request, error)
 
 
 async def common_headers(_: web.Request, response: web.StreamResponse) -> None:
@@ -103,7 +104,8 @@ def _away(error: Exception) -> web.Response:
             "The disk of the database is full. Send the same request again later.",
             headers={hdrs.RETRY_AFTER: str(FULL_RETRY_AFTER_SECONDS)},
         )
-    throttled.warning("PostgreSQL does not answer (%s); requests get 503.", type(error).__name__)
+    text = "PostgreSQL does not answer; requests get 503: {error}"
+    throttled.warning(LogAction.POSTGRES_UNAVAILABLE, text, error=type(error).__name__)
     return problem(
         503,
         "database_away",
@@ -113,9 +115,16 @@ def _away(error: Exception) -> web.Response:
     )
 
 
-def _unexpected(request: web.Request) -> web.Response:
+def _unexpected(request: web.Request, error: Exception) -> web.Response:
     instance = uuid.uuid4().urn
-    log.exception("%s %s failed (%s)", request.method, request.rel_url.raw_path, instance)
+    log.exception(
+        LogAction.REQUEST_FAILED,
+        "{method} {path} failed ({instance})",
+        error,
+        method=request.method,
+        path=request.rel_url.raw_path,
+        instance=instance,
+    )
     return problem(
         500,
         "internal_error",

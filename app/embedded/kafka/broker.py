@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,8 +23,10 @@ from app.embedded.log_tail import LogTail
 from app.embedded.ports import free_port, is_free, listener
 from app.embedded.processes import EndedError, end, running_in, start_detached, wait_until_ready
 from headrace.errors import StartError
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 READY_SECONDS = 120.0
 SHUTDOWN = (signal.SIGTERM, 5.0)
@@ -41,7 +42,12 @@ async def start(folder: Path, class_path: Sequence[Path], port: int, *, check_wa
     running = server(folder)
     if running is not None:
         _check_port(folder, running, port)
-        log.info("Apache Kafka runs already (pid %d); using it", running.pid)
+        log.info(
+            LogAction.SERVER_FOUND,
+            "Apache Kafka is already running (pid {pid}); using it",
+            server="Apache Kafka",
+            pid=running.pid,
+        )
         with suppress(EndedError):  # it was being stopped
             return await _ready(folder, running, port, LogTail(folder / "log"))
     if not is_free(port):

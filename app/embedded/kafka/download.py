@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import sys
 import tempfile
@@ -17,8 +16,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from app.embedded.kafka.jar import Jar
 from headrace.errors import StartError
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 AT_ONCE = 6
 SCRATCH = ".headrace-"
@@ -93,6 +94,13 @@ def _progress(name: str, jars: Sequence[Jar], repository: Path) -> Iterator[Call
             task = bar.add_task(f"Downloading {name}", total=total)
             yield lambda size: bar.advance(task, size)
         return
-    log.info("Downloading %s: %d files, %.0f MB, to %s", name, len(jars), total / 1e6, repository)
+    log.info(
+        LogAction.DOWNLOAD_STARTED,
+        "Downloading {name}: {files} files, {megabytes:.0f} MB, to {folder}",
+        name=name,
+        files=len(jars),
+        megabytes=total / 1e6,
+        folder=repository,
+    )
     yield lambda _: None
-    log.info("Downloaded %s", name)
+    log.info(LogAction.DOWNLOAD_FINISHED, "Downloaded {name}", name=name)

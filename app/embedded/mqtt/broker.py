@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import pwd
 import shutil
@@ -19,8 +18,10 @@ from app.embedded.log_tail import LogTail
 from app.embedded.ports import LOOPBACK, is_free, listener
 from app.embedded.processes import EndedError, end, running_in, running_script, start_detached, wait_until_ready
 from headrace.errors import StartError
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 READY_SECONDS = 60.0
 CONNECT_SECONDS = 2.0
@@ -66,7 +67,12 @@ async def start(folder: Path, port: int, *, check_wanted: Callable[[], None]) ->
     running = server(folder)
     if running is not None:
         _check_port(folder, running, port)
-        log.info("The MQTT broker runs already (pid %d); using it", running.pid)
+        log.info(
+            LogAction.SERVER_FOUND,
+            "The MQTT broker is already running (pid {pid}); using it",
+            server="MQTT broker",
+            pid=running.pid,
+        )
         with suppress(EndedError):  # it was being stopped
             return await _ready(running, port, LogTail(folder / "log"))
     if not is_free(port, setting="EMBEDDED_MQTT_PORT"):
@@ -96,9 +102,10 @@ def _command(folder: Path, port: int) -> Sequence[str]:
     if program is None:
         import amqtt  # noqa: F401, PLC0415 - an optional package: ImportError is told as for the others
 
-        log.warning(
-            "mosquitto is not installed, so amqtt is the MQTT broker: for trying things out, because what is under way "
-            "when it or a worker is killed is lost"
+        log.info(
+            LogAction.MQTT_TRIAL_BROKER,
+            "mosquitto is not installed: using amqtt as the MQTT broker. Use it for trials only, because messages in "
+            "flight are lost when it or a worker is killed",
         )
         return [sys.executable, str(AMQTT), str(port)]
     # Where root starts it, it would become a user who cannot read its own data.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 import subprocess
@@ -12,8 +11,10 @@ from typing import Any
 
 from app.embedded.processes import Owner
 from headrace.errors import StartError
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 POSTGRES_VERSION = 18
 SYSTEM_USER = "pgserver"
@@ -62,7 +63,11 @@ def open_ways(*paths: Path) -> None:
     for folder in {parent for path in paths for parent in path.parents}:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
-            log.warning("%s: every user may pass through now, because PostgreSQL does not run as root", folder)
+            log.info(
+                LogAction.FOLDER_OPENED,
+                "All users may now pass through {folder}, because PostgreSQL does not run as root",
+                folder=folder,
+            )
             folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 from collections.abc import Callable
@@ -33,8 +32,10 @@ from app.embedded.processes import (
     wait_until_ready,
 )
 from headrace.errors import StartError
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 
-log = logging.getLogger(__name__)
+log = ActionLog(__name__)
 
 # Recovery after a crash reads up to max_wal_size of log.
 READY_SECONDS = 300.0
@@ -60,7 +61,12 @@ async def start(data: Path, *, check_wanted: Callable[[], None]) -> str:
     """
     running = server(data)
     if running is not None:
-        log.info("PostgreSQL runs already (pid %d); using it", running.pid)
+        log.info(
+            LogAction.SERVER_FOUND,
+            "PostgreSQL is already running (pid {pid}); using it",
+            server="PostgreSQL",
+            pid=running.pid,
+        )
         with suppress(EndedError):  # it was being stopped
             return await _ready(data, running, LogTail(data / "log"))
     await _clear_the_way(data)

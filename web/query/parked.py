@@ -39,7 +39,6 @@ POSITION = re.compile(r"[0-9]{1,18}")
 MOST_REASON_CHARACTERS = 1_000
 
 encode = msgspec.json.Encoder().encode
-ReasonText = msgspec.Meta(min_length=1, max_length=MOST_REASON_CHARACTERS)
 
 
 class ParkedAnswer(msgspec.Struct):

@@ -6,9 +6,8 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
-
 from headrace.errors import HeadraceError
+from web.requests.zstd import zstd
 
 GZIP_WINDOW_BITS = 31
 # RFC 9659: a window of 8 MB at the most. A frame may ask for 2 GB, and the window is memory.
@@ -41,7 +40,9 @@ class Coding(NamedTuple):
 
 
 _GZIP = Coding(lambda: zlib.decompressobj(GZIP_WINDOW_BITS), zlib.error)
-_ZSTD = Coding(lambda: ZstdDecompressor(options={DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}), ZstdError)
+_ZSTD = Coding(
+    lambda: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}), zstd.ZstdError
+)
 
 CODINGS = {"gzip": _GZIP, "x-gzip": _GZIP, "zstd": _ZSTD}
 ACCEPT_ENCODING = "gzip, zstd"

@@ -1,4 +1,4 @@
-"""The door: `POST /api/v1/events`. An answer is sent only after the events are committed."""
+"""`POST /api/v1/events`. An answer is sent only after the events are committed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ JSON_WHITE_SPACE = b" \t\r\n"
 
 
 class Door:
-    """The views of ingestion."""
+    """Accepts events over HTTP, one or a batch at a time, and counts what becomes of them."""
 
     def __init__(
         self,
@@ -50,39 +50,30 @@ class Door:
         self._applied = applied
 
     def routes(self) -> list[web.RouteDef]:
-        """The one route."""
+        """`POST /api/v1/events`."""
         return [web.post(PATH, self.post_events)]
 
     def hot_path(self) -> HotPath:
-        """The same, for a request as nearly all are."""
+        """The same path, without routing."""
         return HotPath(PATH, lambda method, path: path == PATH and method == "POST", self.post_events)
 
     async def post_events(self, request: web.Request) -> web.Response:
-        """Take one event or a batch."""
-        if (no_room := self._no_room()) is not None:
-            return no_room
-        mode = content_mode(request)
-        if isinstance(mode, web.Response):
-            return mode
-        body = await read_body(request, self._body_budget)
-        if isinstance(body, web.Response):
-            return body
+        """Accept one event or a batch."""
         try:
+            self._check_room()
+            mode = content_mode(request)
+            body = await read_body(request, self._body_budget)
             return await self._take(request, mode, body)
         except InvalidEnvelope as error:
             self.counts.rejected += 1
-            return refused(invalid(error))
+            raise refused(invalid(error)) from None
         except QueueFullError as error:
-            return too_many("queue_full", str(error), error.retry_after_seconds)
+            raise too_many("queue_full", str(error), error.retry_after_seconds) from None
 
-    def _no_room(self) -> web.Response | None:
+    def _check_room(self) -> None:
         if self._backlog is not None and (wait := self._backlog.retry_after_seconds) is not None:
-            return too_many("outbox_full", "Too many events wait to be published.", wait)
-        try:
-            self._group_commit.check_room()
-        except QueueFullError as error:
-            return too_many("queue_full", str(error), error.retry_after_seconds)
-        return None
+            raise too_many("outbox_full", "Too many events wait to be published.", wait)
+        self._group_commit.check_room()
 
     async def _take(self, request: web.Request, mode: ContentMode, body: bytes) -> web.Response:
         if mode is ContentMode.PLAIN and body.lstrip(JSON_WHITE_SPACE)[:1] == b"[":
@@ -100,11 +91,11 @@ class Door:
     async def _take_event(self, request: web.Request, event: Event) -> web.Response:
         if errors := self._event_types.errors(event):
             self.counts.rejected += 1
-            return refused(misfit(event, errors))
+            raise refused(misfit(event, errors))
         (outcome,) = await self._group_commit.submit([event])
         if outcome in REFUSED:
             self.counts.rejected += 1
-            return refused(REFUSED[outcome])
+            raise refused(REFUSED[outcome])
         if outcome is Outcome.DUPLICATE:
             self.counts.duplicate += 1
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.events.problem_document import CONTENT_TYPE, Problem
+from headrace.events.problem_document import CONTENT_TYPE, ProblemDetails
 from headrace.events.refusals import Taken
 from web.ingestion import door, event_status, event_types
 from web.ingestion.answers import Summary
@@ -77,7 +77,7 @@ OPERATIONS = [
             ),
             422: Answer(
                 "The data does not fit the event's type; or none of a batch is kept.",
-                {CONTENT_TYPE: Problem, JSON: Summary},
+                {CONTENT_TYPE: ProblemDetails, JSON: Summary},
                 ("Preference-Applied",),
             ),
             429: problem_answer(

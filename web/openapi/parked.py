@@ -10,7 +10,7 @@ from web.openapi.document import Answer, Operation, Parameter, Schema
 from web.openapi.shared import EVERYWHERE, JSON, invalid_query, problem_answer, unavailable
 from web.query import parked
 from web.query.parked import MOST_REASON_CHARACTERS, ParkedAnswer
-from web.requests.paging import DEFAULT_LIMIT, MAX_LIMIT
+from web.requests.query_parameters import DEFAULT_LIMIT, MAX_LIMIT
 
 TAG = "Parked events"
 TEXT: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}

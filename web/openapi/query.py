@@ -19,7 +19,8 @@ from web.query.changes import CONTENT_TYPE as EVENT_STREAM
 from web.query.dead_letters import DeadLettersAnswer
 from web.query.projections import CHANGES, PageAnswer, ProjectionsAnswer
 from web.requests.own_writes import MOST_SECONDS
-from web.requests.paging import DEFAULT_LIMIT, MAX_LIMIT, OPERATORS
+from web.requests.paging import OPERATORS
+from web.requests.query_parameters import DEFAULT_LIMIT, MAX_LIMIT
 
 PAGE_ROUTE = projection_views.PATH + "/{name}"
 RETRY_AFTER = ("Retry-After",)

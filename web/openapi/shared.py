@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.events.problem_document import CONTENT_TYPE, Problem
+from headrace.events.problem_document import CONTENT_TYPE, ProblemDetails
 from web.openapi.document import Answer, Operation, Parameter
 from web.server.health import Liveness, Readiness
 
@@ -14,7 +14,7 @@ SELF = "This port"
 
 def problem_answer(what: str, *codes: str, headers: tuple[str, ...] = ()) -> Answer:
     """An answer that is a problem; `codes` are those that it may have."""
-    return Answer(f"{what} Codes: {', '.join(codes)}.", {CONTENT_TYPE: Problem}, headers)
+    return Answer(f"{what} Codes: {', '.join(codes)}.", {CONTENT_TYPE: ProblemDetails}, headers)
 
 
 MALFORMED = problem_answer("The head of the request is not HTTP.", "malformed_request")
@@ -68,7 +68,7 @@ SHARED = [
             503: Answer(
                 "They cannot: a dependency is away, or the worker stops. A problem where there are too many "
                 "connections.",
-                {JSON: Readiness, CONTENT_TYPE: Problem},
+                {JSON: Readiness, CONTENT_TYPE: ProblemDetails},
                 ("Retry-After",),
             ),
         },

@@ -17,7 +17,7 @@ from web.requests import own_writes
 from web.requests.own_writes import OwnWrite, read_own_write
 from web.requests.query_parameters import QueryParameters, invalid_parameter
 
-# A number as JSON has it, and one that PostgreSQL's numeric can hold.
+# A number in the grammar of JSON that PostgreSQL's numeric can hold.
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,999})(?:\.[0-9]{1,1000})?(?:[eE][+-]?[0-9]{1,4})?")
 ORDERED: tuple[Operator, ...] = ("ne", "gt", "gte", "lt", "lte", "in")
 OPERATORS: dict[Kind, tuple[Operator, ...]] = {"text": (*ORDERED, "prefix"), "number": ORDERED, "time": ORDERED}

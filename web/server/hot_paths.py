@@ -18,7 +18,7 @@ View = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HotPath(NamedTuple):
-    """A view, and the test that tells by method and path, as sent, whether a request is for it."""
+    """A view, and the test of method and path, as sent, for requests that it answers."""
 
     route: str
     """The name of the ordinary route, for the metrics."""

@@ -55,7 +55,7 @@ def draw(lines: Sequence[Line], *, subtitle: str) -> str:
     parts += [
         _text(16, height - 38, _latencies(lines)),
         f'<path d="M16 {height - 24}v14" stroke="{ASKED}" stroke-width="2"/>',
-        _text(24, height - 13, "asked for", fill=QUIET),
+        _text(24, height - 13, "target", fill=QUIET),
         _text(110, height - 13, "bar: median of the rounds; thin line: least to most", fill=QUIET),
         "</svg>",
     ]
@@ -100,7 +100,7 @@ def _row(line: Line, top: float, unit: float) -> list[str]:
     ]
     value = number(line.middle)
     if line.shown.at_least is not None:
-        value += f" (asked {number(line.shown.at_least)})"
+        value += f" (target {number(line.shown.at_least)})"
         place = LABELS + line.shown.at_least * unit
         parts.append(f'<path d="M{place:.1f} {top + 3}v{ROW - 6}" stroke="{ASKED}" stroke-width="2"/>')
     parts.append(_text(WIDTH - RIGHT + 20, middle + 4, value))

@@ -134,7 +134,7 @@ def asked(shown: Shown) -> str:
 
 def table(comparisons: Sequence[Comparison], measured: Sequence[Measured]) -> str:
     """The lines and the CPU map in Markdown."""
-    rows = ["| comparison | figure | min | median | max | rounds | asked |"]
+    rows = ["| comparison | figure | min | median | max | rounds | target |"]
     rows.append("| --- | --- | ---: | ---: | ---: | ---: | --- |")
     for line in lines(comparisons, measured):
         verdict = {True: ": reached", False: ": missed", None: ""}[line.shown.reached(line.middle)]

@@ -38,29 +38,35 @@ def _family(name: str, kind: Literal["counter", "gauge", "histogram"], labels: s
     return FAMILIES[name]
 
 
-REQUESTS = _family("http_request_duration_seconds", "histogram", "service route status", "Requests and their time.")
-ACCEPTED = _family("events_accepted", "counter", "transport", "Events that were new and are committed.")
-DUPLICATE = _family("events_duplicate", "counter", "transport", "Events that were known, with the same content.")
-REJECTED = _family("events_rejected", "counter", "transport", "Events that were refused for what they are.")
-QUEUE_EVENTS = _family("queue_events", "gauge", "", "Events that wait for a commit at the door.")
+REQUESTS = _family("http_request_duration_seconds", "histogram", "service route status", "Duration of requests.")
+ACCEPTED = _family("events_accepted", "counter", "transport", "New events that were committed.")
+DUPLICATE = _family(
+    "events_duplicate", "counter", "transport", "Events that were already known, with the same content."
+)
+REJECTED = _family("events_rejected", "counter", "transport", "Events that were refused as invalid.")
+QUEUE_EVENTS = _family("queue_events", "gauge", "", "Events that wait for a commit in ingestion.")
 QUEUE_BYTES = _family("queue_bytes", "gauge", "", "Memory of the events that wait for a commit.")
-BODIES_BYTES = _family("bodies_bytes", "gauge", "", "Memory of request bodies that are not whole yet.")
+BODIES_BYTES = _family("bodies_bytes", "gauge", "", "Memory of request bodies that are being received.")
 OUTBOX_EVENTS = _family("outbox_events", "gauge", "", "Events in the outbox; estimated beyond 1,000.")
 OUTBOX_BYTES = _family("outbox_bytes", "gauge", "", "Size of the events in the outbox; estimated beyond 1,000 events.")
-OUTBOX_AGE = _family("outbox_oldest_age_seconds", "gauge", "", "Since the oldest event in the outbox was accepted.")
-RELAY_ACTIVE = _family("relay_active", "gauge", "", "1 where the relay of this worker is the active one, else 0.")
+OUTBOX_AGE = _family(
+    "outbox_oldest_age_seconds", "gauge", "", "Time since the oldest event in the outbox was accepted."
+)
+RELAY_ACTIVE = _family("relay_active", "gauge", "", "1 if the relay of this worker is active, else 0.")
 RELAY_ROUNDS = _family("relay_rounds", "counter", "", "Rounds that were published.")
 RELAY_EVENTS = _family("relay_events", "counter", "", "Events that were published.")
 RELAY_ERRORS = _family("relay_publish_errors", "counter", "", "Attempts to reach Kafka that failed.")
 MQTT_CONNECTED = _family("mqtt_connected", "gauge", "", "1 while this worker is connected to the MQTT broker, else 0.")
-POSTGRES_UP = _family("postgres_up", "gauge", "", "1 if PostgreSQL answered this worker at its last look, else 0.")
-DISK_FULL = _family("postgres_disk_full", "gauge", "", "1 while nothing is written because PostgreSQL's disk is full.")
-POSITION = _family("projection_position", "gauge", "projection", "Every event up to this position is applied.")
+POSTGRES_UP = _family("postgres_up", "gauge", "", "1 if PostgreSQL answered this worker at its last check, else 0.")
+DISK_FULL = _family("postgres_disk_full", "gauge", "", "1 while writes are paused because PostgreSQL's disk is full.")
+POSITION = _family("projection_position", "gauge", "projection", "All events up to this position are applied.")
 LAG_EVENTS = _family("projection_lag_events", "gauge", "projection", "Events stored after the position.")
-LAG_SECONDS = _family("projection_lag_seconds", "gauge", "projection", "Since the first unapplied event was stored.")
+LAG_SECONDS = _family(
+    "projection_lag_seconds", "gauge", "projection", "Time since the first unapplied event was stored."
+)
 STALLED = _family("projection_stalled", "gauge", "projection", "1 if no event was applied for STALL_SECONDS, else 0.")
 PARKED = _family("projection_parked_events", "gauge", "projection", "Events that are parked.")
-BATCH_EVENTS = _family("projector_batch_events", "histogram", "projection", "Events of a batch.")
+BATCH_EVENTS = _family("projector_batch_events", "histogram", "projection", "Events in a batch.")
 BATCH_SECONDS = _family("projector_batch_duration_seconds", "histogram", "projection", "Time to apply a batch.")
 BATCH_FAILURES = _family("projector_failed_attempts", "counter", "projection", "Attempts to apply a batch that failed.")
 

@@ -25,7 +25,7 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
 
 
 def test_every_block_of_code_names_its_file(modules: dict[str, ModuleType]) -> None:
-    assert list(modules) == ["agents.doors", "tests.unit.test_doors"]
+    assert list(modules) == ["agents.projections.doors", "tests.unit.test_doors"]
     assert PAGE.read_text().count("```") == 2 * len(modules)
 
 
@@ -37,7 +37,7 @@ def test_the_tests_on_the_page_pass(modules: dict[str, ModuleType]) -> None:
 
 
 def test_the_projection_of_the_page_takes_its_types_of_event(modules: dict[str, ModuleType]) -> None:
-    doors = modules["agents.doors"].doors
+    doors = modules["agents.projections.doors"].doors
     assert set(doors.by_type) == {"door.opened", "door.removed"}
     assert doors.fields.keys() <= set(doors.state.__struct_fields__)
 

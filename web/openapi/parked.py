@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from headrace.folding.parked_groups import Outcome
+from headrace.folding.parked_groups import ParkedOutcome
 from tables.parked.parked_list import ParkedOne
 from web.openapi.document import Answer, Operation, Parameter, Schema
 from web.openapi.shared import EVERYWHERE, JSON, invalid_query, problem_answer, unavailable
@@ -87,7 +87,7 @@ def _change(what: str, summary: str, name: Parameter, body: Schema, answers: Map
         body_description="`key` is the key of a row; `partition_key` is for events whose row is unknown.",
         answers={
             **EVERYWHERE,
-            200: Answer("What was done.", {JSON: Outcome}),
+            200: Answer("What was done.", {JSON: ParkedOutcome}),
             **answers,
             400: problem_answer("The body is not valid.", "invalid_body", "unreadable_body", "malformed_request"),
             404: problem_answer("Nothing is parked under this name.", "not_parked", "unknown_projection"),

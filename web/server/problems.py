@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 
 from headrace.errors import HeadraceError
 from headrace.events.problem_document import CONTENT_TYPE, ProblemError, problem_body
-from headrace.process.throttled_log import Rarely
+from headrace.process.throttled_log import ThrottledLog
 from tables.database import is_away
 from tables.intake.disk_space import DatabaseFullError
 
@@ -25,7 +25,7 @@ AWAY_RETRY_AFTER_SECONDS = 2
 FULL_RETRY_AFTER_SECONDS = 30
 
 log = logging.getLogger(__name__)
-rarely = Rarely(log)
+throttled = ThrottledLog(log)
 
 
 class Problem(HeadraceError):  # noqa: N818 - RFC 9457's word, in code and in documents
@@ -127,7 +127,7 @@ def _away(error: Exception) -> Problem:
             "The disk of the database is full. Send the same request again later.",
             headers={hdrs.RETRY_AFTER: str(FULL_RETRY_AFTER_SECONDS)},
         )
-    rarely.warning("PostgreSQL does not answer (%s); requests get 503.", type(error).__name__)
+    throttled.warning("PostgreSQL does not answer (%s); requests get 503.", type(error).__name__)
     return Problem(
         503,
         "database_away",

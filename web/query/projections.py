@@ -17,7 +17,7 @@ from tables.database import Database
 from tables.projections.pages import read_page
 from tables.projections.positions import ProjectionPosition, positions
 from tables.projections.rows import Row, RowReader
-from web.query.as_of import AsOf, TooFarAheadError, TooManyEventsError, TooManyLooksError, etag_of
+from web.query.as_of import AsOf, TooFarAheadError, TooManyAsOfError, TooManyEventsError, etag_of
 from web.query.changes import HEARTBEAT_SECONDS, MOST_LISTENERS, ChangeStreams
 from web.query.row_parameters import read_row_parameters
 from web.requests.own_writes import OwnWrites
@@ -176,7 +176,7 @@ class Projections:
             row = None if "\0" in key else await self._as_of.read(name, key, position)
         except TooFarAheadError as error:
             raise invalid_parameter("as_of", "invalid_value", str(error)) from None
-        except TooManyLooksError as error:
+        except TooManyAsOfError as error:
             headers: dict[str, str] = {hdrs.RETRY_AFTER: str(BUSY_RETRY_AFTER_SECONDS)}
             raise Problem(503, "too_many_as_of", "Too many as_of requests", str(error), headers=headers) from None
         except TooManyEventsError as error:

@@ -64,7 +64,7 @@ class QueryParameters:
 
 
 def invalid_query(errors: list[ProblemError], detail: str = "See errors for what is wrong.") -> Problem:
-    """400: the query string is not one that the path accepts; `errors` says where and why."""
+    """400: the path does not accept this query string; `errors` says where and why."""
     return Problem(400, "invalid_query", "Query not valid", detail, errors=errors)
 
 

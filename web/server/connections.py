@@ -28,7 +28,7 @@ ANSWER_SECONDS = 30.0
 IDLE_SECONDS = 75.0
 TARGET_BYTES = 8_192
 HEADER_BYTES = 8_190
-"""Differs from TARGET_BYTES: aiohttp's error names only the limit, which tells target and header apart."""
+"""Differs from TARGET_BYTES: aiohttp's error names only the limit, which shows what is too long."""
 CHECK_SECONDS = 1.0
 SPARE_CONNECTIONS = 100
 """This many connections beyond the limit get a problem; further connections are closed without an answer."""

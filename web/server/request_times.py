@@ -24,7 +24,7 @@ class RequestTimes:
         self._histograms: dict[tuple[str, int], Histogram] = {}
 
     def middleware(self) -> Middleware:
-        """The outermost middleware: the inner ones turn errors into answers."""
+        """The outermost middleware: the middlewares inside it turn errors into answers."""
         histograms = self._histograms
 
         @web.middleware

@@ -13,9 +13,9 @@ class Outcomes:
     fault: str
     seed: int
     events: int = 0
-    under_way: int = 0
+    in_flight: int = 0
     bit: dict[str, int] = field(default_factory=dict)
-    """How often it was felt, by what it was felt by."""
+    """How often it was injected, by what it was injected by."""
     resumed_seconds: dict[str, float] = field(default_factory=dict)
     lost: int = 0
     doubled: int = 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tests.faults.fault_outcomes import Outcomes
 
-HEAD = """| fault | felt | under way | events | resumed after (s) | lost | doubled | test |
+HEAD = """| fault | injected | in flight | events | resumed after (s) | lost | doubled | test |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
@@ -30,14 +30,14 @@ def totals(outcomes: Sequence[Outcomes]) -> str:
 
 
 def _row(runs: Sequence[Outcomes]) -> str:
-    felt = {what: max(run.bit.get(what, 0) for run in runs) for run in runs for what in run.bit}
+    injected = {what: max(run.bit.get(what, 0) for run in runs) for run in runs for what in run.bit}
     resumed = {
         what: max(run.resumed_seconds.get(what, 0) for run in runs) for run in runs for what in run.resumed_seconds
     }
     cells = (
         runs[0].fault,
-        ", ".join(f"{what}: {count}" for what, count in felt.items()),
-        max(run.under_way for run in runs),
+        ", ".join(f"{what}: {count}" for what, count in injected.items()),
+        max(run.in_flight for run in runs),
         sum(run.events for run in runs),
         ", ".join(f"{what}: {seconds:.1f}" for what, seconds in resumed.items()),
         sum(run.lost for run in runs),

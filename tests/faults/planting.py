@@ -23,7 +23,7 @@ class Edit(NamedTuple):
 def plant(folder: Path, edits: Iterable[Edit]) -> Path:
     """Copy the product's source into `folder` and make the edits there; the folder to start workers from.
 
-    AssertionError when a text does not occur exactly once: the product has changed, and the edit must be written anew.
+    AssertionError when a text does not occur exactly once: the product has changed, and the edit must be rewritten.
     """
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -31,6 +31,6 @@ def plant(folder: Path, edits: Iterable[Edit]) -> Path:
         file = folder / edit.file
         text = file.read_text("utf-8")
         times = text.count(edit.old)
-        assert times == 1, f"{edit.file} has this text {times} times, not once; write the edit anew:\n{edit.old}"
+        assert times == 1, f"{edit.file} has this text {times} times, not once; rewrite the edit:\n{edit.old}"
         file.write_text(text.replace(edit.old, edit.new), "utf-8")
     return folder

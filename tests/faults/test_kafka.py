@@ -92,7 +92,7 @@ async def test_the_answers_of_the_broker_are_lost(kafka_trial: Trial, kafka_prox
     kafka_proxy.let_pass(Passing.REQUESTS)
     await during(20, trial.note_under_way)
     kafka_proxy.let_pass(Passing.EVERYTHING)
-    await trial.resumed("the answers come again", within=HALF_ALIVE_SECONDS)
+    await trial.resumed("the answers return", within=HALF_ALIVE_SECONDS)
     trial.bit(bytes_of_answers_lost=kafka_proxy.swallowed)
     assert trial.clients.journal.unanswered == 0
     await trial.verdict()

@@ -36,7 +36,7 @@ async def make_system(tmp_path: Path, database_dsn: str, kafka: str, topic: str)
         await system.stop()
 
 
-def test_an_edit_whose_text_is_gone_must_be_written_anew(tmp_path: Path) -> None:
+def test_an_edit_whose_text_is_gone_must_be_rewritten(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"agents/relay/relay.py has this text 0 times, not once.*\nnot there"):
         plant(tmp_path / "source", [Edit("agents/relay/relay.py", "not there", "")])
 

@@ -71,8 +71,8 @@ async def discard_first_of_one_key(trial: Trial, worker: FaultyWorker) -> None:
     trial.given_up |= {("devices", (source, event_id)) for source, event_id in found}
 
 
-async def test_one_event_is_poison_until_the_handler_is_mended(trial: Trial, tmp_path: Path) -> None:
-    """two events are poison; one is discarded, the handler is mended, and all that is parked retried"""
+async def test_one_event_is_poison_until_the_handler_is_fixed(trial: Trial, tmp_path: Path) -> None:
+    """two events are poison; one is discarded, the handler is fixed, and all that is parked retried"""
     door = await trial.start("ingestion,query")
     handler = trial.worker("event_handler", CONSUMER_INSTANCE_ID="one")
     handler.source = plant(tmp_path / "source", [FAILS])
@@ -89,7 +89,7 @@ async def test_one_event_is_poison_until_the_handler_is_mended(trial: Trial, tmp
     handler.kill()
     handler.source = ROOT
     handler.start()
-    await trial.resumed("the mended handler's start", within=15)
+    await trial.resumed("the fixed handler's start", within=15)
     await parked_command(handler, "retry", "devices", "--all")
     trial.bit(events_parked=parked, events_discarded=len(trial.given_up))
     trial.poison.clear()  # so the checker takes nothing parked for granted
@@ -97,8 +97,8 @@ async def test_one_event_is_poison_until_the_handler_is_mended(trial: Trial, tmp
 
 
 @pytest.mark.slow_faults
-async def test_a_whole_projection_fails_until_it_is_mended(trial: Trial, tmp_path: Path) -> None:
-    """every event is poison for one projection; the others go on; it is mended and retried"""
+async def test_a_whole_projection_fails_until_it_is_fixed(trial: Trial, tmp_path: Path) -> None:
+    """every event is poison for one projection; the others continue; it is fixed and retried"""
     door = await trial.start("ingestion,query")
     handler = trial.worker("event_handler", CONSUMER_INSTANCE_ID="one")
     handler.source = plant(tmp_path / "source", [ALL_FAIL])
@@ -114,14 +114,14 @@ async def test_a_whole_projection_fails_until_it_is_mended(trial: Trial, tmp_pat
     handler.kill()
     handler.source = ROOT
     handler.start()
-    await trial.resumed("the mended handler's start", within=15)
+    await trial.resumed("the fixed handler's start", within=15)
     await parked_command(handler, "retry", "readings_hourly", "--all")
     trial.bit(events_parked=parked)
     await trial.verdict()
 
 
 async def test_a_handler_that_hangs_ends_its_worker(trial: Trial, tmp_path: Path) -> None:
-    """a handler never returns; its worker is ended, and a mended one goes on"""
+    """a handler never returns; its worker is ended, and a fixed one continues"""
     door = await trial.start("ingestion,query")
     handler = trial.worker("event_handler", CONSUMER_INSTANCE_ID="one", STALL_SECONDS="4")
     handler.source = plant(tmp_path / "source", [HANGS])
@@ -133,7 +133,7 @@ async def test_a_handler_that_hangs_ends_its_worker(trial: Trial, tmp_path: Path
     await keeper.died(1)
     await trial.note_under_way()
     handler.source = ROOT
-    await trial.resumed("the end of the one that hung", within=20)
+    await trial.resumed("the end of the hung worker", within=20)
     await keeper.stop()
     trial.bit(workers_ended=trial.said("it is stuck in the place above"))
     trial.poison.clear()

@@ -1,4 +1,4 @@
-"""PostgreSQL restarts, goes away, runs out of connections and of disk, is slow, and breaks off what is under way."""
+"""PostgreSQL restarts, goes away, runs out of connections and of disk, is slow, and breaks off what is in flight."""
 
 from __future__ import annotations
 
@@ -270,10 +270,10 @@ async def test_the_connection_that_listens_is_in_a_black_hole(
     for link in alive:
         link.passing = Passing.NOTHING
 
-    async def listens_anew() -> bool:
+    async def listens_again() -> bool:
         return any(listens(link) and link not in alive for link in listening.links)
 
     await trial.resumed("the connection went dead", within=BACK_SECONDS)
-    await trial.until(listens_anew)
+    await trial.until(listens_again)
     trial.bit(connections_in_the_hole=len(alive), bytes_swallowed=sum(link.swallowed for link in alive))
     await trial.verdict()

@@ -23,7 +23,7 @@ from tests.checking.load import Load, random_event
 from tests.checking.poller import Poller
 from tests.faults.fault_outcomes import Outcomes
 from tests.faults.faulty_worker import FaultyWorker
-from tests.faults.questions import APPLIED, PROJECTIONS, PUBLISHED, UNDER_WAY, UNLIMITED
+from tests.faults.questions import APPLIED, IN_FLIGHT, PROJECTIONS, PUBLISHED, UNLIMITED
 from tests.support.waiting import until
 
 START_EVENTS = 200
@@ -138,16 +138,16 @@ class Trial:
     async def note_under_way(self) -> None:
         """Note how many events are on their way (posts, outbox, not applied); between two posts there may be none."""
         for _ in range(LOOKS):
-            here = self.clients.in_flight + await self.ask(UNDER_WAY)
-            self.outcomes.under_way = max(self.outcomes.under_way, here)
+            here = self.clients.in_flight + await self.ask(IN_FLIGHT)
+            self.outcomes.in_flight = max(self.outcomes.in_flight, here)
             if here:
                 return
 
     def bit(self, **times: int) -> None:
-        """Note how often the fault was felt; AssertionError when it was not."""
-        for felt, count in times.items():
-            self.outcomes.bit[felt.replace("_", " ")] = count
-        assert any(times.values()), f"the fault was not felt: {times}\n{self.logs()}"
+        """Note how often the fault was injected; AssertionError when it was not."""
+        for injected, count in times.items():
+            self.outcomes.bit[injected.replace("_", " ")] = count
+        assert any(times.values()), f"the fault was not injected: {times}\n{self.logs()}"
 
     async def resumed(self, what: str, *, within: float | None = None, published: bool = False) -> float:
         """Wait until everything goes on for every key; returns the seconds since the call.
@@ -233,7 +233,7 @@ class Trial:
         print(told)
         assert findings == [], f"{report(findings)}\n{self.logs()}"
         assert rest is not None, f"it does not come to rest\n{self.logs()}"
-        assert told.under_way, "nothing was under way, so nothing could be lost"
+        assert told.in_flight, "nothing was in flight, so nothing could be lost"
         assert journal.without_retry_after == 0
         assert journal.answers["500"] == 0, self.logs()
         return findings

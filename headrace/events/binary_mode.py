@@ -8,7 +8,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 
 from headrace.events import strict_json
-from headrace.events.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_event, too_large
+from headrace.events.envelope import EnvelopeError, InvalidEnvelope, Limits, ParsedEvent, parse_event, too_large
 
 # As the JSON format says: JSON has this subtype or this suffix.
 _JSON = re.compile(r"[^/;\s]+/(?:[^/;\s]+\+)?json", re.IGNORECASE)
@@ -23,7 +23,7 @@ def is_json(content_type: str) -> bool:
 
 def parse_binary(
     attributes: Mapping[str, str], content_type: str | None, body: bytes, limits: Limits, received_at: str
-) -> Event:
+) -> ParsedEvent:
     """Read an event; see `parse_event`. A JSON body becomes `data`, any other body `data_base64`; it may be empty.
 
     Raises InvalidEnvelope; its pointers lead into the structured form.

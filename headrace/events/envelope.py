@@ -1,4 +1,4 @@
-"""The CloudEvents 1.0.2 envelope: parses a client's text into `Event`, or `InvalidEnvelope` with all errors.
+"""The CloudEvents 1.0.2 envelope: parses a client's text into `ParsedEvent`, or `InvalidEnvelope` with all errors.
 
 Pure. The client's text is kept as it was sent; no number in it becomes a float on the way.
 """
@@ -40,7 +40,7 @@ class Limits(msgspec.Struct, frozen=True):
     """Of `source` and `partitionkey` in UTF-8."""
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
+class ParsedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event that can be stored."""
 
     id: str
@@ -91,7 +91,7 @@ class InvalidEnvelope(HeadraceError):  # noqa: N818 - one word for it in code an
         self.source = source
 
 
-def parse_event(body: bytes | msgspec.Raw, limits: Limits, received_at: str) -> Event:
+def parse_event(body: bytes | msgspec.Raw, limits: Limits, received_at: str) -> ParsedEvent:
     """Read an event in structured JSON; `received_at` (as `rfc3339.now` writes it) is its time if it has none.
 
     Raises InvalidEnvelope with the errors of the event.
@@ -102,7 +102,7 @@ def parse_event(body: bytes | msgspec.Raw, limits: Limits, received_at: str) -> 
     return event
 
 
-def parse_batch(body: bytes, limits: Limits, received_at: str) -> list[Event | InvalidEnvelope]:
+def parse_batch(body: bytes, limits: Limits, received_at: str) -> list[ParsedEvent | InvalidEnvelope]:
     """Read a JSON array of events, which may be empty. An invalid event does not affect the others.
 
     Raises InvalidEnvelope when the body is not a JSON array or has too many events. It cannot be read either when an
@@ -141,7 +141,7 @@ _LONG = frozenset({"source", "partitionkey"})
 _NULL = b"null"
 
 
-def _parse(body: bytes, limits: Limits, received_at: str) -> Event | InvalidEnvelope:
+def _parse(body: bytes, limits: Limits, received_at: str) -> ParsedEvent | InvalidEnvelope:
     """Errors are returned: a raised error would keep its frames, and so the batch, in memory."""
     room = limits.event_bytes - SEQUENCE_BYTES
     if len(body) > room and len(body.strip(strict_json.WHITE_SPACE)) > room:
@@ -170,9 +170,9 @@ def _parse(body: bytes, limits: Limits, received_at: str) -> Event | InvalidEnve
     return _event(strings, time, data, text, time_given=given is not None)
 
 
-def _event(strings: dict[str, Any], time: str, data: msgspec.Raw | None, text: str, *, time_given: bool) -> Event:
+def _event(strings: dict[str, Any], time: str, data: msgspec.Raw | None, text: str, *, time_given: bool) -> ParsedEvent:
     subject, source = strings.get("subject"), strings["source"]
-    return Event(
+    return ParsedEvent(
         id=strings["id"],
         source=source,
         type=strings["type"],

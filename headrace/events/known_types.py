@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.events.envelope import EnvelopeError, Event
+from headrace.events.envelope import EnvelopeError, ParsedEvent
 from headrace.events.misfit_pointer import detail_of, pointer_to_misfit
 from headrace.projection import Projection
 
@@ -51,7 +51,7 @@ class EventTypes:
         }
         """By name."""
 
-    def errors(self, event: Event) -> tuple[EnvelopeError, ...]:
+    def errors(self, event: ParsedEvent) -> tuple[EnvelopeError, ...]:
         """The errors of the event for its type; empty when it is valid."""
         decoders = self._decoders.get(event.type)
         if decoders is None:

@@ -1,4 +1,4 @@
-"""Parses a device's MQTT message into `Event`, as the CloudEvents MQTT binding 1.0.2 says. Pure."""
+"""Parses a device's MQTT message into `ParsedEvent`, as the CloudEvents MQTT binding 1.0.2 says. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.events import strict_json
 from headrace.events.binary_mode import parse_binary
-from headrace.events.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_event
+from headrace.events.envelope import EnvelopeError, InvalidEnvelope, Limits, ParsedEvent, parse_event
 
 STRUCTURED_TYPE = "application/cloudevents"
 # With MQTT 5 the attributes of an event in binary mode are user properties; every event has this attribute.
@@ -51,7 +51,7 @@ def answer_topic(message: Message) -> str | None:
     return topic
 
 
-def read_event(message: Message, limits: Limits, received_at: str) -> Event:
+def read_event(message: Message, limits: Limits, received_at: str) -> ParsedEvent:
     """Read the event of a message; if it has no subject, its subject is the topic's device.
 
     Raises InvalidEnvelope, also when the subject is another device.
@@ -70,7 +70,7 @@ def read_event(message: Message, limits: Limits, received_at: str) -> Event:
     return event
 
 
-def _read(message: Message, device: str, limits: Limits, received_at: str) -> Event:
+def _read(message: Message, device: str, limits: Limits, received_at: str) -> ParsedEvent:
     structured = (message.content_type or "").lower().startswith(STRUCTURED_TYPE)
     if not structured and any(name == MARK for name, _ in message.user_properties):
         attributes = _attributes(message.user_properties)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from headrace.events.envelope import EnvelopeError, Event, InvalidEnvelope
+from headrace.events.envelope import EnvelopeError, InvalidEnvelope, ParsedEvent
 from headrace.events.outcome import Outcome
 from headrace.events.problem_document import ProblemError, problem_body
 
@@ -71,13 +71,13 @@ def invalid(error: InvalidEnvelope) -> Refusal:
     return Refusal(error.status, error.errors[0].code, title, detail, error.errors, error.id, error.source)
 
 
-def misfit(event: Event, errors: Sequence[EnvelopeError]) -> Refusal:
+def misfit(event: ParsedEvent, errors: Sequence[EnvelopeError]) -> Refusal:
     """The refusal of an event whose data or subject is not valid for its type."""
     title, detail = "The event does not fit its type", "See errors for what is wrong and where."
     return Refusal(422, errors[0].code, title, detail, errors, event.id, event.source)
 
 
-def taken_body(event: Event, outcome: Outcome) -> bytes:
+def taken_body(event: ParsedEvent, outcome: Outcome) -> bytes:
     """The answer for an event that is stored."""
     return msgspec.json.encode(
         Taken(event.id, event.source, "duplicate" if outcome is Outcome.DUPLICATE else "accepted")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from aiohttp import hdrs, web
 
-from headrace.events.envelope import Event
+from headrace.events.envelope import ParsedEvent
 from headrace.events.outcome import Outcome
 from headrace.events.refusals import NOT_KEPT, REFUSED, Refusal, taken_body
 from web.ingestion.event_status import location
@@ -51,7 +51,7 @@ def refused(refusal: Refusal) -> Problem:
     return Problem(refusal.status, refusal.code, refusal.title, refusal.detail, errors=refusal.problem_errors)
 
 
-def event_answer(event: Event, outcome: Outcome, preferences: Preferences, *, waited: bool) -> web.Response:
+def event_answer(event: ParsedEvent, outcome: Outcome, preferences: Preferences, *, waited: bool) -> web.Response:
     """The answer to an event that is stored."""
     headers = {hdrs.CONTENT_TYPE: JSON, **preferences.applied(waited=waited)}
     status = HTTPStatus.OK if outcome is Outcome.DUPLICATE else HTTPStatus.ACCEPTED
@@ -62,7 +62,7 @@ def event_answer(event: Event, outcome: Outcome, preferences: Preferences, *, wa
     return web.Response(body=taken_body(event, outcome), status=status, headers=headers)
 
 
-def summarize(taken: Sequence[Event | Refusal], outcomes: Sequence[Outcome], *, all_or_nothing: bool) -> Summary:
+def summarize(taken: Sequence[ParsedEvent | Refusal], outcomes: Sequence[Outcome], *, all_or_nothing: bool) -> Summary:
     """The outcome of each event of a batch; `outcomes` are those of its valid events, in order, or empty."""
     left = iter(outcomes)
     results = [
@@ -86,7 +86,7 @@ def batch_answer(summary: Summary, preferences: Preferences, *, waited: bool) ->
     return web.Response(body=msgspec.json.encode(summary), status=status, headers=headers)
 
 
-def _result(index: int, taken: Event | Refusal, outcome: Outcome | None) -> Result:
+def _result(index: int, taken: ParsedEvent | Refusal, outcome: Outcome | None) -> Result:
     if isinstance(taken, Refusal):
         return Result(index, taken.event_id, taken.source, "rejected", taken.body())
     if outcome in REFUSED:

@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 
 from headrace.events import rfc3339
 from headrace.events.binary_mode import parse_binary
-from headrace.events.envelope import Event, InvalidEnvelope, Limits, parse_batch, parse_event
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_batch, parse_event
 from headrace.events.intake_counts import IntakeCounts
 from headrace.events.known_types import EventTypes
 from headrace.events.outcome import Outcome
@@ -83,13 +83,13 @@ class Door:
             return await self._take_batch(request, parse_batch(body, self._limits, rfc3339.now()))
         return await self._take_event(request, self._parse(request, mode, body))
 
-    def _parse(self, request: web.Request, mode: ContentMode, body: bytes) -> Event:
+    def _parse(self, request: web.Request, mode: ContentMode, body: bytes) -> ParsedEvent:
         if mode is not ContentMode.BINARY:
             return parse_event(body, self._limits, rfc3339.now())
         attributes = read_attributes(request.raw_headers)
         return parse_binary(attributes, request.headers.get(hdrs.CONTENT_TYPE), body, self._limits, rfc3339.now())
 
-    async def _take_event(self, request: web.Request, event: Event) -> web.Response:
+    async def _take_event(self, request: web.Request, event: ParsedEvent) -> web.Response:
         if errors := self._event_types.errors(event):
             self.counts.rejected += 1
             raise refused(misfit(event, errors))
@@ -105,10 +105,10 @@ class Door:
         waited = asked.wait_seconds is not None and await self._wait(request, asked, [(event.source, event.id)])
         return event_answer(event, outcome, asked, waited=waited)
 
-    async def _take_batch(self, request: web.Request, parsed: Sequence[Event | InvalidEnvelope]) -> web.Response:
+    async def _take_batch(self, request: web.Request, parsed: Sequence[ParsedEvent | InvalidEnvelope]) -> web.Response:
         asked = preferences(request)
         taken = [invalid(one) if isinstance(one, InvalidEnvelope) else self._refusal(one) or one for one in parsed]
-        events = [one for one in taken if isinstance(one, Event)]
+        events = [one for one in taken if isinstance(one, ParsedEvent)]
         if asked.strict and len(events) < len(taken):
             events = []
         outcomes = await self._group_commit.submit(events, all_or_nothing=asked.strict) if events else []
@@ -123,6 +123,6 @@ class Door:
             return False
         return await are_applied(request, self._applied, events, asked.wait_seconds)
 
-    def _refusal(self, event: Event) -> Refusal | None:
+    def _refusal(self, event: ParsedEvent) -> Refusal | None:
         errors = self._event_types.errors(event)
         return misfit(event, errors) if errors else None

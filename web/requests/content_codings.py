@@ -1,4 +1,4 @@
-"""Unpacking of bodies: gzip and zstd, never beyond a size, in memory of about that size."""
+"""Decompresses bodies, gzip and zstd, up to a limit of size; the memory needed is about that limit."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from headrace.errors import HeadraceError
 from web.requests.zstd import zstd
 
 GZIP_WINDOW_BITS = 31
-# RFC 9659: a window of 8 MB at the most. A frame may ask for 2 GB, and the window is memory.
+# RFC 9659: a window of at most 8 MB. A frame may ask for 2 GB, and the window is held in memory.
 ZSTD_WINDOW_LOG = 23
-# Members of gzip, frames of zstd: each costs a new state.
+# Members of gzip, frames of zstd: each allocates a new decompressor.
 MOST_PARTS = 100
 
 
 class UnreadableBodyError(HeadraceError):
-    """The body is not what its Content-Encoding says."""
+    """The body does not match its Content-Encoding."""
 
 
 class UnpackedTooLargeError(HeadraceError):
-    """The body is too large when it is unpacked."""
+    """The body is too large after decompression."""
 
 
 class _Unpacker(Protocol):
@@ -33,7 +33,7 @@ class _Unpacker(Protocol):
 
 
 class Coding(NamedTuple):
-    """A content coding: what unpacks one part of it, and what that raises."""
+    """A content coding: the decompressor for one part, and the error that it raises."""
 
     unpacker: Callable[[], _Unpacker]
     error: type[Exception]
@@ -49,7 +49,7 @@ ACCEPT_ENCODING = "gzip, zstd"
 
 
 def unpack(body: bytes, coding: Coding, most_bytes: int) -> bytes:
-    """The body as it was before the coding. Raises UnreadableBodyError and UnpackedTooLargeError."""
+    """The decompressed body. Raises UnreadableBodyError and UnpackedTooLargeError."""
     pieces = []
     room = most_bytes + 1
     for _ in range(MOST_PARTS):

@@ -84,7 +84,7 @@ def make_app(settings: Settings) -> Headrace:
         *_disk_watch(settings, database, disk_space),
         *([FieldIndexes(database, PROJECTIONS)] if settings.runs & {"event_handler", "query"} else []),
         *taking,
-        Banner(settings),
+        Banner(settings, is_up=app.note_up),
         *applying,
     ]
     add_migrate(app, settings)

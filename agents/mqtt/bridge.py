@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from agents.background import Background
 from agents.mqtt.client import IncomingMessage, MqttClient
 from headrace.events import rfc3339
-from headrace.events.envelope import Event, InvalidEnvelope, Limits
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent
 from headrace.events.intake_counts import IntakeCounts
 from headrace.events.known_types import EventTypes
 from headrace.events.mqtt_message import Message, answer_topic, read_event
@@ -132,7 +132,7 @@ class MqttBridge(Background):
         """Commit a group of messages, answer and acknowledge them; nothing of this when the worker stops first."""
         received_at = rfc3339.now()
         taken = [self._read(received.message, received_at) for received in messages]
-        events = [one for one in taken if isinstance(one, Event)]
+        events = [one for one in taken if isinstance(one, ParsedEvent)]
         waits = backoff_seconds(most=MOST_WAIT_SECONDS)
         while not self.should_stop:
             try:
@@ -150,7 +150,7 @@ class MqttBridge(Background):
             client.done(messages)
             return
 
-    def _read(self, message: Message, received_at: str) -> Event | Refusal:
+    def _read(self, message: Message, received_at: str) -> ParsedEvent | Refusal:
         try:
             event = read_event(message, self._limits, received_at)
         except InvalidEnvelope as error:
@@ -158,7 +158,7 @@ class MqttBridge(Background):
         errors = self._event_types.errors(event)
         return misfit(event, errors) if errors else event
 
-    async def _submit(self, events: Sequence[Event]) -> Sequence[Outcome]:
+    async def _submit(self, events: Sequence[ParsedEvent]) -> Sequence[Outcome]:
         """Raises what GroupCommit.submit raises: then the same events may be submitted again."""
         if not events:
             return []
@@ -168,7 +168,7 @@ class MqttBridge(Background):
         return await self._group_commit.submit(events)
 
     async def _keep_refused(
-        self, messages: Sequence[IncomingMessage], results: Sequence[tuple[Event | Refusal, Outcome | None]]
+        self, messages: Sequence[IncomingMessage], results: Sequence[tuple[ParsedEvent | Refusal, Outcome | None]]
     ) -> None:
         letters = [
             _letter(received.message, one)
@@ -187,7 +187,9 @@ class MqttBridge(Background):
         else:
             self.counts.rejected += 1
 
-    def _answer(self, client: MqttClient, message: Message, one: Event | Refusal, outcome: Outcome | None) -> None:
+    def _answer(
+        self, client: MqttClient, message: Message, one: ParsedEvent | Refusal, outcome: Outcome | None
+    ) -> None:
         topic = answer_topic(message) if message.response_topic else None
         if topic is None:
             return
@@ -208,13 +210,13 @@ class MqttBridge(Background):
 
 
 def _with_outcomes(
-    taken: Sequence[Event | Refusal], outcomes: Sequence[Outcome]
-) -> list[tuple[Event | Refusal, Outcome | None]]:
+    taken: Sequence[ParsedEvent | Refusal], outcomes: Sequence[Outcome]
+) -> list[tuple[ParsedEvent | Refusal, Outcome | None]]:
     """Events that are kept, with their outcome; refusals without one."""
     left = iter(outcomes)
-    results: list[tuple[Event | Refusal, Outcome | None]] = []
+    results: list[tuple[ParsedEvent | Refusal, Outcome | None]] = []
     for one in taken:
-        outcome = next(left) if isinstance(one, Event) else None
+        outcome = next(left) if isinstance(one, ParsedEvent) else None
         refusal = None if outcome is None else REFUSED.get(outcome)
         results.append((one, outcome) if refusal is None else (refusal, None))
     return results

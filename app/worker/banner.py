@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from mode import Service
 
@@ -22,11 +23,14 @@ CURL = """\
 class Banner(Service):
     """Prints once, when the services before it have started."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, is_up: Callable[[], None]) -> None:
+        """`is_up`: called once, when the services before it have started."""
         super().__init__()
+        self._is_up = is_up
         self._settings = settings
 
     async def on_start(self) -> None:
+        self._is_up()
         log_start(self._settings)
         if self._settings.log_format == "text":
             sys.stdout.write(banner(self._settings))

@@ -56,6 +56,7 @@ class Headrace(faust.App):
     def __init__(self, settings: Settings, *, handles_events: bool, startup: Startup | None = None) -> None:
         self.services: Sequence[ServiceT] = ()
         self.http_servers: Sequence[HttpServer] = ()
+        self._is_up = False
         self._drain_seconds = settings.drain_seconds
         self._shutdown_seconds = settings.shutdown_seconds
         self._fault_points = settings.fault_points
@@ -83,6 +84,10 @@ class Headrace(faust.App):
             broker_request_timeout=15.0,
             broker_max_poll_interval=NEVER_SECONDS,
         )
+
+    def note_up(self) -> None:
+        """The worker is up: from now on its end is logged too."""
+        self._is_up = True
 
     def assigned_partitions(self) -> frozenset[int]:
         """The partitions of the topic that this worker has now."""
@@ -116,8 +121,9 @@ class Headrace(faust.App):
         deadline = threading.Timer(self._drain_seconds + self._shutdown_seconds, os._exit, (1,))
         deadline.daemon = True
         deadline.start()
-        text = "Stopping, after serving for {seconds:g} s more"
-        log.info(LogAction.WORKER_STOPPING, text, seconds=self._drain_seconds)
+        if self._is_up:
+            text = "Stopping, after serving for {seconds:g} s more"
+            log.info(LogAction.WORKER_STOPPING, text, seconds=self._drain_seconds)
         await asyncio.gather(*(server.drain(self._drain_seconds) for server in self.http_servers))
         await super().on_stop()
 

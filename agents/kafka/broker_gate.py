@@ -1,6 +1,6 @@
-"""Holds Faust's consumer back until the broker answers and the topic is there.
+"""Delays the start of Faust's consumer until the broker answers and the topic exists.
 
-A plain Faust worker exits when the broker is away at its start, and the door would go with it.
+A plain Faust worker exits if the broker is unavailable at start, which would also stop ingestion.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class BrokerGate(Service):
-    """Its start ends when Kafka is ready for a consumer."""
+    """A service whose start completes when Kafka is ready for a consumer."""
 
     def __init__(self, bootstrap_servers: str, topic: str, *, partitions_if_new: int) -> None:
         super().__init__()
@@ -40,5 +40,5 @@ class BrokerGate(Service):
                 return
 
     async def look(self) -> None:
-        """Return when the broker answers and has the topic. Raises KafkaError, OSError or TimeoutError when not."""
+        """Create the topic if necessary. Raises KafkaError, OSError or TimeoutError if the broker is unavailable."""
         await ensure_topic(self._bootstrap_servers, self._topic, partitions=self._partitions_if_new)

@@ -18,7 +18,7 @@ INTERVAL_SECONDS = 1.0
 class BacklogWatch(Background):
     """Runs in every worker that takes events in."""
 
-    only_looks = True
+    cancel_on_stop = True
 
     def __init__(self, source: Database, backlog: Backlog) -> None:
         super().__init__()

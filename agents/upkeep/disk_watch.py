@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 class DiskWatch(Background):
     """Runs in every worker that writes; the one that saw the trouble probes, the others ask it."""
 
-    only_looks = True
+    cancel_on_stop = True
 
     def __init__(self, source: Database, space: DiskSpace, folder: Path | None = None) -> None:
         """`folder`: where PostgreSQL keeps its data, if that is on this machine."""

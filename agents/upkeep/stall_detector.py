@@ -52,7 +52,7 @@ class StallDetector(Background):
     """Runs in every event handler."""
 
     needs = "PostgreSQL to see whether the projections move"
-    only_looks = True
+    cancel_on_stop = True
 
     def __init__(
         self,

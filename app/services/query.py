@@ -41,7 +41,7 @@ def query_service(
     routes = [
         *views.routes(),
         *AuditLog(database).routes(),
-        *parked_routes(database, names, Retrier(projections, database, most_seconds=RETRY_SECONDS)),
+        *parked_routes(database, names, Retrier(projections, database, max_seconds=RETRY_SECONDS)),
         *dead_letter_routes(database),
         *health.routes(),
         *metrics.routes(),

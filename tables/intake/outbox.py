@@ -14,8 +14,8 @@ ACCEPT = "SELECT index, same FROM outbox_accept($1, $2, $3, $4, $5, $6, $7, $8, 
 NOTIFY = "SELECT pg_notify('headrace_outbox', '')"
 CHANNEL = "headrace_outbox"
 # A round is held in memory, here and in the database.
-MOST_ROUND_EVENTS = 10_000
-MOST_ROUND_BYTES = 16_000_000
+MAX_ROUND_EVENTS = 10_000
+MAX_ROUND_BYTES = 16_000_000
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 
 
@@ -127,15 +127,15 @@ async def store_next(
 
     One commit. Only the active relay may call it, on the connection that holds the relay's lock.
     """
-    rows = await connection.fetch(STORE_NEXT, published, at_most, partitions, MOST_ROUND_BYTES)
+    rows = await connection.fetch(STORE_NEXT, published, at_most, partitions, MAX_ROUND_BYTES)
     return [StoredEvent(*row) for row in rows]
 
 
 async def stored_before(
-    connection: AnyConnection, *, among_last: int = MOST_ROUND_EVENTS, at_most: int
+    connection: AnyConnection, *, within_last: int = MAX_ROUND_EVENTS, at_most: int
 ) -> list[StoredEvent]:
     """The rows that are already stored, in order of position; looked for among the last so many positions."""
-    rows = await connection.fetch(STORED_BEFORE, among_last, at_most)
+    rows = await connection.fetch(STORED_BEFORE, within_last, at_most)
     return [StoredEvent(*row) for row in rows]
 
 

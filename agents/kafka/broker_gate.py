@@ -32,13 +32,13 @@ class BrokerGate(Service):
             if self.should_stop:
                 return
             try:
-                await self.look()
+                await self.check()
             except (KafkaError, OSError, TimeoutError) as error:
                 throttled.warning("The event handler waits for Kafka at %s: %r", self._bootstrap_servers, error)
                 await self.sleep(wait)
             else:
                 return
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Create the topic if necessary. Raises KafkaError, OSError or TimeoutError if the broker is unavailable."""
         await ensure_topic(self._bootstrap_servers, self._topic, partitions=self._partitions_if_new)

@@ -47,7 +47,7 @@ class Projector(Generic[State]):
         """Apply a batch; return only when it is committed."""
         started = time.perf_counter()
         for wait in backoff_seconds():
-            await self._disk_space.room()
+            await self._disk_space.wait_for_space()
             try:
                 async with self._attempts.attempt():
                     await self._apply_batch(batch)
@@ -55,7 +55,7 @@ class Projector(Generic[State]):
                 continue
             except Exception as error:  # noqa: BLE001 - any exception that escaped would lose the batch
                 self.failed_attempts += 1
-                self._disk_space.saw(error)
+                self._disk_space.note_error(error)
                 self._throttled.warning(f"Projection {self._name} waits with its events: %r", error)
                 await asyncio.sleep(wait)
             else:
@@ -85,7 +85,7 @@ class Projector(Generic[State]):
         """
         done = False
         while not done:
-            await self._disk_space.room()
+            await self._disk_space.wait_for_space()
             with contextlib.suppress(asyncpg.TransactionRollbackError):
                 async with self._attempts.attempt(), self._database.acquire() as connection:
                     before = await event_store.last_position(connection) + 1

@@ -85,7 +85,7 @@ class Relay(Background):
 
     async def run(self) -> None:
         """Wait for the lock, then relay until its connection is lost or the worker stops."""
-        await self._wait_for_room()
+        await self._wait_for_space()
         connection = await database.connect(
             self._source.dsn,
             timeout_seconds=TIMEOUT_SECONDS,
@@ -106,7 +106,7 @@ class Relay(Background):
             self._within_last = ALL_POSITIONS
             self.throttled.warning("The outbox holds an event that is already stored; it is published again.")
         except asyncpg.DiskFullError as error:
-            self._disk_space.saw(error)
+            self._disk_space.note_error(error)
             raise
         finally:
             self.is_active = False
@@ -114,7 +114,7 @@ class Relay(Background):
             # Another relay may publish before this relay publishes again.
             await self._publisher.discard()
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_space(self) -> None:
         while self._disk_space.is_full and not self.should_stop:
             await self.sleep(STANDBY_SECONDS)
 
@@ -135,7 +135,7 @@ class Relay(Background):
             if RELAY_STORING.armed:
                 await RELAY_STORING.passed()
             if self._disk_space.is_full:
-                await self._wait_for_room()
+                await self._wait_for_space()
                 continue
             events = await outbox.store_next(connection, published, at_most=self._batch_events, partitions=partitions)
             published = []

@@ -42,7 +42,7 @@ def event_handler_service(
         database,
         {name: projector.restart for name, projector in projectors.items()},
         partitions=app.assigned_partitions,
-        broker_answers=gate.look,
+        broker_answers=gate.check,
         disk_space=disk_space,
         stall_seconds=settings.stall_seconds,
     )

@@ -9,7 +9,7 @@ from tables.database import AnyConnection
 
 # The numbers in use may be a million, and some of them missing (duplicates take numbers, too): a short outbox is
 # counted, of a long one 20 windows of 50 numbers, each somewhere in its twentieth.
-LOOK = """
+MEASURE = """
 WITH ends AS MATERIALIZED (SELECT min(seq) AS first, max(seq) AS last, max(seq) - min(seq) + 1 AS numbers FROM outbox),
 windows AS MATERIALIZED (
     SELECT first AS low, 1000 AS width FROM ends WHERE numbers <= 1000
@@ -56,14 +56,14 @@ class Backlog:
         self._max_bytes = max_bytes
         self._looked_at = 0.0
         self.depth: Depth | None = None
-        """What the last look found; None when PostgreSQL did not answer it."""
+        """The last measurement; None if PostgreSQL did not answer."""
         self.drained_a_second = 0.0
         """Events that the relay stores, lately."""
         self.retry_after_seconds: int | None = None
         """None while more is taken; else when the outbox should be below its limits again, at the rate it has now."""
 
     def note(self, depth: Depth, *, at: float) -> None:
-        """Note what a look found; `at` in seconds, of a clock that never goes back."""
+        """Record a measurement; `at` is monotonic time in seconds."""
         if self.depth is not None and at > self._looked_at:
             rate = (depth.last_position - self.depth.last_position) / (at - self._looked_at)
             self.drained_a_second += (rate - self.drained_a_second) * NEWEST_WEIGHT
@@ -84,10 +84,10 @@ class Backlog:
         return min(max(math.ceil(too_many / self.drained_a_second), 1), MOST_RETRY_AFTER_SECONDS)
 
 
-async def look(connection: AnyConnection) -> Depth:
+async def measure(connection: AnyConnection) -> Depth:
     """What waits now."""
     async with connection.transaction(readonly=True):
         await connection.execute(BY_INDEX)
-        row = await connection.fetchrow(LOOK)
+        row = await connection.fetchrow(MEASURE)
     assert row is not None  # it has no WHERE
     return Depth(row["events"] or 0, row["bytes"] or 0, row["age"] or 0.0, row["last_position"])

@@ -168,7 +168,7 @@ class GroupCommit:
 
     def _fail(self, group: list[_Submission], error: Exception) -> None:
         """Tell a group; and all that wait, where PostgreSQL cannot be reached or has no room."""
-        self._disk_space.saw(error)
+        self._disk_space.note_error(error)
         if self._disk_space.is_full or isinstance(error, OSError):
             group.extend(self._queue)
             self._queue.clear()

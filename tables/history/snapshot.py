@@ -18,8 +18,8 @@ LAST_POSITION = "SELECT last_position FROM relay_state"
 PARTITIONS = "SELECT partition, last_position FROM topic_partitions ORDER BY partition"
 PROGRESS = "SELECT projection, partition, position FROM progress ORDER BY projection, partition"
 GUARDED = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'event_store_is_append_only' AND tgenabled = 'A')"
-DOUBLED_IN_STORE = "SELECT source, id, count(*) FROM event_store GROUP BY source, id HAVING count(*) > 1"
-DOUBLED_IN_OUTBOX = "SELECT source, id, count(*) FROM outbox GROUP BY source, id HAVING count(*) > 1"
+DUPLICATES_IN_STORE = "SELECT source, id, count(*) FROM event_store GROUP BY source, id HAVING count(*) > 1"
+DUPLICATES_IN_OUTBOX = "SELECT source, id, count(*) FROM outbox GROUP BY source, id HAVING count(*) > 1"
 STORED = """
 SELECT position, id, source, event_type, subject, event_time, partition, event::text AS event
 FROM event_store WHERE position > $1 ORDER BY position LIMIT $2
@@ -143,13 +143,13 @@ class Snapshot:
         found: bool = await self._connection.fetchval(GUARDED)
         return found
 
-    async def doubled_in_store(self) -> list[tuple[str, str, int]]:
+    async def duplicates_in_store(self) -> list[tuple[str, str, int]]:
         """(source, id, how often), where it is more than once; the unique index should not let it."""
-        return [tuple(row) for row in await self._connection.fetch(DOUBLED_IN_STORE)]
+        return [tuple(row) for row in await self._connection.fetch(DUPLICATES_IN_STORE)]
 
-    async def doubled_in_outbox(self) -> list[tuple[str, str, int]]:
+    async def duplicates_in_outbox(self) -> list[tuple[str, str, int]]:
         """Likewise."""
-        return [tuple(row) for row in await self._connection.fetch(DOUBLED_IN_OUTBOX)]
+        return [tuple(row) for row in await self._connection.fetch(DUPLICATES_IN_OUTBOX)]
 
     async def stored(self, after: int, at_most: int) -> list[StoredRow]:
         """A page of the event store, in order."""

@@ -30,7 +30,7 @@ from headrace.process.waiting import backoff_seconds
 from tables.database import Database
 from tables.intake import dead_letters
 from tables.intake.backlog import Backlog
-from tables.intake.dead_letters import Letter
+from tables.intake.dead_letters import RefusedMessage
 from tables.intake.group_commit import MAX_GROUP_EVENTS, GroupCommit
 
 TOPICS = "devices/+/events"
@@ -165,7 +165,7 @@ class MqttBridge(Background):
         ]
         if letters:
             async with self._database.acquire() as connection:
-                await dead_letters.keep(connection, letters)
+                await dead_letters.store(connection, letters)
 
     def _count(self, outcome: Outcome | None) -> None:
         if outcome is Outcome.ACCEPTED:
@@ -201,8 +201,10 @@ def _with_outcomes(
     return results
 
 
-def _dead_letter(message: Message, refusal: Refusal) -> Letter:
+def _dead_letter(message: Message, refusal: Refusal) -> RefusedMessage:
     reason = "; ".join(f"{error.pointer}: {error.detail}".removeprefix(": ") for error in refusal.errors)
     # Brokers refuse topics with NUL, but the database must not depend on that.
     topic = message.topic.replace("\0", "�")
-    return Letter(topic, message.payload, refusal.code, reason or refusal.detail, bytes(refusal.body()).decode())
+    return RefusedMessage(
+        topic, message.payload, refusal.code, reason or refusal.detail, bytes(refusal.body()).decode()
+    )

@@ -57,7 +57,7 @@ class FieldIndexes(Background):
     async def _sync(self) -> None:
         connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
         try:
-            while (changed := await field_indexes.keep(connection, self._fields)) is None:
+            while (changed := await field_indexes.sync(connection, self._fields)) is None:
                 await self.sleep(RETRY_SECONDS)
             for field in changed.created:
                 self.log.info("Made the index on %s of projection %s.", field.member, field.projection)

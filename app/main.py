@@ -11,11 +11,11 @@ from dotenv import dotenv_values
 from faust.types import ServiceT
 from msgspec.structs import replace
 
-from agents.kafka.closed_connections import tell_closed_connections
+from agents.kafka.closed_connections import patch_closed_connections
 from agents.projections.devices import devices
 from agents.projections.event_types import event_types
 from agents.projections.readings_hourly import readings_hourly
-from agents.upkeep.database_opener import Storage
+from agents.upkeep.database_opener import DatabaseOpener
 from agents.upkeep.disk_watch import DiskWatch
 from agents.upkeep.field_indexes import FieldIndexes
 from app.commands.migrate import add_migrate
@@ -56,7 +56,7 @@ def make_app(settings: Settings) -> Headrace:
     app = Headrace(settings, handles_events=handles_events)
     arm(settings.faults)
     database = Database(pool_size=settings.database_pool_size, timeout_seconds=settings.database_timeout_seconds)
-    storage = Storage(database, settings.database_url)
+    database_opener = DatabaseOpener(database, settings.database_url)
     disk_space = DiskSpace()
     names = [projection.name for projection in PROJECTIONS] if "query" in settings.runs else []
     metrics = MetricsView(Metrics(), DatabaseSamples(database, names, stalled_after_seconds=settings.stall_seconds))
@@ -77,8 +77,8 @@ def make_app(settings: Settings) -> Headrace:
     app.services = [
         LoopWatchdog(settings.stall_seconds),
         *doors,
-        *_embedded(settings, storage, with_kafka=embedded_kafka),
-        storage,
+        *_embedded(settings, database_opener, with_kafka=embedded_kafka),
+        database_opener,
         *_disk_watch(settings, database, disk_space),
         *([FieldIndexes(database, PROJECTIONS)] if settings.runs & {"event_handler", "query"} else []),
         *taking,
@@ -97,7 +97,7 @@ def _disk_watch(settings: Settings, database: Database, disk_space: DiskSpace) -
     return [DiskWatch(database, disk_space, None if settings.database_url else data_folder(settings))]
 
 
-def _embedded(settings: Settings, storage: Storage, *, with_kafka: bool) -> list[ServiceT]:
+def _embedded(settings: Settings, database_opener: DatabaseOpener, *, with_kafka: bool) -> list[ServiceT]:
     with_mqtt = "ingestion" in settings.runs and not settings.mqtt_url
     if settings.database_url and not with_kafka and not with_mqtt:
         return []
@@ -107,7 +107,7 @@ def _embedded(settings: Settings, storage: Storage, *, with_kafka: bool) -> list
     return [
         Embedded(
             servers,
-            postgres_is_at=None if settings.database_url else storage.use,
+            postgres_is_at=None if settings.database_url else database_opener.set_dsn,
             with_kafka=with_kafka,
             with_mqtt=with_mqtt,
         )
@@ -122,7 +122,7 @@ def read_environment() -> Settings:
 
 # Before Faust asks for a loop.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-tell_closed_connections()
+patch_closed_connections()
 try:
     app = make_app(read_environment())
 except HeadraceError as error:

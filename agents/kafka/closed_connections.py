@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaConnectionError
 _send = AIOKafkaConnection.send
 
 
-def tell_closed_connections() -> None:
+def patch_closed_connections() -> None:
     """Make aiokafka treat a closed connection as broken, for the whole process."""
     AIOKafkaConnection.send = _send_unless_closed
 

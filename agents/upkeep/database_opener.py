@@ -16,7 +16,7 @@ START_WAIT_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
-class Storage(Background):
+class DatabaseOpener(Background):
     """Migrates, then opens the pool; until then, every use of the pool raises DependencyAwayError."""
 
     def __init__(self, source: Database, dsn: str) -> None:
@@ -26,7 +26,7 @@ class Storage(Background):
         self._opened = asyncio.Event()
         self._stop = asyncio.Event()
 
-    def use(self, dsn: str) -> None:
+    def set_dsn(self, dsn: str) -> None:
         """Set the address, for an embedded server whose address is known only after its start."""
         self._dsn = dsn
 

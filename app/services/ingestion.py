@@ -117,7 +117,7 @@ def _server(
         *documentation_of_ingestion(projections, limits, refuse_unknown=settings.unknown_types == "reject").routes(),
     ]
     application = make_application(routes, settings.max_body_bytes, times)
-    application.on_shutdown.append(applied.let_go)
+    application.on_shutdown.append(applied.on_shutdown)
     return HttpServer(
         application,
         settings.ingestion_host,

@@ -96,7 +96,7 @@ class AppliedEvents:
             if not waiter.applied.done():
                 waiter.applied.set_result(False)
 
-    async def let_go(self, _: object) -> None:
+    async def on_shutdown(self, _: object) -> None:
         """Call `close`; has the signature of an aiohttp shutdown handler."""
         self.close()
 

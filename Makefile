@@ -30,12 +30,13 @@ soak: $(VENV)/dev.done ## one random fault every 5 s, then heal and check; SEED=
 test-unit: $(VENV)/dev.done ## the tests that need no server
 	$(BIN)/python -m pytest tests/unit $(ARGS)
 
-check: $(VENV)/dev.done ## format, lint, types, import directions, Dockerfile and compose file
+check: $(VENV)/dev.done ## format, lint, types, import directions, Dockerfile and compose file, each Python
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_container_files.py
+	scripts/check_pythons.sh $(BIN)/python
 
 demo: $(VENV)/run.done ## 50 devices over MQTT and HTTP for a minute, beside a running `make run`; ARGS="--seconds 10"
 	$(BIN)/python examples/demo.py $(ARGS)
@@ -56,8 +57,8 @@ clean: ## remove .venv and the embedded servers' data
 	rm -rf $(VENV) .headrace
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
-	  || { echo "Headrace needs Python 3.11, 3.12 or 3.13; set PYTHON=/path/to/one." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' \
+	  || { echo "Headrace needs Python 3.11, 3.12, 3.13 or 3.14; set PYTHON=/path/to/one." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.done: requirements/run.txt | $(VENV)/bin/python

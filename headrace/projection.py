@@ -57,7 +57,7 @@ class Subscription(msgspec.Struct, Generic[State], frozen=True):
 class Projection(Generic[State]):
     """A named set of rows, each the fold of the events that share a key.
 
-    >>> counts = Projection("counts", state=Count, key=lambda event: event.source, description="How many a subject")
+    >>> counts = Projection("counts", state=Count, key=lambda event: event.source, description="How many of a source")
     >>> @counts.on("thing.happened", Thing)
     ... def happened(count: Count | None, event: Event[Thing]) -> Count:
     ...     return Count(1 if count is None else count.n + 1)
@@ -74,7 +74,7 @@ class Projection(Generic[State]):
         fed_by: Callable[[str], FedBy] | None = None,
     ) -> None:
         """`fed_by` tells, for the key of a row, where its events are; without it, what a row was (`as_of`) is told
-        from all events of the projection's types.
+        from all events of the projection's types. Raises ValueError for `fields` that are no members of the state.
         """
         self.name = name
         self.state = state
@@ -82,8 +82,11 @@ class Projection(Generic[State]):
         self.description = description
         self.fed_by = fed_by or (lambda _: FedBy())
         self.fields: Mapping[str, Field] = fields or {}
-        if not set(self.fields) <= set(state.__annotations__):
-            raise ValueError(f"projection {name}: fields that its state does not have: {', '.join(self.fields)}")
+        members = _members(state) if self.fields else []
+        missing = [field for field in self.fields if field not in members]
+        if missing:
+            has = ", ".join(sorted(members)) or "none"
+            raise ValueError(f"projection {name}: no such members of its state: {', '.join(missing)} (it has {has})")
         self.by_type: dict[str, Subscription[State]] = {}
         self.otherwise: Subscription[State] | None = None
 
@@ -116,3 +119,8 @@ class Projection(Generic[State]):
     def subscription(self, event_type: str) -> Subscription[State] | None:
         """What to do with events of this type; None: nothing."""
         return self.by_type.get(event_type, self.otherwise)
+
+
+def _members(state: Any) -> list[str]:
+    """The members of a state, with inherited ones, as its JSON names them; none for a type without named members."""
+    return [member.encode_name for member in getattr(msgspec.inspect.type_info(state), "fields", ())]

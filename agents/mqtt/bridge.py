@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from agents.background import Background
 from agents.mqtt.client import IncomingMessage, MqttClient
 from headrace.events import rfc3339
-from headrace.events.envelope import Event, InvalidEnvelope, Limits
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent
 from headrace.events.intake_counts import IntakeCounts
 from headrace.events.known_types import EventTypes
 from headrace.events.mqtt_message import Message, answer_topic, read_event
@@ -120,7 +120,7 @@ class MqttBridge(Background):
         """Commit a group of messages, then respond to and acknowledge them; none of it if the worker stops first."""
         received_at = rfc3339.now()
         parsed = [self._read(received.message, received_at) for received in messages]
-        events = [one for one in parsed if isinstance(one, Event)]
+        events = [one for one in parsed if isinstance(one, ParsedEvent)]
         waits = backoff_seconds(most=MAX_WAIT_SECONDS)
         while not self.should_stop:
             try:
@@ -138,7 +138,7 @@ class MqttBridge(Background):
             client.acknowledge(messages)
             return
 
-    def _read(self, message: Message, received_at: str) -> Event | Refusal:
+    def _read(self, message: Message, received_at: str) -> ParsedEvent | Refusal:
         try:
             event = read_event(message, self._limits, received_at)
         except InvalidEnvelope as error:
@@ -146,7 +146,7 @@ class MqttBridge(Background):
         errors = self._event_types.errors(event)
         return misfit(event, errors) if errors else event
 
-    async def _submit(self, events: Sequence[Event]) -> Sequence[Outcome]:
+    async def _submit(self, events: Sequence[ParsedEvent]) -> Sequence[Outcome]:
         """Wait for room in the outbox, then submit. Raises what GroupCommit.submit raises; a retry is safe."""
         if not events:
             return []
@@ -156,7 +156,7 @@ class MqttBridge(Background):
         return await self._group_commit.submit(events)
 
     async def _store_refused(
-        self, messages: Sequence[IncomingMessage], results: Sequence[tuple[Event | Refusal, Outcome | None]]
+        self, messages: Sequence[IncomingMessage], results: Sequence[tuple[ParsedEvent | Refusal, Outcome | None]]
     ) -> None:
         letters = [
             _dead_letter(received.message, one)
@@ -175,7 +175,9 @@ class MqttBridge(Background):
         else:
             self.counts.rejected += 1
 
-    def _respond(self, client: MqttClient, message: Message, one: Event | Refusal, outcome: Outcome | None) -> None:
+    def _respond(
+        self, client: MqttClient, message: Message, one: ParsedEvent | Refusal, outcome: Outcome | None
+    ) -> None:
         topic = answer_topic(message) if message.response_topic else None
         if topic is None:
             return
@@ -189,13 +191,13 @@ class MqttBridge(Background):
 
 
 def _with_outcomes(
-    parsed: Sequence[Event | Refusal], outcomes: Sequence[Outcome]
-) -> list[tuple[Event | Refusal, Outcome | None]]:
+    parsed: Sequence[ParsedEvent | Refusal], outcomes: Sequence[Outcome]
+) -> list[tuple[ParsedEvent | Refusal, Outcome | None]]:
     """Pair accepted events and duplicates with their outcomes, and refusals, old and new, with None."""
     left = iter(outcomes)
-    results: list[tuple[Event | Refusal, Outcome | None]] = []
+    results: list[tuple[ParsedEvent | Refusal, Outcome | None]] = []
     for one in parsed:
-        outcome = next(left) if isinstance(one, Event) else None
+        outcome = next(left) if isinstance(one, ParsedEvent) else None
         refusal = None if outcome is None else REFUSED.get(outcome)
         results.append((one, outcome) if refusal is None else (refusal, None))
     return results

@@ -1,4 +1,4 @@
-"""What the attributes of a CloudEvent may be: a small rule for each, as CloudEvents 1.0.2 says, and a bit stricter."""
+"""Rules for the attributes of a CloudEvent: those of CloudEvents 1.0.2, and some that are stricter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Code = Literal[
     "too_long",
 ]
 Wrong = tuple[Code, str] | None
-"""What is wrong with a value, or None. The detail repeats nothing of the value."""
+"""The error of a value, or None. The detail repeats nothing of the value."""
 
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]++"  # noqa: S105 - a token of RFC 9110
 _MEDIA_TYPE = re.compile(rf'{_TOKEN}/{_TOKEN}(?:[ \t]*+;[ \t]*+{_TOKEN}=(?:{_TOKEN}|"(?:[^"\\]|\\.)*+"))*+')
@@ -52,7 +52,7 @@ def _name(value: str, most_bytes: int) -> Wrong:
 
 
 def _source(value: str, most_bytes: int) -> Wrong:
-    # A URI reference has no spaces, but the sources that are sent have: only a blank one is refused.
+    # A URI reference has no spaces, but sources in use do: only a blank source is refused.
     return ("empty_attribute", "must not be blank") if value.isspace() else _name(value, most_bytes)
 
 
@@ -91,11 +91,11 @@ RULES: dict[str, Callable[[str, int], Wrong]] = {
     "partitionkey": _name,
     "data_base64": _base64,
 }
-"""For each attribute that is a string, but `time`: its value and the most bytes that it may have -> what is wrong."""
+"""For each string attribute except `time`: from its value and the most bytes allowed, the error or None."""
 
 
 def wrong_extension(name: str, raw: bytes) -> Wrong:
-    """Tell what is wrong with an extension attribute, its value being JSON text: a string, boolean, int32 or null."""
+    """The error of an extension attribute, or None. Its value is JSON text: a string, boolean, int32 or null."""
     if _NAME.fullmatch(name) is None:
         meant = name.lower()
         hint = f'; write "{meant}"' if meant in RULES or meant in {"time", "data"} else ""

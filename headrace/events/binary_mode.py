@@ -1,4 +1,4 @@
-"""CloudEvents in binary mode: attributes beside a body -> the event, as if it had been sent as structured JSON."""
+"""CloudEvents in binary mode: parses attributes and a body into the event that structured JSON would give."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from base64 import b64encode
 from collections.abc import Mapping
 
 from headrace.events import strict_json
-from headrace.events.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_event, too_large
+from headrace.events.envelope import EnvelopeError, InvalidEnvelope, Limits, ParsedEvent, parse_event, too_large
 
-# As the JSON format says: JSON is what has this subtype, or this suffix.
+# As the JSON format says: JSON has this subtype or this suffix.
 _JSON = re.compile(r"[^/;\s]+/(?:[^/;\s]+\+)?json", re.IGNORECASE)
 # In binary mode the body is the data, and the content type is its type.
 _NOT_ATTRIBUTES = frozenset({"data", "data_base64", "datacontenttype"})
@@ -23,8 +23,8 @@ def is_json(content_type: str) -> bool:
 
 def parse_binary(
     attributes: Mapping[str, str], content_type: str | None, body: bytes, limits: Limits, received_at: str
-) -> Event:
-    """Read one event; see `parse_event`. A body that is JSON becomes `data`, any other `data_base64`, none neither.
+) -> ParsedEvent:
+    """Read an event; see `parse_event`. A JSON body becomes `data`, any other body `data_base64`; it may be empty.
 
     Raises InvalidEnvelope; its pointers lead into the structured form.
     """

@@ -1,6 +1,6 @@
-"""The CloudEvents 1.0.2 envelope: what a client sent -> `Event`, or `InvalidEnvelope` with everything that is wrong.
+"""The CloudEvents 1.0.2 envelope: parses a client's text into `ParsedEvent`, or `InvalidEnvelope` with all errors.
 
-Pure. The client's text is kept as it came; no number in it becomes a float on the way.
+Pure. The client's text is kept as it was sent; no number in it becomes a float on the way.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from headrace.events.partition_key import partition_key
 Code = Literal[
     strict_json.Code, attribute_rules.Code, "missing_attribute", "invalid_time", "both_data_forms", "event_too_large"
 ]
-"""What can be wrong with an envelope, for programs: these names stay as they are."""
+"""The errors of an envelope, for programs: these names never change."""
 
 SEQUENCE_BYTES = len(',"sequence":""') + 20
 """The extension `sequence`, which is added when the event is published: a position of 20 digits."""
 
 MOST_ERRORS = 20
-"""So many errors of one event are told at the most."""
+"""At most this many errors of an event are reported."""
 
 
 class Limits(msgspec.Struct, frozen=True):
     """How large an event may be."""
 
     event_bytes: int = 1_000_000
-    """Of an event's text in UTF-8 with `SEQUENCE_BYTES` added: what goes to Kafka."""
+    """Of an event's text in UTF-8 with `SEQUENCE_BYTES` added: the size of the record in Kafka."""
     batch_events: int = 5_000
     json_depth: int = 64
     """Levels of arrays and objects; the event itself is the first."""
@@ -40,7 +40,7 @@ class Limits(msgspec.Struct, frozen=True):
     """Of `source` and `partitionkey` in UTF-8."""
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
+class ParsedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event that can be stored."""
 
     id: str
@@ -54,23 +54,25 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     data: msgspec.Raw | None
     """The JSON text of `data`, which may be `null`; None where there is no `data`, or `data_base64` in its place."""
     text: str
-    """The whole event as structured JSON, as it was sent but for white space around it. Where `time` was absent it is
-    the last attribute; an attribute's name that was spelled with escapes is spelled out."""
+    """The whole event as structured JSON, as it was sent, without white space around it.
+
+    If `time` was absent, it is added as the last attribute; escapes in names of attributes are decoded.
+    """
 
 
 class EnvelopeError(msgspec.Struct, frozen=True):
-    """One thing that is wrong with an event."""
+    """An error in an event, and its place."""
 
     pointer: str
     """JSON pointer (RFC 6901) into the event; "" for the whole."""
     code: str
     """One of `Code`; what checks `data` may have codes of its own."""
     detail: str
-    """For people. Of what was sent it repeats at most an attribute's name."""
+    """For people. It repeats nothing of the event but an attribute's name."""
 
 
 class InvalidEnvelope(HeadraceError):  # noqa: N818 - one word for it in code and documents
-    """What was sent is no event that can be accepted."""
+    """The text is not an event that can be accepted."""
 
     def __init__(
         self,
@@ -85,12 +87,12 @@ class InvalidEnvelope(HeadraceError):  # noqa: N818 - one word for it in code an
         self.status = status
         """HTTP: 400, or 413 for an event or a batch that is too large."""
         self.id = event_id
-        """The event's id where it can be read and nothing is wrong with it; so is `source`."""
+        """The event's id, if it can be read and is valid; the same for `source`."""
         self.source = source
 
 
-def parse_event(body: bytes | msgspec.Raw, limits: Limits, received_at: str) -> Event:
-    """Read one event in structured JSON; `received_at` (as `rfc3339.now` writes it) is its time where it has none.
+def parse_event(body: bytes | msgspec.Raw, limits: Limits, received_at: str) -> ParsedEvent:
+    """Read an event in structured JSON; `received_at` (as `rfc3339.now` writes it) is its time if it has none.
 
     Raises InvalidEnvelope with the errors of the event.
     """
@@ -100,11 +102,11 @@ def parse_event(body: bytes | msgspec.Raw, limits: Limits, received_at: str) -> 
     return event
 
 
-def parse_batch(body: bytes, limits: Limits, received_at: str) -> list[Event | InvalidEnvelope]:
-    """Read a JSON array of events, which may be empty. An event that is wrong does not spoil the others.
+def parse_batch(body: bytes, limits: Limits, received_at: str) -> list[ParsedEvent | InvalidEnvelope]:
+    """Read a JSON array of events, which may be empty. An invalid event does not affect the others.
 
-    Raises InvalidEnvelope when the whole is not a JSON array (also when an element is nested so deep, about 1,000
-    levels, that what follows cannot be read) or has too many events. The results do not keep the body in memory.
+    Raises InvalidEnvelope when the body is not a JSON array or has too many events. It cannot be read either when an
+    element is nested about 1,000 levels deep. The results do not keep the body in memory.
     """
     try:
         elements = strict_json.elements(body, limits.batch_events)
@@ -121,7 +123,7 @@ class _Required(TypedDict):
 
 
 class _Strings(_Required, total=False):
-    """The attributes that are strings. An optional one that is null is absent, as the JSON format says."""
+    """The attributes that are strings. An optional attribute that is null is absent, as the JSON format says."""
 
     subject: str | None
     time: str | None
@@ -139,8 +141,8 @@ _LONG = frozenset({"source", "partitionkey"})
 _NULL = b"null"
 
 
-def _parse(body: bytes, limits: Limits, received_at: str) -> Event | InvalidEnvelope:
-    """Errors are returned: one that was raised would keep the frames it came through, and so the batch, in memory."""
+def _parse(body: bytes, limits: Limits, received_at: str) -> ParsedEvent | InvalidEnvelope:
+    """Errors are returned: a raised error would keep its frames, and so the batch, in memory."""
     room = limits.event_bytes - SEQUENCE_BYTES
     if len(body) > room and len(body.strip(strict_json.WHITE_SPACE)) > room:
         return too_large(limits)
@@ -168,9 +170,9 @@ def _parse(body: bytes, limits: Limits, received_at: str) -> Event | InvalidEnve
     return _event(strings, time, data, text, time_given=given is not None)
 
 
-def _event(strings: dict[str, Any], time: str, data: msgspec.Raw | None, text: str, *, time_given: bool) -> Event:
+def _event(strings: dict[str, Any], time: str, data: msgspec.Raw | None, text: str, *, time_given: bool) -> ParsedEvent:
     subject, source = strings.get("subject"), strings["source"]
-    return Event(
+    return ParsedEvent(
         id=strings["id"],
         source=source,
         type=strings["type"],
@@ -190,7 +192,7 @@ def _with_time(text: str, members: dict[str, msgspec.Raw], received_at: str) -> 
 
 
 def _read_strings(members: dict[str, msgspec.Raw], errors: list[EnvelopeError]) -> dict[str, str | None]:
-    """Read one by one what could not be read at once."""
+    """Read the strings one by one, after they could not be read at once."""
     strings: dict[str, str | None] = {}
     for name in _Strings.__annotations__:
         raw = bytes(members.get(name, _NULL))

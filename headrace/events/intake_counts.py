@@ -1,10 +1,10 @@
-"""What became of the events that one transport brought, since the start of the worker."""
+"""The outcomes of the events that a transport received, since the start of the worker."""
 
 from __future__ import annotations
 
 
 class IntakeCounts:
-    """Plain integers: read only when somebody asks for metrics."""
+    """Plain integers, which only a scrape of the metrics reads."""
 
     __slots__ = ("accepted", "duplicate", "rejected")
 

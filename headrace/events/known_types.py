@@ -1,4 +1,4 @@
-"""The event types that the app knows, from its projections: what their `data` must look like."""
+"""The event types that projections handle, and the schemas of their `data`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from headrace.events.envelope import EnvelopeError, Event
+from headrace.events.envelope import EnvelopeError, ParsedEvent
 from headrace.events.misfit_pointer import detail_of, pointer_to_misfit
 from headrace.projection import Projection
 
-# An event without `data` has none of its members: enough for a type whose members are all optional.
+# An event without `data` is valid for a type whose members are all optional.
 NO_DATA = b"{}"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -23,7 +23,7 @@ class KnownType(msgspec.Struct, frozen=True):
     needs_subject: bool
     """Whether an event without `subject` is refused."""
     schema: dict[str, Any]
-    """The JSON Schema (2020-12) of `data`. An event without `data` is taken as one whose data is `{}`."""
+    """The JSON Schema (2020-12) of `data`. An event without `data` is read as if it were `{}`."""
 
 
 class EventTypes:
@@ -51,8 +51,8 @@ class EventTypes:
         }
         """By name."""
 
-    def errors(self, event: Event) -> tuple[EnvelopeError, ...]:
-        """What is wrong with the event for its type; empty when nothing is."""
+    def errors(self, event: ParsedEvent) -> tuple[EnvelopeError, ...]:
+        """The errors of the event for its type; empty when it is valid."""
         decoders = self._decoders.get(event.type)
         if decoders is None:
             if self._refuse_unknown:
@@ -73,7 +73,7 @@ class EventTypes:
 
 
 def _schema(data_types: Sequence[Any]) -> dict[str, Any]:
-    """Data must fit the types of all projections that handle it."""
+    """The schema of an event type: its data must be valid for every projection that handles it."""
     schemas, definitions = msgspec.json.schema_components(data_types, ref_template="#/$defs/{name}")
     schema = schemas[0] if len(schemas) == 1 else {"allOf": list(schemas)}
     return {"$schema": DIALECT, **schema, "$defs": definitions}

@@ -1,4 +1,4 @@
-"""Where in `data` it does not fit its type: msgspec's message -> a JSON pointer."""
+"""Where `data` does not match its type: a JSON pointer from msgspec's message."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def pointer_to_misfit(message: str, data: bytes, check: Callable[[bytes], object]) -> str:
-    """The pointer into the event to what `check` complained of with a ValidationError of this message.
+    """The pointer into the event to the place for which `check` raised a ValidationError with this message.
 
-    A member that is missing is pointed at as if it were there. Where the place cannot be told any closer, the pointer
-    leads to what it is in.
+    A missing member has the pointer that it would have. If the exact place is unknown, the pointer leads to the
+    closest known parent.
     """
     _, _, place = message.rpartition(_PLACE)
     path = place.removesuffix("`").removeprefix(_OF_A_KEY).removeprefix("$") if _PLACE in message else ""
@@ -58,7 +58,7 @@ def _steps(path: str, document: Any, message: str, check: Callable[[bytes], obje
 
 
 def _name_at_start(path: str, value: Any) -> tuple[str | None, str]:
-    """The member that the path goes on with; names may have dots and brackets of their own, so the longest counts."""
+    """The member at the start of the path; names may contain dots and brackets, so the longest match counts."""
     names = [name for name in value if path.startswith(name)] if isinstance(value, dict) else []
     for name in sorted(names, key=len, reverse=True):
         rest = path[len(name) :]
@@ -68,7 +68,7 @@ def _name_at_start(path: str, value: Any) -> tuple[str | None, str]:
 
 
 def _key_to_blame(mapping: Any, document: Any, message: str, check: Callable[[bytes], object]) -> str | None:
-    """The key that alone in the mapping brings the same complaint."""
+    """The key that, alone in the mapping, causes the same message."""
     if not isinstance(mapping, dict) or len(mapping) > _MOST_KEYS_TRIED:
         return None
     members = dict(mapping)

@@ -1,4 +1,4 @@
-"""A device's MQTT message -> `Event`, as the CloudEvents MQTT binding 1.0.2 says. Pure."""
+"""Parses a device's MQTT message into `ParsedEvent`, as the CloudEvents MQTT binding 1.0.2 says. Pure."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import msgspec
 
 from headrace.events import strict_json
 from headrace.events.binary_mode import parse_binary
-from headrace.events.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_event
+from headrace.events.envelope import EnvelopeError, InvalidEnvelope, Limits, ParsedEvent, parse_event
 
 STRUCTURED_TYPE = "application/cloudevents"
-# With MQTT 5 the attributes of an event in binary mode are user properties; this one is in every event.
+# With MQTT 5 the attributes of an event in binary mode are user properties; every event has this attribute.
 MARK = "specversion"
 
 _TOPIC = re.compile(r"devices/([^/]+)/events")
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device published; the last four are MQTT 5's."""
+    """A message that a device published; the last four members need MQTT 5."""
 
     topic: str
     payload: bytes
@@ -31,16 +31,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def device_in(topic: str) -> str | None:
-    """The device whose topic this is; None if it is not a topic of events."""
+    """The device that publishes events on this topic; None for other topics."""
     found = _TOPIC.fullmatch(topic)
     return found[1] if found else None
 
 
 def answer_topic(message: Message) -> str | None:
-    """Where the device wants its answer, if it may have it there.
+    """The topic on which the device wants its answer; None if it is not allowed.
 
-    We publish with rights that a device does not have: what is other devices' own, the topics of events and those of
-    the broker stay closed, and a topic to publish to has no wildcards.
+    The worker may publish where a device may not. So topics of other devices, of events and of the broker are
+    refused, and topics with wildcards, which nobody can publish to.
     """
     topic = message.response_topic
     if not topic or topic.startswith("$") or any(letter in topic for letter in "+#\0"):
@@ -51,8 +51,8 @@ def answer_topic(message: Message) -> str | None:
     return topic
 
 
-def read_event(message: Message, limits: Limits, received_at: str) -> Event:
-    """Read the one event of a message; its subject is the topic's device where it has none.
+def read_event(message: Message, limits: Limits, received_at: str) -> ParsedEvent:
+    """Read the event of a message; if it has no subject, its subject is the topic's device.
 
     Raises InvalidEnvelope, also when the subject is another device.
     """
@@ -70,7 +70,7 @@ def read_event(message: Message, limits: Limits, received_at: str) -> Event:
     return event
 
 
-def _read(message: Message, device: str, limits: Limits, received_at: str) -> Event:
+def _read(message: Message, device: str, limits: Limits, received_at: str) -> ParsedEvent:
     structured = (message.content_type or "").lower().startswith(STRUCTURED_TYPE)
     if not structured and any(name == MARK for name, _ in message.user_properties):
         attributes = _attributes(message.user_properties)

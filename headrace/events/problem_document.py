@@ -1,4 +1,4 @@
-"""Errors as JSON (RFC 9457): the same over HTTP and in what a device is answered."""
+"""Problems as JSON documents (RFC 9457): the same over HTTP and in the answer to a device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TYPE_PREFIX = "urn:headrace:problem:"
 
 
 class ProblemError(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One thing that is wrong with a request, and where."""
+    """One error in a request, and its place."""
 
     pointer: str | None = None
     """A JSON pointer into the body."""
@@ -21,17 +21,17 @@ class ProblemError(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     detail: str
 
 
-class Problem(msgspec.Struct, omit_defaults=True):
-    """An error as RFC 9457 has it, with a code for programs."""
+class ProblemDetails(msgspec.Struct, omit_defaults=True):
+    """The members of RFC 9457, and a code for programs."""
 
     type: str
     title: str
     status: int
     detail: str
     code: str
-    """Never changes; `type` is made of it."""
+    """Never changes; `type` is made from it."""
     instance: str | None = None
-    """A URI of this one occurrence."""
+    """A URI of this occurrence."""
     errors: Sequence[ProblemError] = []
 
 
@@ -44,6 +44,6 @@ def problem_body(
     errors: Sequence[ProblemError] = (),
     instance: str | None = None,
 ) -> msgspec.Raw:
-    """A problem as JSON. `code` is for programs and never changes; `instance` is a URI of this one occurrence."""
-    told = Problem(TYPE_PREFIX + code, title, status, detail, code, instance, list(errors))
-    return msgspec.Raw(msgspec.json.encode(told))
+    """A problem as JSON. `code` is for programs and never changes; `instance` is a URI of this occurrence."""
+    details = ProblemDetails(TYPE_PREFIX + code, title, status, detail, code, instance, list(errors))
+    return msgspec.Raw(msgspec.json.encode(details))

@@ -1,4 +1,4 @@
-"""Why an event is not taken, and what is said when it is: the same whatever transport brought it."""
+"""Why an event is refused, and the answer when it is accepted: the same for every transport."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Literal
 
 import msgspec
 
-from headrace.events.envelope import EnvelopeError, Event, InvalidEnvelope
+from headrace.events.envelope import EnvelopeError, InvalidEnvelope, ParsedEvent
 from headrace.events.outcome import Outcome
 from headrace.events.problem_document import ProblemError, problem_body
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """An event that is kept; `duplicate`: it was before."""
+    """An event that is stored; `duplicate`: it was stored before."""
 
     id: str
     source: str
@@ -22,7 +22,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why an event is not taken."""
+    """Why an event is refused."""
 
     status: int
     code: str
@@ -45,7 +45,7 @@ CONFLICT = Refusal(
     409,
     "id_conflict",
     "Another event has this id",
-    "An event with this source and id, but other content, was accepted before. Send it under an id of its own.",
+    "An event with this source and id, but other content, was accepted before. Send this event with a new id.",
 )
 UNSTORABLE = Refusal(
     400,
@@ -57,13 +57,13 @@ NOT_KEPT = Refusal(
     422,
     "not_kept",
     "Not kept",
-    "Another event of the batch was refused, and Prefer: handling=strict keeps all events of a batch or none.",
+    "Another event of the batch was refused, and Prefer: handling=strict accepts all events of a batch or none.",
 )
 REFUSED = {Outcome.CONFLICT: CONFLICT, Outcome.UNSTORABLE: UNSTORABLE}
 
 
 def invalid(error: InvalidEnvelope) -> Refusal:
-    """The refusal of what is no valid event."""
+    """The refusal of an invalid event or batch."""
     if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         title, detail = "Too large", error.errors[0].detail
     else:
@@ -71,14 +71,14 @@ def invalid(error: InvalidEnvelope) -> Refusal:
     return Refusal(error.status, error.errors[0].code, title, detail, error.errors, error.id, error.source)
 
 
-def misfit(event: Event, errors: Sequence[EnvelopeError]) -> Refusal:
-    """The refusal of an event that is not as its type says."""
+def misfit(event: ParsedEvent, errors: Sequence[EnvelopeError]) -> Refusal:
+    """The refusal of an event whose data or subject is not valid for its type."""
     title, detail = "The event does not fit its type", "See errors for what is wrong and where."
     return Refusal(422, errors[0].code, title, detail, errors, event.id, event.source)
 
 
-def taken_body(event: Event, outcome: Outcome) -> bytes:
-    """What is said about an event that is kept."""
+def taken_body(event: ParsedEvent, outcome: Outcome) -> bytes:
+    """The answer for an event that is stored."""
     return msgspec.json.encode(
         Taken(event.id, event.source, "duplicate" if outcome is Outcome.DUPLICATE else "accepted")
     )

@@ -1,9 +1,8 @@
-"""JSON as every layer reads it: what passes here means the same to Python, to PostgreSQL's jsonb and to whoever
-reads the topic. Nothing is re-encoded: the accepted text itself is what is kept.
+"""Strict JSON: an accepted text means the same to Python, to PostgreSQL's jsonb and to readers of the topic.
 
-msgspec checks the grammar, and that surrogates come in pairs. What it lets through (duplicate names, NUL escapes, bytes
-that are not UTF-8, numbers of any size, any depth up to Python's recursion limit) is looked for here: first by tests
-that cost next to nothing and may only err towards a closer look, then exactly.
+Nothing is re-encoded: the accepted text itself is stored. msgspec checks the grammar, and that surrogates are paired.
+It accepts duplicate names, NUL escapes, bytes that are not UTF-8, numbers of any size, and any depth up to Python's
+recursion limit. These are checked here: first by fast tests that may only have false positives, then exactly.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Code = Literal[
     "invalid_utf8",
     "nul_character",  # as a byte or as an escape
     "lone_surrogate",  # an escape that is half of a pair
-    "duplicate_name",  # in the outermost object; deeper ones are kept, and the last one counts, as in jsonb
+    "duplicate_name",  # in the outermost object; deeper duplicates are kept, and the last counts, as in jsonb
     "too_deep",
     "number_out_of_range",  # jsonb cannot hold it
     "not_an_object",
@@ -80,8 +79,8 @@ _COMMAS_IN_DOUBT = 40
 def members(body: bytes, max_depth: int) -> tuple[str, dict[str, msgspec.Raw]]:
     """Return the text of an object, without white space around it, and its members by name, each as its own text.
 
-    The text is as it was sent; only names of members that were spelled with escapes are spelled out, so that who
-    looks for `"id"` in the text finds it. The members are views of one string about as large as the body.
+    The text is as it was sent, but escapes in names of members are decoded, so that a search for `"id"` finds it.
+    The members are views of a single string about as large as the body.
     Raises InvalidJson.
     """
     try:
@@ -216,7 +215,7 @@ def _has_more_elements(body: bytes, most: int) -> bool:
 
 
 def _has_number_out_of_range(body: bytes, alike: bytes) -> bool:
-    # Many a UUID looks like an exponent at first, but does not begin like a number.
+    # Many UUIDs contain what could be an exponent, but do not begin like a number.
     return _LONG_NUMBER.search(b" " + alike) is not None and any(
         _is_out_of_range(*number.groups(default=b""))
         for number in _NUMBER.finditer(_STRING.sub(b"", body))

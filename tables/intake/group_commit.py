@@ -17,7 +17,7 @@ from itertools import islice
 import asyncpg
 
 from headrace.errors import DependencyAwayError, HeadraceError
-from headrace.events.envelope import Event
+from headrace.events.envelope import ParsedEvent
 from headrace.events.outcome import REFUSALS, Outcome
 from headrace.process.fault_points import DOOR_COMMITTED, DOOR_TAKEN
 from headrace.process.waiting import backoff_seconds
@@ -50,7 +50,7 @@ class _Submission:
 
     __slots__ = ("all_or_nothing", "events", "future", "outcomes", "size_bytes")
 
-    def __init__(self, events: Sequence[Event], *, all_or_nothing: bool) -> None:
+    def __init__(self, events: Sequence[ParsedEvent], *, all_or_nothing: bool) -> None:
         self.events = events
         self.all_or_nothing = all_or_nothing
         self.size_bytes = sum(sys.getsizeof(event.text) for event in events)
@@ -87,7 +87,7 @@ class GroupCommit:
         self._events_per_second = 0.0
         self._group_started = 0.0
 
-    async def submit(self, events: Sequence[Event], *, all_or_nothing: bool = False) -> list[Outcome]:
+    async def submit(self, events: Sequence[ParsedEvent], *, all_or_nothing: bool = False) -> list[Outcome]:
         """Write the events of one request in one commit, and return the outcome of each, in the same order.
 
         With `all_or_nothing`, none of the events is stored if any is refused, and the commit is not shared with other
@@ -238,7 +238,7 @@ def _name(place: _Place) -> tuple[str, str]:
     return event.source, event.id
 
 
-async def _accept_with_retry(connection: AnyConnection, events: Sequence[Event]) -> dict[int, bool]:
+async def _accept_with_retry(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool]:
     """Retry after a deadlock, which happens if two workers write the same events in different orders."""
     for wait in islice(backoff_seconds(first=DEADLOCK_WAIT_SECONDS), DEADLOCK_TRIES - 1):
         try:
@@ -248,7 +248,7 @@ async def _accept_with_retry(connection: AnyConnection, events: Sequence[Event])
     return await _accept_once(connection, events)
 
 
-async def _accept_once(connection: AnyConnection, events: Sequence[Event]) -> dict[int, bool]:
+async def _accept_once(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool]:
     if not connection.is_in_transaction():
         return await outbox.accept(connection, events)
     async with connection.transaction():  # a savepoint: an error here must not undo earlier writes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from headrace.events import rfc3339
-from headrace.events.envelope import Event
+from headrace.events.envelope import ParsedEvent
 from headrace.events.partition_key import key_hash
 from tables.database import AnyConnection
 
@@ -19,7 +19,7 @@ MAX_ROUND_BYTES = 16_000_000
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 
 
-async def accept(connection: AnyConnection, events: Sequence[Event]) -> dict[int, bool]:
+async def accept(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool]:
     """Write new events in one statement and one commit.
 
     Each (source, id) may occur only once, unless it was accepted earlier. Return, for each event that is already known,

@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from backports import zstd
+
+from web.requests.zstd import zstd
 
 from tests.support.servers.system import BATCH, STRUCTURED, WAIT, System, envelope
 from tests.support.waiting import until

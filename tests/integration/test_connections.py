@@ -153,7 +153,7 @@ async def place() -> AsyncIterator[Place]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times that a test can wait for."""
-    monkeypatch.setattr(connections, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(connections, "CHECK_SECONDS", 0.02)
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(connections, "ANSWER_SECONDS", 0.3)
     monkeypatch.setattr(connections, "IDLE_SECONDS", 60.0)

@@ -7,9 +7,9 @@ import json
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from backports import zstd
 
 from tables.database import Database, Pool
+from web.requests.zstd import zstd
 
 from tests.support.doors.open_door import MAX_BODY_BYTES, OpenDoor, open_door
 

@@ -14,7 +14,7 @@ import asyncpg
 import psutil
 import pytest
 
-from app.embedded.kafka.metadata_probe import answering_cluster
+from app.embedded.kafka.broker import answering_cluster
 from app.embedded.locks import alone
 from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers

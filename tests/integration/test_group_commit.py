@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from headrace.errors import DependencyAwayError
-from headrace.events.envelope import Event
+from headrace.events.envelope import ParsedEvent
 from headrace.events.outcome import Outcome
 from tables.database import AnyConnection, Database, Pool
 from tables.intake import outbox
@@ -28,7 +28,7 @@ def group_commit(database: Database, *, max_queued_events: int = 10_000) -> tupl
     return GroupCommit(database, max_queued_events=max_queued_events, committed=lambda: commits.append(None)), commits
 
 
-def unstorable(number: int) -> Event:
+def unstorable(number: int) -> ParsedEvent:
     """What the parser would never let through, to see the database refuse it."""
     return replace(event(number), text='{"id":"\\u0000"}')
 
@@ -80,7 +80,7 @@ async def test_an_id_that_comes_often_in_one_request_takes_two_statements(
     statements: list[int] = []
     accept = outbox.accept
 
-    async def counted(connection: AnyConnection, events: Sequence[Event]) -> dict[int, bool]:
+    async def counted(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool]:
         statements.append(len(events))
         return await accept(connection, events)
 

@@ -9,6 +9,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from web.server.hot_paths import HotPath
+from web.server.problems import Problem
+from web.server.request_times import RequestTimes
 from web.server.server import make_application
 
 from tests.support.doors.hot_server import HotServer
@@ -25,9 +27,18 @@ async def fail(_: web.Request) -> web.Response:
     raise RuntimeError("planted")
 
 
+async def refuse(_: web.Request) -> web.Response:
+    raise Problem(429, "planted", "Planted", "Try again later.", headers={"Retry-After": "7"})
+
+
 @pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    routes = [web.post("/{place}/hot", answer), web.get("/{place}/broken", fail)]
+def times() -> RequestTimes:
+    return RequestTimes("test")
+
+
+@pytest.fixture
+async def client(times: RequestTimes) -> AsyncIterator[Client]:
+    routes = [web.post("/{place}/hot", answer), web.get("/{place}/broken", fail), web.get("/{place}/refused", refuse)]
 
     async def hot(request: web.Request) -> web.Response:
         return web.Response(text=await request.text() + " hot")
@@ -35,8 +46,9 @@ async def client() -> AsyncIterator[Client]:
     paths = [
         HotPath("/a/hot", lambda method, path: (method, path) == ("POST", "/a/hot"), hot),
         HotPath("/a/broken", lambda method, path: (method, path) == ("GET", "/a/broken"), fail),
+        HotPath("/a/refused", lambda method, path: (method, path) == ("GET", "/a/refused"), refuse),
     ]
-    async with TestClient(HotServer(make_application(routes, max_body_bytes=10), paths)) as opened:
+    async with TestClient(HotServer(make_application(routes, 10, times), paths)) as opened:
         yield opened
 
 
@@ -59,6 +71,22 @@ async def test_a_hot_path_has_the_same_errors(client: Client) -> None:
         assert ordinary.status == hot.status >= 400
         assert ordinary.content_type == hot.content_type == "application/problem+json"
         assert (await ordinary.json())["code"] == (await hot.json())["code"]
+
+
+async def test_a_problem_raised_on_a_hot_path_is_the_same_answer_and_is_measured(
+    client: Client, times: RequestTimes
+) -> None:
+    ordinary, hot = await client.get("/b/refused"), await client.get("/a/refused")
+    assert ordinary.status == hot.status == 429
+    assert await ordinary.read() == await hot.read()
+    assert hot.headers["Retry-After"] == "7"
+    assert {k: v for k, v in hot.headers.items() if k != CLOCK} == {
+        k: v for k, v in ordinary.headers.items() if k != CLOCK
+    }
+    assert {sample.labels for sample in times.samples()} == {
+        ("test", "/{place}/refused", "4xx"),
+        ("test", "/a/refused", "4xx"),
+    }
 
 
 async def test_a_client_that_waits_for_100_continue_gets_it(client: Client) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.events.binary_mode import is_json, parse_binary
-from headrace.events.envelope import Event, InvalidEnvelope, Limits
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent
 from web.ingestion.event_headers import has_attributes, read_attributes
 
 EVENT = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/tests", "ce-type": "tested"}
@@ -18,7 +18,9 @@ JSON = "application/json"
 RECEIVED_AT = "2026-11-22T12:00:00.000001Z"
 
 
-def parse(headers: dict[str, str] | list[tuple[str, str]], body: bytes = b"", content_type: str | None = JSON) -> Event:
+def parse(
+    headers: dict[str, str] | list[tuple[str, str]], body: bytes = b"", content_type: str | None = JSON
+) -> ParsedEvent:
     pairs = headers.items() if isinstance(headers, dict) else headers
     raw = [(name.encode(), value.encode()) for name, value in pairs]
     return parse_binary(read_attributes(raw), content_type, body, Limits(), RECEIVED_AT)
@@ -146,7 +148,9 @@ def test_any_text_comes_through_a_header(text: str) -> None:
     assert parse({**EVENT, "ce-subject": encoded(text), "ce-ext": encoded(text)}).subject == text
 
 
-def read_or_refused(headers: list[tuple[bytes, bytes]], body: bytes, content_type: str | None) -> Event | set[str]:
+def read_or_refused(
+    headers: list[tuple[bytes, bytes]], body: bytes, content_type: str | None
+) -> ParsedEvent | set[str]:
     """The event, or the pointers to what is wrong."""
     raw = [(name.encode(), value.encode()) for name, value in EVENT.items()]
     try:
@@ -158,7 +162,7 @@ def read_or_refused(headers: list[tuple[bytes, bytes]], body: bytes, content_typ
 @given(st.binary(max_size=300))
 def test_any_header_value_is_read_or_refused(value: bytes) -> None:
     found = read_or_refused([(b"ce-subject", value)], b"", None)
-    if isinstance(found, Event):
+    if isinstance(found, ParsedEvent):
         assert json.loads(found.text)["subject"] == found.subject
     else:
         assert found == {"/subject"}
@@ -183,7 +187,7 @@ def test_json_is_kept_as_it_was_sent(data: object, separators: tuple[str, str]) 
 @given(st.binary(max_size=200))
 def test_any_body_is_read_or_refused(body: bytes) -> None:
     found = read_or_refused([], body, JSON)
-    if isinstance(found, Event):
+    if isinstance(found, ParsedEvent):
         attributes = {"specversion", "id", "source", "type", "datacontenttype", "time"}
         assert set(json.loads(found.text)) - {"data"} == attributes
     else:

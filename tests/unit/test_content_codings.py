@@ -7,11 +7,11 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
-from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
 from web.requests.content_codings import CODINGS, MOST_PARTS, UnpackedTooLargeError, UnreadableBodyError, unpack
+from web.requests.zstd import zstd
 
 PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstd.compress}
 MOST_BYTES = 1_000_000

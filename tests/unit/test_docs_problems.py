@@ -76,6 +76,6 @@ def test_every_code_is_listed_and_nothing_else() -> None:
     known = {*codes_in_calls(), *codes_in_types()}
     assert len(known) > 50
     assert sorted(known - set(listed)) == [], "docs/problems.md lacks these codes: add a line for each"
-    # What aiohttp refuses by itself is named after its status: see web.problems.refused.
+    # What aiohttp refuses by itself is named after its status: see `problem_of` in web/server/problems.py.
     assert sorted(set(listed) - known - {"expectation_failed"}) == [], "docs/problems.md has codes that nothing answers"
     assert len(listed) == len(set(listed))

@@ -1,18 +1,14 @@
 from __future__ import annotations
 
 import re
-import struct
 from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.embedded.kafka import files as kafka_files
 from app.embedded.kafka.class_path import LOCK_FILE, read_lock
 from app.embedded.kafka.jar import Jar
-from app.embedded.kafka.metadata_probe import cluster_in, metadata_request
 from app.embedded.postgres import files as postgres_files
 
 SHA256 = re.compile(r"^[0-9a-f]{64}$")
@@ -91,40 +87,3 @@ def test_cluster_ids_are_kafkas() -> None:
     ids = {kafka_files.new_cluster_id() for _ in range(1_000)}
     assert len(ids) == 1_000
     assert all(re.match(r"^[A-Za-z0-9][A-Za-z0-9_-]{21}$", one) for one in ids)
-
-
-def response(cluster: str | None, hosts: list[str], correlation: int = 1) -> bytes:
-    def text(value: str | None) -> bytes:
-        if value is None:
-            return struct.pack(">h", -1)
-        return struct.pack(">h", len(value.encode())) + value.encode()
-
-    brokers = b"".join(struct.pack(">i", 1) + text(host) + struct.pack(">i", 9092) + text(None) for host in hosts)
-    return struct.pack(">ii", correlation, len(hosts)) + brokers + text(cluster) + bytes(8)
-
-
-def test_the_request_has_its_length_in_front() -> None:
-    request = metadata_request()
-    assert struct.unpack_from(">i", request) == (len(request) - 4,)
-
-
-@given(st.text(max_size=50), st.lists(st.text(max_size=50), min_size=1, max_size=3))
-def test_the_cluster_is_read_from_a_response(cluster: str, hosts: list[str]) -> None:
-    assert cluster_in(response(cluster, hosts)) == cluster
-
-
-def test_a_cluster_without_a_ready_broker_is_none() -> None:
-    assert cluster_in(response("abc", [])) is None
-
-
-def test_the_answer_to_somebody_elses_question_is_none() -> None:
-    assert cluster_in(response("abc", ["host"], correlation=2)) is None
-
-
-@given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda more: struct.pack(">ii", 1, 2**31 - 1) + more))
-def test_bytes_that_are_no_response_are_refused(noise: bytes) -> None:
-    try:
-        found = cluster_in(noise)
-    except (struct.error, UnicodeDecodeError):
-        return
-    assert found is None or isinstance(found, str)

@@ -9,7 +9,15 @@ import msgspec
 import pytest
 
 from headrace.events import strict_json
-from headrace.events.envelope import MOST_ERRORS, SEQUENCE_BYTES, Code, Event, InvalidEnvelope, Limits, parse_event
+from headrace.events.envelope import (
+    MOST_ERRORS,
+    SEQUENCE_BYTES,
+    Code,
+    InvalidEnvelope,
+    Limits,
+    ParsedEvent,
+    parse_event,
+)
 
 LIMITS = Limits()
 RECEIVED = "2026-11-22T10:00:00.123456Z"
@@ -17,11 +25,11 @@ REQUIRED = {"specversion": "1.0", "id": "1", "source": "/devices/7", "type": "re
 CODES = {code for literal in get_args(Code) for code in (get_args(literal) or [literal])}
 
 
-def parse(body: bytes | str, limits: Limits = LIMITS) -> Event:
+def parse(body: bytes | str, limits: Limits = LIMITS) -> ParsedEvent:
     return parse_event(body if isinstance(body, bytes) else body.encode(), limits, RECEIVED)
 
 
-def accept(**attributes: Any) -> Event:
+def accept(**attributes: Any) -> ParsedEvent:
     return parse(json.dumps(REQUIRED | attributes))
 
 
@@ -43,7 +51,7 @@ def test_an_event_with_every_attribute() -> None:
         '"dataschema":"https://example.com/reading#1","partitionkey":"hall 3","sampledrate":-3,"urgent":true,'
         '"sequence":"17","traceparent":null,"data":{"value": 1.10,"big":123456789012345678901234567890}}'
     )
-    assert parse(f" {text}\n") == Event(
+    assert parse(f" {text}\n") == ParsedEvent(
         id="1",
         source="/devices/7",
         type="reading.recorded",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.events import rfc3339
-from headrace.events.envelope import Event, InvalidEnvelope, Limits, parse_batch, parse_event
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_batch, parse_event
 
 PROPERTY = settings(max_examples=25, deadline=None)
 LIMITS = Limits(event_bytes=10_000, batch_events=50)
@@ -126,7 +126,7 @@ def test_a_damaged_event_is_refused_or_is_sound(sent: str, data: st.DataObject) 
 @PROPERTY
 @given(st.lists(texts() | st.sampled_from(["{}", "1", '{"id":1}', "[]"]), max_size=6), st.sampled_from([",", " ,\n"]))
 def test_a_batch_is_its_events_one_by_one(sent: list[str], comma: str) -> None:
-    def alone(text: str) -> Event | tuple[object, ...]:
+    def alone(text: str) -> ParsedEvent | tuple[object, ...]:
         try:
             return parse_event(text.encode(), LIMITS, RECEIVED)
         except InvalidEnvelope as error:

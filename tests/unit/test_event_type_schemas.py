@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agents.projections.devices import devices
 from agents.projections.event_types import event_types
 from agents.projections.readings_hourly import readings_hourly
-from headrace.events.envelope import Event, Limits, parse_event
+from headrace.events.envelope import Limits, ParsedEvent, parse_event
 from headrace.events.known_types import DIALECT, EventTypes
 from headrace.events.misfit_pointer import detail_of, pointer_to_misfit
 from headrace.projection import Projection
@@ -44,7 +44,7 @@ likely_data = st.fixed_dictionaries(
 )
 
 
-def event(event_type: str, data: Any) -> Event:
+def event(event_type: str, data: Any) -> ParsedEvent:
     envelope = {"specversion": "1.0", "id": "1", "source": "/s", "type": event_type, "subject": "d", "data": data}
     return parse_event(json.dumps(envelope).encode(), Limits(), RECEIVED_AT)
 

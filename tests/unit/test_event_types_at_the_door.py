@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 import pytest
 
-from headrace.events.envelope import Event, Limits, parse_event
+from headrace.events.envelope import Limits, ParsedEvent, parse_event
 from headrace.events.known_types import EventTypes
 from headrace.projection import Projection
 
@@ -23,7 +23,7 @@ projection: Projection[Measured] = Projection("p", state=Measured, key=lambda ev
 projection.on("measured", Measured)(lambda state, event: state)
 
 
-def event(event_type: str = "measured", data: str | None = '{"value":1}', subject: str | None = "s") -> Event:
+def event(event_type: str = "measured", data: str | None = '{"value":1}', subject: str | None = "s") -> ParsedEvent:
     members = ['"specversion":"1.0","id":"1","source":"/s"', f'"type":"{event_type}"']
     members += [f'"subject":"{subject}"'] if subject else []
     members += [f'"data":{data}'] if data else []

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from headrace.projection import Field, Projection
 from tables.projections.pages import Condition, Place, Sort
-from web.requests.paging import InvalidQueryError, PageParameters, PageRequest
+from web.requests.paging import PageParameters, PageRequest
+from web.server.problems import Problem
 
 
 class Thing(msgspec.Struct):
@@ -44,7 +45,7 @@ def read(**parameters: str) -> PageRequest:
 
 
 def refusal(query_string: str, parameters: PageParameters = THINGS) -> tuple[str | None, str, str]:
-    with pytest.raises(InvalidQueryError) as caught:
+    with pytest.raises(Problem) as caught:
         parameters.read(query_string)
     (error,) = caught.value.errors
     return error.parameter, error.code, error.detail
@@ -134,7 +135,7 @@ def test_a_repeated_parameter_is_refused(name: str) -> None:
 
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
-    with pytest.raises(InvalidQueryError) as caught:
+    with pytest.raises(Problem) as caught:
         THINGS.read("limit=0&sort=size&weight=heavy&x=1&color=red")
     assert sorted(str(error.parameter) for error in caught.value.errors) == ["limit", "sort", "weight", "x"]
 

@@ -17,7 +17,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from headrace.errors import DependencyAwayError
 from headrace.events.problem_document import ProblemError, problem_body
-from web.server.problems import common_headers, problem, problems
+from web.server.problems import Problem, common_headers, problems
 
 
 class Writer(AbstractStreamWriter):
@@ -62,8 +62,9 @@ def members_of(response: web.StreamResponse) -> dict[str, Any]:
     return members
 
 
-def test_a_problem_has_the_members_of_rfc_9457_and_a_code() -> None:
-    response = problem(409, "id_conflict", "Taken", "Another one has it.", headers={"Retry-After": "3"})
+async def test_a_problem_has_the_members_of_rfc_9457_and_a_code() -> None:
+    problem = Problem(409, "id_conflict", "Taken", "Another one has it.", headers={"Retry-After": "3"})
+    response = await answer_to(problem)
     assert members_of(response) == {
         "type": "urn:headrace:problem:id_conflict",
         "title": "Taken",

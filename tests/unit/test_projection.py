@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Generic, TypedDict, TypeVar
+
 import msgspec
 import pytest
 
@@ -10,6 +13,40 @@ from headrace.projection import Event, Field, Projection
 
 class Count(msgspec.Struct, frozen=True):
     n: int
+
+
+class Labelled(Count, frozen=True):
+    label: str = ""
+
+
+class Renamed(msgspec.Struct, frozen=True, rename="camel"):
+    how_many: int
+
+
+Size = TypeVar("Size")
+
+
+class Sized(msgspec.Struct, Generic[Size], frozen=True):
+    n: Size
+    label: str
+
+
+@dataclass
+class CountedThing:
+    n: int
+
+
+@dataclass
+class LabelledThing(CountedThing):
+    label: str
+
+
+class CountMembers(TypedDict):
+    n: int
+
+
+class LabelledMembers(CountMembers):
+    label: str
 
 
 class Thing(msgspec.Struct, frozen=True):
@@ -85,9 +122,34 @@ def test_declared_fields_are_kept() -> None:
     assert projection.fields == fields
 
 
-def test_a_field_that_the_state_does_not_have_is_refused() -> None:
-    with pytest.raises(ValueError, match="counts"):
-        Projection("counts", state=Count, key=lambda e: e.type, description="", fields={"m": Field("number")})
+def with_fields(state: type[object], *names: str) -> Projection[object]:
+    fields = {name: Field("text") for name in names}
+    return Projection("counts", state=state, key=lambda event: event.type, description="", fields=fields)
+
+
+@pytest.mark.parametrize("state", [Labelled, Sized[int], LabelledThing, LabelledMembers])
+def test_a_field_may_be_any_member_of_the_state_inherited_or_not(state: type[object]) -> None:
+    assert list(with_fields(state, "label", "n").fields) == ["label", "n"]
+
+
+@pytest.mark.parametrize("state", [Labelled, LabelledThing, LabelledMembers])
+def test_the_fields_that_the_state_does_not_have_are_named_and_no_others(state: type[object]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^projection counts: no such members of its state: m, k \(it has label, n\)$"
+    ):
+        with_fields(state, "m", "n", "k")
+
+
+def test_a_field_is_named_as_in_the_json_of_the_state() -> None:
+    assert list(with_fields(Renamed, "howMany").fields) == ["howMany"]
+    with pytest.raises(ValueError, match=r"how_many \(it has howMany\)"):
+        with_fields(Renamed, "how_many")
+
+
+def test_a_state_without_members_has_no_fields() -> None:
+    assert with_fields(dict).fields == {}
+    with pytest.raises(ValueError, match=r"n \(it has none\)"):
+        with_fields(dict, "n")
 
 
 def test_two_handlers_for_every_other_event_are_refused() -> None:

@@ -1,1 +1,1 @@
-"""The views of the ingestion port."""
+"""The ingestion port: posting events, their status, the known event types."""

@@ -1,4 +1,4 @@
-"""What a client is told about the events that it posted."""
+"""The answers to posted events."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Annotated, Literal
 import msgspec
 from aiohttp import hdrs, web
 
-from headrace.events.envelope import Event
+from headrace.events.envelope import ParsedEvent
 from headrace.events.outcome import Outcome
 from headrace.events.refusals import NOT_KEPT, REFUSED, Refusal, taken_body
 from web.ingestion.event_status import location
 from web.requests.preferences import Preferences
-from web.server.problems import problem
+from web.server.problems import Problem
 
 JSON = "application/json"
 
-ProblemText = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/Problem"})]
+ProblemText = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/ProblemDetails"})]
 
 
 class Result(msgspec.Struct, omit_defaults=True):
-    """What became of one event of a batch."""
+    """The outcome of one event of a batch."""
 
     index: int
     id: str | None
     source: str | None
     status: Literal["accepted", "duplicate", "rejected"]
     error: ProblemText | None = None
-    """Why it was rejected, as the answer to this event alone would tell it."""
+    """Why it was rejected: the problem that the event alone would get."""
 
 
 class Summary(msgspec.Struct):
@@ -42,17 +42,17 @@ class Summary(msgspec.Struct):
 
     @property
     def kept(self) -> list[tuple[str, str]]:
-        """Source and id of the events that are kept, from this post or from an earlier one."""
+        """Source and id of the events that are stored, by this post or by an earlier one."""
         return [(one.source or "", one.id or "") for one in self.results if one.error is None]
 
 
-def refused(refusal: Refusal) -> web.Response:
-    """The answer to one event that is not kept."""
-    return problem(refusal.status, refusal.code, refusal.title, refusal.detail, errors=refusal.problem_errors)
+def refused(refusal: Refusal) -> Problem:
+    """The problem for an event that is refused."""
+    return Problem(refusal.status, refusal.code, refusal.title, refusal.detail, errors=refusal.problem_errors)
 
 
-def event_answer(event: Event, outcome: Outcome, preferences: Preferences, *, waited: bool) -> web.Response:
-    """The answer to one event that is kept."""
+def event_answer(event: ParsedEvent, outcome: Outcome, preferences: Preferences, *, waited: bool) -> web.Response:
+    """The answer to an event that is stored."""
     headers = {hdrs.CONTENT_TYPE: JSON, **preferences.applied(waited=waited)}
     status = HTTPStatus.OK if outcome is Outcome.DUPLICATE else HTTPStatus.ACCEPTED
     if waited:
@@ -62,8 +62,8 @@ def event_answer(event: Event, outcome: Outcome, preferences: Preferences, *, wa
     return web.Response(body=taken_body(event, outcome), status=status, headers=headers)
 
 
-def summarize(taken: Sequence[Event | Refusal], outcomes: Sequence[Outcome], *, all_or_nothing: bool) -> Summary:
-    """What became of each of a batch; `outcomes` are those of its events, in order, or none if none was written."""
+def summarize(taken: Sequence[ParsedEvent | Refusal], outcomes: Sequence[Outcome], *, all_or_nothing: bool) -> Summary:
+    """The outcome of each event of a batch; `outcomes` are those of its valid events, in order, or empty."""
     left = iter(outcomes)
     results = [
         _result(index, one, None if isinstance(one, Refusal) else next(left, None)) for index, one in enumerate(taken)
@@ -86,7 +86,7 @@ def batch_answer(summary: Summary, preferences: Preferences, *, waited: bool) ->
     return web.Response(body=msgspec.json.encode(summary), status=status, headers=headers)
 
 
-def _result(index: int, taken: Event | Refusal, outcome: Outcome | None) -> Result:
+def _result(index: int, taken: ParsedEvent | Refusal, outcome: Outcome | None) -> Result:
     if isinstance(taken, Refusal):
         return Result(index, taken.event_id, taken.source, "rejected", taken.body())
     if outcome in REFUSED:

@@ -1,4 +1,4 @@
-"""How an event is sent: what the content type and the headers of a post say about its body."""
+"""How events are sent: what the content type and the headers of a post say about its body."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aiohttp import web
 
 from headrace.events.binary_mode import is_json
 from web.ingestion.event_headers import has_attributes
-from web.server.problems import problem
+from web.server.problems import Problem
 
 STRUCTURED_TYPE = "application/cloudevents+json"
 BATCH_TYPE = "application/cloudevents-batch+json"
@@ -32,10 +32,10 @@ _BY_TYPE = {
 }
 
 
-def content_mode(request: web.Request) -> ContentMode | web.Response:
-    """The mode of a post, or the answer that says that there is none.
+def content_mode(request: web.Request) -> ContentMode:
+    """The mode of a post. Raises Problem (415) where it has none.
 
-    CloudEvents SDKs send JSON in binary mode as application/json: the attributes' headers tell it from plain JSON.
+    CloudEvents SDKs send JSON in binary mode as application/json; unlike plain JSON it has the attributes in headers.
     """
     media_type = request.content_type
     mode = _BY_TYPE.get(media_type)
@@ -46,7 +46,7 @@ def content_mode(request: web.Request) -> ContentMode | web.Response:
         mode = ContentMode.BINARY
     if mode is None or not _is_readable(request, mode, media_type):
         detail = f"Send {', '.join(_BY_TYPE)}, in UTF-8, or any type with the attributes of one event in ce- headers."
-        return problem(415, "unsupported_media_type", "Media type not supported", detail)
+        raise Problem(415, "unsupported_media_type", "Media type not supported", detail)
     return mode
 
 

@@ -1,4 +1,4 @@
-"""The door: `POST /api/v1/events`. An answer is sent only after the events are committed."""
+"""`POST /api/v1/events`. An answer is sent only after the events are committed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 
 from headrace.events import rfc3339
 from headrace.events.binary_mode import parse_binary
-from headrace.events.envelope import Event, InvalidEnvelope, Limits, parse_batch, parse_event
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_batch, parse_event
 from headrace.events.intake_counts import IntakeCounts
 from headrace.events.known_types import EventTypes
 from headrace.events.outcome import Outcome
@@ -30,7 +30,7 @@ JSON_WHITE_SPACE = b" \t\r\n"
 
 
 class Door:
-    """The views of ingestion."""
+    """Accepts events over HTTP, one or a batch at a time, and counts what becomes of them."""
 
     def __init__(
         self,
@@ -51,39 +51,30 @@ class Door:
         self._applied = applied
 
     def routes(self) -> list[web.RouteDef]:
-        """The one route."""
+        """`POST /api/v1/events`."""
         return [web.post(PATH, self.post_events)]
 
     def hot_path(self) -> HotPath:
-        """The same, for a request as nearly all are."""
+        """The same path, without routing."""
         return HotPath(PATH, lambda method, path: path == PATH and method == "POST", self.post_events)
 
     async def post_events(self, request: web.Request) -> web.Response:
-        """Take one event or a batch."""
-        if (no_room := self._no_room()) is not None:
-            return no_room
-        mode = content_mode(request)
-        if isinstance(mode, web.Response):
-            return mode
-        body = await read_body(request, self._body_budget)
-        if isinstance(body, web.Response):
-            return body
+        """Accept one event or a batch."""
         try:
+            self._check_room()
+            mode = content_mode(request)
+            body = await read_body(request, self._body_budget)
             return await self._take(request, mode, body)
         except InvalidEnvelope as error:
             self.counts.rejected += 1
-            return refused(invalid(error))
+            raise refused(invalid(error)) from None
         except QueueFullError as error:
-            return too_many("queue_full", str(error), error.retry_after_seconds)
+            raise too_many("queue_full", str(error), error.retry_after_seconds) from None
 
-    def _no_room(self) -> web.Response | None:
+    def _check_room(self) -> None:
         if self._backlog is not None and (wait := self._backlog.retry_after_seconds) is not None:
-            return too_many("outbox_full", "Too many events wait to be published.", wait)
-        try:
-            self._group_commit.check_room()
-        except QueueFullError as error:
-            return too_many("queue_full", str(error), error.retry_after_seconds)
-        return None
+            raise too_many("outbox_full", "Too many events wait to be published.", wait)
+        self._group_commit.check_room()
 
     async def _take(self, request: web.Request, mode: ContentMode, body: bytes) -> web.Response:
         if mode is ContentMode.PLAIN and body.lstrip(JSON_WHITE_SPACE)[:1] == b"[":
@@ -92,20 +83,20 @@ class Door:
             return await self._take_batch(request, parse_batch(body, self._limits, rfc3339.now()))
         return await self._take_event(request, self._parse(request, mode, body))
 
-    def _parse(self, request: web.Request, mode: ContentMode, body: bytes) -> Event:
+    def _parse(self, request: web.Request, mode: ContentMode, body: bytes) -> ParsedEvent:
         if mode is not ContentMode.BINARY:
             return parse_event(body, self._limits, rfc3339.now())
         attributes = read_attributes(request.raw_headers)
         return parse_binary(attributes, request.headers.get(hdrs.CONTENT_TYPE), body, self._limits, rfc3339.now())
 
-    async def _take_event(self, request: web.Request, event: Event) -> web.Response:
+    async def _take_event(self, request: web.Request, event: ParsedEvent) -> web.Response:
         if errors := self._event_types.errors(event):
             self.counts.rejected += 1
-            return refused(misfit(event, errors))
+            raise refused(misfit(event, errors))
         (outcome,) = await self._group_commit.submit([event])
         if outcome in REFUSED:
             self.counts.rejected += 1
-            return refused(REFUSED[outcome])
+            raise refused(REFUSED[outcome])
         if outcome is Outcome.DUPLICATE:
             self.counts.duplicate += 1
         else:
@@ -114,10 +105,10 @@ class Door:
         waited = asked.wait_seconds is not None and await self._wait(request, asked, [(event.source, event.id)])
         return event_answer(event, outcome, asked, waited=waited)
 
-    async def _take_batch(self, request: web.Request, parsed: Sequence[Event | InvalidEnvelope]) -> web.Response:
+    async def _take_batch(self, request: web.Request, parsed: Sequence[ParsedEvent | InvalidEnvelope]) -> web.Response:
         asked = preferences(request)
         taken = [invalid(one) if isinstance(one, InvalidEnvelope) else self._refusal(one) or one for one in parsed]
-        events = [one for one in taken if isinstance(one, Event)]
+        events = [one for one in taken if isinstance(one, ParsedEvent)]
         if asked.strict and len(events) < len(taken):
             events = []
         outcomes = await self._group_commit.submit(events, all_or_nothing=asked.strict) if events else []
@@ -132,6 +123,6 @@ class Door:
             return False
         return await are_applied(request, self._applied, events, asked.wait_seconds)
 
-    def _refusal(self, event: Event) -> Refusal | None:
+    def _refusal(self, event: ParsedEvent) -> Refusal | None:
         errors = self._event_types.errors(event)
         return misfit(event, errors) if errors else None

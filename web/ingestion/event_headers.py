@@ -1,4 +1,4 @@
-"""The `ce-` headers of an event in binary mode, as the CloudEvents HTTP binding 1.0.2 has them (section 3.1.3)."""
+"""The `ce-` headers of an event in binary mode, as in section 3.1.3 of the CloudEvents HTTP binding 1.0.2."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LONE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 def has_attributes(raw_headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether any header is one of an event in binary mode."""
+    """Whether any header is an attribute of an event in binary mode."""
     return any(name[: len(PREFIX)].lower() == PREFIX for name, _ in raw_headers)
 
 
 def read_attributes(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The attributes by name, their values decoded. Raises InvalidEnvelope with all headers that are wrong."""
+    """The attributes by name, their values decoded. Raises InvalidEnvelope with an error for each wrong header."""
     attributes: dict[str, str] = {}
     errors: list[EnvelopeError] = []
     for header, raw in raw_headers:
@@ -31,7 +31,7 @@ def read_attributes(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str
             continue
         name = header[len(PREFIX) :].decode("ascii", "replace").lower()
         if name in attributes:
-            errors.append(EnvelopeError(pointer_to(name), "duplicate_header", "its header is there more than once"))
+            errors.append(EnvelopeError(pointer_to(name), "duplicate_header", "its header is given more than once"))
             continue
         attributes[name] = ""
         try:
@@ -46,13 +46,13 @@ def read_attributes(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str
 
 
 def _decode(raw: bytes) -> str:
-    """Out of its double quotes, if it has any, then out of its percent-encoding, once.
+    """Remove double quotes around the value, if any, then decode its percent-encoding once.
 
     Raises UnicodeDecodeError, or ValueError with what is wrong.
     """
     if raw.startswith(b'"'):
         if _QUOTED.fullmatch(raw) is None:
-            raise ValueError("has a double quote at the start and none that belongs to it at the end")
+            raise ValueError("has a double quote at the start, and no matching one at the end")
         raw = _ESCAPED.sub(rb"\1", raw[1:-1])
     if _PRINTABLE.fullmatch(raw) is None:
         raise ValueError("must be printable ASCII; other characters are UTF-8, percent-encoded")

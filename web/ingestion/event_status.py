@@ -1,4 +1,4 @@
-"""`GET /api/v1/events/status?source=&id=`: an event's story."""
+"""`GET /api/v1/events/status?source=&id=`: the progress of one event, from its receipt to the projections."""
 
 from __future__ import annotations
 
@@ -14,40 +14,46 @@ from aiohttp import web
 
 from tables.database import Database, can_hold
 from tables.history import event_status
-from web.server.problems import problem
+from web.server.problems import Problem
 
 PATH = "/api/v1/events/status"
 State = Literal["applied", "parked", "discarded", "waiting"]
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
 
 
-class Received(msgspec.Struct):
+class StoryReceived(msgspec.Struct):
+    """When ingestion accepted the event."""
+
     at: datetime
 
 
-class Stored(msgspec.Struct):
+class StoryStored(msgspec.Struct):
+    """When the event reached the event store, and its position there."""
+
     position: int
     at: datetime
 
 
-class Published(msgspec.Struct):
+class StoryPublished(msgspec.Struct):
+    """The partition of the topic that has the event."""
+
     partition: int
 
 
 class Story(msgspec.Struct):
-    """The answer; `stored` and `published` are null until they have happened."""
+    """The progress of an event; `stored` and `published` are null until they have happened."""
 
     id: str
     source: str
-    received: Received
-    stored: Stored | None
-    published: Published | None
+    received: StoryReceived
+    stored: StoryStored | None
+    published: StoryPublished | None
     projections: dict[str, State]
-    """By projection: `applied`, `parked`, `discarded` (the projection goes on without it) or `waiting`."""
+    """By projection: `applied`, `parked`, `discarded` (the projection continues without it) or `waiting`."""
 
 
 def location(source: str, event_id: str) -> str:
-    """The address of an event's story."""
+    """The path of an event's story."""
     return f"{PATH}?source={_quoted_source(source)}&id={_quoted(event_id)}"
 
 
@@ -56,29 +62,29 @@ def _quoted(text: str) -> str:
 
 
 _quoted_source = lru_cache(maxsize=1_000)(_quoted)
-"""Sources come again and again; ids do not."""
+"""Sources repeat; ids do not."""
 
 
 class EventStories:
-    """The view."""
+    """Serves the stories of events, with their states in these projections."""
 
     def __init__(self, database: Database, projections: Iterable[str]) -> None:
         self._database = database
         self._projections = tuple(projections)
 
     def routes(self) -> list[web.RouteDef]:
-        """The one route."""
+        """`GET /api/v1/events/status`."""
         return [web.get(PATH, self.get_story)]
 
     async def get_story(self, request: web.Request) -> web.Response:
-        """Answer what is known of one event."""
+        """The story of one event."""
         if set(request.query) != {"source", "id"} or len(request.query) != len({"source", "id"}):
-            return problem(400, "invalid_parameter", "Parameters not valid", "Give source and id, once each.")
+            raise Problem(400, "invalid_parameter", "Parameters not valid", "Give source and id, once each.")
         source, event_id = request.query["source"], request.query["id"]
-        # Text that PostgreSQL cannot take names no event that it could hold.
+        # PostgreSQL has no event whose name it cannot store.
         found = await self._find(source, event_id) if can_hold(source) and can_hold(event_id) else None
         if found is None:
-            return problem(404, "event_not_found", "Event not found", "No event with this source and id was accepted.")
+            raise Problem(404, "event_not_found", "Event not found", "No event with this source and id was accepted.")
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
     async def _find(self, source: str, event_id: str) -> Story | None:
@@ -88,12 +94,12 @@ class EventStories:
             return None
         stored = published = None
         if status.position is not None and status.recorded_at is not None and status.partition is not None:
-            stored = Stored(status.position, status.recorded_at)
-            published = Published(status.partition) if status.published else None
+            stored = StoryStored(status.position, status.recorded_at)
+            published = StoryPublished(status.partition) if status.published else None
         return Story(
             event_id,
             source,
-            Received(status.received_at),
+            StoryReceived(status.received_at),
             stored,
             published,
             {name: _state(name, status) for name in self._projections},

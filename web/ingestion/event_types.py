@@ -1,4 +1,4 @@
-"""`GET /api/v1/event-types`: the event types that are known, with the JSON Schema that their `data` is held to."""
+"""`GET /api/v1/event-types`: the known event types, each with the JSON Schema of its `data`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import msgspec
 from aiohttp import web
 
 from headrace.events.known_types import KnownType
-from web.server.problems import problem
+from web.server.problems import Problem
 
 PATH = "/api/v1/event-types"
 SCHEMA_TYPE = "application/schema+json"
 
 
 class EventTypesAnswer(msgspec.Struct):
-    """All of them, in the order of their names."""
+    """The known event types, in order of their names."""
 
     items: list[KnownType]
 
 
 class EventTypeViews:
-    """The views; what they answer is fixed when a worker starts."""
+    """Serves the known event types; the answers are encoded once, when the worker starts."""
 
     def __init__(self, known: Mapping[str, KnownType]) -> None:
         self._all = msgspec.json.encode(EventTypesAnswer(list(known.values())))
@@ -36,9 +36,9 @@ class EventTypeViews:
         return web.Response(body=self._all, content_type="application/json")
 
     async def one(self, request: web.Request) -> web.Response:
-        """The schema of one type, as a document of its own: fit for `dataschema`."""
+        """The schema of one type, as a document that `dataschema` can refer to."""
         schema = self._schemas.get(request.match_info["type"])
         if schema is None:
-            detail = f"No projection handles this type; see {PATH} for those that are known."
-            return problem(404, "event_type_not_found", "Event type not found", detail)
+            detail = f"No projection handles this type; {PATH} lists the known types."
+            raise Problem(404, "event_type_not_found", "Event type not found", detail)
         return web.Response(body=schema, content_type=SCHEMA_TYPE)

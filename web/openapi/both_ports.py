@@ -17,11 +17,11 @@ from web.openapi.query import operations_of_query
 def documentation_of_ingestion(
     projections: Sequence[Projection[Any]], limits: Limits, *, refuse_unknown: bool
 ) -> Documentation:
-    """Of the port that takes events."""
+    """The documentation of the ingestion port; known event types are those of `projections`."""
     return Documentation(
         document(
             "Headrace: ingestion",
-            "Takes CloudEvents, keeps every one of them, and tells how far each has come.",
+            "Accepts CloudEvents, stores every event, and shows its progress.",
             OPERATIONS,
             written=event_schemas(projections, limits, refuse_unknown=refuse_unknown),
         )
@@ -29,11 +29,11 @@ def documentation_of_ingestion(
 
 
 def documentation_of_query(projections: Sequence[Projection[Any]]) -> Documentation:
-    """Of the port that is asked."""
+    """The documentation of the query port, with paths for each projection."""
     return Documentation(
         document(
             "Headrace: query",
-            "Projections of the events: rows by key, by pages, as they change; the events themselves; what is parked.",
+            "Projections of the events: rows by key, in pages, and as they change; stored events; parked events.",
             operations_of_query(projections),
         )
     )

@@ -1,4 +1,4 @@
-"""What an HTTP port answers to, as an OpenAPI 3.1 document, made from the types that its views read and answer."""
+"""The API of a port as an OpenAPI 3.1 document, made from the types that its views read and answer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ REFERENCE = "#/components/schemas/{name}"
 
 Schema = Mapping[str, Any]
 Described = Any
-"""A type that msgspec can describe; several of them, of which it is one; or a Schema where no type tells it all."""
+"""A type that msgspec can describe; a tuple of alternative types; or a Schema where no type says enough."""
 
 
 class Parameter(NamedTuple):
-    """Something that a request can carry beside its body."""
+    """A part of a request other than its body."""
 
     name: str
     place: Literal["query", "path", "header"]
@@ -26,43 +26,43 @@ class Parameter(NamedTuple):
     description: str
     is_required: bool = False
     is_list: bool = False
-    """Of the query: several values with commas between them."""
+    """In the query: several values, separated by commas."""
 
 
 class Answer(NamedTuple):
-    """What a status means and carries."""
+    """The meaning, content and headers of a status."""
 
     description: str
     content: Mapping[str, Described] = {}
     """By media type."""
     headers: Sequence[str] = ()
-    """Names of HEADERS that it may have."""
+    """Keys of HEADERS."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a method of a path does."""
+    """A method of a path."""
 
     method: Literal["get", "post"]
     path: str
     route: str = ""
-    """The route whose view answers, where it is not called as the path; see `route_of`."""
+    """The pattern of the route, if it differs from the path; see `route_of`."""
     tag: str
     summary: str
     description: str = ""
     parameters: Sequence[Parameter] = ()
     body: Mapping[str, Described] = {}
-    """What a request's body may be, by media type."""
+    """The body of a request, by media type."""
     body_description: str = ""
     body_is_required: bool = True
     answers: Mapping[int, Answer]
 
     @property
     def route_of(self) -> tuple[str, str]:
-        """The method and the pattern of the route that it describes."""
+        """The method and the pattern of the described route."""
         return self.method.upper(), self.route or self.path
 
     def types(self) -> Iterator[Any]:
-        """All types that are described in it."""
+        """All types in its bodies and answers."""
         contents = [self.body, *(answer.content for answer in self.answers.values())]
         for described in chain.from_iterable(content.values() for content in contents):
             if isinstance(described, tuple):
@@ -72,11 +72,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 HEADERS: Mapping[str, Schema] = {
-    "Accept-Encoding": {"description": "The content codings that are understood.", "schema": {"type": "string"}},
+    "Accept-Encoding": {"description": "The supported content codings.", "schema": {"type": "string"}},
     "ETag": {"description": "Changes whenever the row does.", "schema": {"type": "string"}},
-    "Location": {"description": "Where the event's story is told.", "schema": {"type": "string"}},
+    "Location": {"description": "The path of the event's progress.", "schema": {"type": "string"}},
     "Preference-Applied": {
-        "description": "Which preferences the answer follows (RFC 7240).",
+        "description": "The preferences that the answer follows (RFC 7240).",
         "schema": {"type": "string"},
     },
     "Retry-After": {
@@ -93,7 +93,7 @@ def document(
     *,
     written: Mapping[str, Schema] | None = None,
 ) -> dict[str, Any]:
-    """The document of one port; `written` are schemas by their names, beside those of the operations' types."""
+    """The document of one port; `written` are further schemas, by name, beside those of the operations' types."""
     described = list(dict.fromkeys(one for operation in operations for one in operation.types()))
     schemas, components = msgspec.json.schema_components(described, ref_template=REFERENCE)
     by_type = dict(zip(described, schemas, strict=True))
@@ -116,46 +116,48 @@ def document(
 
 
 def reference(name: str) -> Schema:
-    """A schema that is another one, by its name."""
+    """A schema that refers to another by name."""
     return {"$ref": REFERENCE.format(name=name)}
 
 
 def _operation(operation: Operation, by_type: Mapping[Any, Schema]) -> dict[str, Any]:
     words = operation.path.replace("{", "").replace("}", "").removeprefix("/api/v1").split("/")
-    told: dict[str, Any] = {
+    described: dict[str, Any] = {
         "operationId": "_".join([operation.method, *filter(None, words)]).replace(".", "_").replace("-", "_"),
         "tags": [operation.tag],
         "summary": operation.summary,
     }
     if operation.description:
-        told["description"] = operation.description
+        described["description"] = operation.description
     if operation.parameters:
-        told["parameters"] = [_parameter(one) for one in operation.parameters]
+        described["parameters"] = [_parameter(one) for one in operation.parameters]
     if operation.body:
         body = {"required": operation.body_is_required, "content": _content(operation.body, by_type)}
-        told["requestBody"] = {"description": operation.body_description, **body}
-    told["responses"] = {str(status): _answer(answer, by_type) for status, answer in sorted(operation.answers.items())}
-    return told
+        described["requestBody"] = {"description": operation.body_description, **body}
+    described["responses"] = {
+        str(status): _answer(answer, by_type) for status, answer in sorted(operation.answers.items())
+    }
+    return described
 
 
 def _parameter(one: Parameter) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    described: dict[str, Any] = {
         "name": one.name,
         "in": one.place,
         "description": one.description,
         "required": one.is_required or one.place == "path",
         "schema": one.schema,
     }
-    return {**told, "style": "form", "explode": False} if one.is_list else told
+    return {**described, "style": "form", "explode": False} if one.is_list else described
 
 
 def _answer(answer: Answer, by_type: Mapping[Any, Schema]) -> dict[str, Any]:
-    told: dict[str, Any] = {"description": answer.description}
+    described: dict[str, Any] = {"description": answer.description}
     if answer.headers:
-        told["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in answer.headers}
+        described["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in answer.headers}
     if answer.content:
-        told["content"] = _content(answer.content, by_type)
-    return told
+        described["content"] = _content(answer.content, by_type)
+    return described
 
 
 def _content(content: Mapping[str, Described], by_type: Mapping[Any, Schema]) -> dict[str, Any]:
@@ -171,7 +173,7 @@ def _schema(described: Described, by_type: Mapping[Any, Schema]) -> Schema:
 
 
 def _as_answered(schema: Any) -> Any:
-    """The schema with Decimals as they are answered: msgspec takes them for texts, and states have numbers."""
+    """The schema with decimals as numbers, as states have them; msgspec describes them as strings."""
     if isinstance(schema, Mapping):
         if schema.get("format") == "decimal":
             return {**{name: value for name, value in schema.items() if name != "format"}, "type": "number"}

@@ -1,6 +1,6 @@
-"""The CloudEvents that the door takes, as JSON Schema.
+"""The CloudEvents that ingestion accepts, as JSON Schema.
 
-What JSON Schema cannot say is said in words: that limits count bytes of UTF-8, and that NUL is refused anywhere.
+The description says what JSON Schema cannot: limits count bytes of UTF-8, and NUL is refused anywhere.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ BATCH = "CloudEventBatch"
 EXTENSION = "Extension"
 REQUIRED = ("specversion", "id", "source", "type")
 DESCRIPTION = (
-    "A CloudEvent 1.0.2. Lengths are counted in bytes of UTF-8; NUL and lone surrogates are refused wherever they are, "
-    "and so are numbers that PostgreSQL's jsonb cannot hold. Without `time`, that of receipt is set."
+    "A CloudEvent 1.0.2. Lengths are in bytes of UTF-8. NUL, lone surrogates, and numbers that PostgreSQL's jsonb "
+    "cannot hold are refused anywhere. An event without `time` gets the time of its receipt."
 )
 
 _CHARACTER = r"[^\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]"
@@ -38,7 +38,7 @@ _ABSENT: Schema = {"type": "null"}
 def event_schemas(
     projections: Iterable[Projection[Any]], limits: Limits, *, refuse_unknown: bool
 ) -> Mapping[str, Schema]:
-    """By name: an event, a batch, and what they refer to; known types with the data that projections declare."""
+    """By name: an event, a batch, and the schemas that they refer to; known types have the data of the projections."""
     data_types: dict[str, list[Any]] = {}
     for projection in projections:
         for event_type, subscription in projection.by_type.items():
@@ -57,7 +57,7 @@ def event_schemas(
         BATCH: {"title": BATCH, "type": "array", "items": reference(EVENT), "maxItems": limits.batch_events},
         EXTENSION: {
             "title": EXTENSION,
-            "description": "An extension attribute; null is as if it were not there.",
+            "description": "An extension attribute; null is the same as absent.",
             "anyOf": [{"type": "string", "pattern": f"^{_CHARACTER}*$"}, {"type": "boolean"}, _INT32, _ABSENT],
         },
     }
@@ -83,7 +83,7 @@ def _attributes(limits: Limits) -> dict[str, Schema]:
 def _known(
     event_type: str, types: Sequence[Any], schemas: Sequence[Schema], attributes: Mapping[str, Schema]
 ) -> Iterator[Schema]:
-    """An event without data is taken as one whose data is an empty object."""
+    """The schemas of a known type. An event without data is read as an event whose data is an empty object."""
     named = {**attributes, "type": {"const": event_type}}
     required = list(REQUIRED)
     if any(getattr(data, "needs_subject", False) for data in types):

@@ -1,8 +1,8 @@
-"""What the port of ingestion answers to."""
+"""The operations of the ingestion port."""
 
 from __future__ import annotations
 
-from headrace.events.problem_document import CONTENT_TYPE, Problem
+from headrace.events.problem_document import CONTENT_TYPE, ProblemDetails
 from headrace.events.refusals import Taken
 from web.ingestion import door, event_status, event_types
 from web.ingestion.answers import Summary
@@ -17,20 +17,20 @@ TAG = "Events"
 TYPES_TAG = "Event types"
 RETRY_AFTER = ("Retry-After",)
 ENVELOPE = (
-    "An event is not a CloudEvent, or the body cannot be read; `errors` have a JSON pointer and a code for each thing "
-    "that is wrong."
+    "An event is not a valid CloudEvent, or the body cannot be read; `errors` has a JSON pointer and a code for each "
+    "error."
 )
 BODY = (
-    "One event, or a batch. Any media type that is not of CloudEvents is the data of one event in binary mode, whose "
-    "attributes are in `ce-` headers, percent-encoded; with `ce-specversion` or `ce-id`, so is application/json. "
+    "One event, or a batch. A body of any other media type is the data of an event in binary mode: its attributes are "
+    "in `ce-` headers, percent-encoded. With `ce-specversion` or `ce-id`, application/json is binary mode too. "
     "`Content-Encoding` may be gzip or zstd."
 )
 PREFER = Parameter(
     "Prefer",
     "header",
     TEXT,
-    "RFC 7240. `wait=N` holds the answer, at most N seconds, until every projection has applied the events; "
-    "`handling=strict` keeps all events of a batch or none. Others are passed over.",
+    "RFC 7240. `wait=N` delays the answer, at most N seconds, until every projection has applied the events. "
+    "`handling=strict` accepts all events of a batch or none. Other preferences are ignored.",
 )
 ATTRIBUTES = [
     Parameter(f"ce-{name}", "header", TEXT, f"In binary mode: the attribute `{name}`, percent-encoded.")
@@ -43,7 +43,7 @@ OPERATIONS = [
         path=door.PATH,
         tag=TAG,
         summary="Send one event, or a batch",
-        description="The answer comes after what is accepted is committed in PostgreSQL.",
+        description="The answer is sent after the accepted events are committed in PostgreSQL.",
         parameters=[PREFER, *ATTRIBUTES],
         body={
             STRUCTURED_TYPE: reference(EVENT),
@@ -55,29 +55,31 @@ OPERATIONS = [
         body_is_required=False,  # an event in binary mode may have no data
         answers={
             **EVERYWHERE,
-            200: Answer("The same event again.", {JSON: Taken}, ("Preference-Applied",)),
+            200: Answer("A duplicate: the same event was accepted before.", {JSON: Taken}, ("Preference-Applied",)),
             201: Answer(
                 "Accepted, and applied by every projection (`Prefer: wait`).",
                 {JSON: (Taken, Summary)},
                 ("Location", "Preference-Applied"),
             ),
             202: Answer(
-                "Accepted; of a batch, all events.", {JSON: (Taken, Summary)}, ("Location", "Preference-Applied")
+                "Accepted; in a batch, all events.", {JSON: (Taken, Summary)}, ("Location", "Preference-Applied")
             ),
             207: Answer("Some events of the batch are refused.", {JSON: Summary}, ("Preference-Applied",)),
             400: problem_answer(ENVELOPE, "malformed_json", "missing_attribute", "unreadable_body", "…"),
-            408: problem_answer("The request did not come in time.", "slow_head", "slow_body"),
-            409: problem_answer("Another content was accepted under this id and source.", "id_conflict"),
-            413: problem_answer("The body, an event or the batch is too large.", "too_large", "event_too_large", "…"),
+            408: problem_answer("The request was not complete in time.", "slow_head", "slow_body"),
+            409: problem_answer(
+                "An event with this source and id but other content was accepted before.", "id_conflict"
+            ),
+            413: problem_answer("The body, an event, or the batch is too large.", "too_large", "event_too_large", "…"),
             415: problem_answer(
-                "Not a media type or coding that is read here.",
+                "The media type or content coding is not supported.",
                 "unsupported_media_type",
                 "unsupported_encoding",
                 headers=("Accept-Encoding",),
             ),
             422: Answer(
-                "The data does not fit the event's type; or none of a batch is kept.",
-                {CONTENT_TYPE: Problem, JSON: Summary},
+                "The data does not fit the event's type; or no event of a batch is accepted.",
+                {CONTENT_TYPE: ProblemDetails, JSON: Summary},
                 ("Preference-Applied",),
             ),
             429: problem_answer(
@@ -90,7 +92,7 @@ OPERATIONS = [
         method="get",
         path=event_status.PATH,
         tag=TAG,
-        summary="How far an event has come",
+        summary="The progress of an event",
         parameters=[
             Parameter("source", "query", TEXT, "The event's source.", is_required=True),
             Parameter("id", "query", TEXT, "The event's id.", is_required=True),
@@ -98,7 +100,9 @@ OPERATIONS = [
         answers={
             **EVERYWHERE,
             200: Answer("The event's story.", {JSON: Story}),
-            400: problem_answer("Not exactly a source and an id.", "invalid_parameter", "malformed_request"),
+            400: problem_answer(
+                "The parameters are not exactly source and id.", "invalid_parameter", "malformed_request"
+            ),
             404: problem_answer("No such event was accepted.", "event_not_found"),
         },
     ),
@@ -107,15 +111,15 @@ OPERATIONS = [
         path=event_types.PATH,
         tag=TYPES_TAG,
         summary="The event types that projections handle",
-        description="Each with the JSON Schema that its data is held to.",
-        answers={**EVERYWHERE, 200: Answer("All of them, by name.", {JSON: EventTypesAnswer})},
+        description="Each with the JSON Schema of its data.",
+        answers={**EVERYWHERE, 200: Answer("The event types, by name.", {JSON: EventTypesAnswer})},
     ),
     Operation(
         method="get",
         path=event_types.PATH + "/{type}",
         tag=TYPES_TAG,
         summary="The schema of one event type",
-        description="A document of its own, fit for `dataschema`.",
+        description="A separate document, to which `dataschema` can refer.",
         parameters=[Parameter("type", "path", {"type": "string", "minLength": 1}, "The event type.")],
         answers={
             **EVERYWHERE,

@@ -1,4 +1,4 @@
-"""`/openapi.json` and `/docs`: what a port answers to, for programs and for people. Made once, at the start."""
+"""`/openapi.json` and `/docs`: the API of a port, for programs and for people. Made once, when the worker starts."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from web.openapi.reference_page import CONTENT_SECURITY_POLICY, reference_page
 
 
 class Documentation:
-    """The views of one port."""
+    """Serves the document of a port, and the page that shows it."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.document = msgspec.json.encode(document)
         self._page = reference_page(document).encode()
 
     def routes(self) -> list[web.RouteDef]:
-        """The two routes."""
+        """`/openapi.json` and `/docs`."""
         return [web.get("/openapi.json", self.openapi), web.get("/docs", self.page)]
 
     async def openapi(self, _: web.Request) -> web.Response:
-        """The document."""
+        """The OpenAPI document."""
         return web.Response(body=self.document, content_type="application/json")
 
     async def page(self, _: web.Request) -> web.Response:
-        """The page. It loads nothing, runs no script, and lets nothing be added to it."""
+        """The page. It loads nothing and runs no script, and its headers forbid anything to be injected."""
         return web.Response(
             body=self._page,
             content_type="text/html",

@@ -1,4 +1,4 @@
-"""What the API of parked events answers to."""
+"""The operations on parked events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from web.openapi.document import Answer, Operation, Parameter, Schema
 from web.openapi.shared import EVERYWHERE, JSON, invalid_query, problem_answer, unavailable
 from web.query import parked
 from web.query.parked import MOST_REASON_CHARACTERS, ParkedAnswer
-from web.requests.paging import DEFAULT_LIMIT, MAX_LIMIT
+from web.requests.query_parameters import DEFAULT_LIMIT, MAX_LIMIT
 
 TAG = "Parked events"
 TEXT: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}
@@ -24,48 +24,56 @@ REASON: Schema = {
 
 
 def parked_operations(projections: Sequence[str]) -> list[Operation]:
-    """Look, retry, discard."""
+    """List, read, retry and discard."""
     name = Parameter("projection", "path", {"enum": list(projections)}, "The projection's name.")
-    limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
     return [
-        Operation(
-            method="get",
-            path=parked.PATH,
-            tag=TAG,
-            summary="The first parked event of each key",
-            parameters=[
-                Parameter("limit", "query", limit, "How many at the most."),
-                Parameter("cursor", "query", {"type": "string"}, "`next_cursor` of the page before, as it was given."),
-                Parameter("projection", "query", TEXT, "Those of this projection."),
-                Parameter("key", "query", TEXT, "Those of this key."),
-            ],
-            answers={
-                **EVERYWHERE,
-                200: Answer("Some of them, and the cursor of the next page.", {JSON: ParkedAnswer}),
-                400: invalid_query(),
-            },
-        ),
-        Operation(
-            method="get",
-            path=parked.PATH + "/{projection}/{position}",
-            tag=TAG,
-            summary="One parked event, whole",
-            parameters=[name, Parameter("position", "path", POSITION, "The event's position.")],
-            answers={
-                **EVERYWHERE,
-                200: Answer("The event.", {JSON: ParkedOne}),
-                404: problem_answer("It is not parked.", "not_parked", "not_found"),
-            },
-        ),
-        _change("retry", "Apply what is parked, in order", name, RETRY, {}),
+        _list(),
+        _read(name),
+        _change("retry", "Apply parked events, in order", name, RETRY, {}),
         _change(
             "discard",
-            "Go on without what is parked",
+            "Discard parked events",
             name,
             DISCARD,
-            {409: problem_answer("Another event of the key is before it.", "not_first")},
+            {409: problem_answer("An earlier event of the key is parked too.", "not_first")},
         ),
     ]
+
+
+def _list() -> Operation:
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    return Operation(
+        method="get",
+        path=parked.PATH,
+        tag=TAG,
+        summary="The first parked event of each key",
+        parameters=[
+            Parameter("limit", "query", limit, "How many groups at most."),
+            Parameter("cursor", "query", {"type": "string"}, "`next_cursor` of the previous page, unchanged."),
+            Parameter("projection", "query", TEXT, "Groups of this projection."),
+            Parameter("key", "query", TEXT, "Groups of this key."),
+        ],
+        answers={
+            **EVERYWHERE,
+            200: Answer("A page of groups, and the cursor of the next page.", {JSON: ParkedAnswer}),
+            400: invalid_query(),
+        },
+    )
+
+
+def _read(name: Parameter) -> Operation:
+    return Operation(
+        method="get",
+        path=parked.PATH + "/{projection}/{position}",
+        tag=TAG,
+        summary="One parked event, with its envelope",
+        parameters=[name, Parameter("position", "path", POSITION, "The event's position.")],
+        answers={
+            **EVERYWHERE,
+            200: Answer("The event.", {JSON: ParkedOne}),
+            404: problem_answer("No such event is parked.", "not_parked", "not_found"),
+        },
+    )
 
 
 def _change(what: str, summary: str, name: Parameter, body: Schema, answers: Mapping[int, Answer]) -> Operation:
@@ -76,19 +84,17 @@ def _change(what: str, summary: str, name: Parameter, body: Schema, answers: Map
         summary=summary,
         parameters=[name],
         body={JSON: body},
-        body_description="`key` is that of a row; `partition_key` that of events whose row cannot be told.",
+        body_description="`key` is the key of a row; `partition_key` is for events whose row is unknown.",
         answers={
             **EVERYWHERE,
-            200: Answer("What came of it.", {JSON: ParkedOutcome}),
+            200: Answer("What was done.", {JSON: ParkedOutcome}),
             **answers,
-            400: problem_answer(
-                "The body is not as it must be.", "invalid_body", "unreadable_body", "malformed_request"
-            ),
-            404: problem_answer("Nothing is parked there.", "not_parked", "unknown_projection"),
-            408: problem_answer("The request did not come in time.", "slow_head", "slow_body"),
+            400: problem_answer("The body is not valid.", "invalid_body", "unreadable_body", "malformed_request"),
+            404: problem_answer("Nothing is parked under this name.", "not_parked", "unknown_projection"),
+            408: problem_answer("The request was not complete in time.", "slow_head", "slow_body"),
             413: problem_answer("The body is too large.", "too_large"),
             415: problem_answer(
-                "Not a media type or coding that is read here.",
+                "The media type or content coding is not supported.",
                 "unsupported_media_type",
                 "unsupported_encoding",
                 headers=("Accept-Encoding",),
@@ -100,7 +106,7 @@ def _change(what: str, summary: str, name: Parameter, body: Schema, answers: Map
 
 
 def _one_of(choices: Mapping[str, tuple[Schema, Schema]], beside: Mapping[str, Schema]) -> Schema:
-    """An object with exactly one of these: by name the schema where it is chosen, and where it is not."""
+    """An object with exactly one of the choices: by name, the schema if it is chosen and the schema if it is not."""
     return {
         "anyOf": [
             {

@@ -1,4 +1,4 @@
-"""What the port of the query service answers to: for each projection its own rows, filters and changes."""
+"""The operations of the query port: each projection has its own rows, filters and changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from web.query.changes import CONTENT_TYPE as EVENT_STREAM
 from web.query.dead_letters import DeadLettersAnswer
 from web.query.projections import CHANGES, PageAnswer, ProjectionsAnswer
 from web.requests.own_writes import MOST_SECONDS
-from web.requests.paging import DEFAULT_LIMIT, MAX_LIMIT, OPERATORS
+from web.requests.paging import OPERATORS
+from web.requests.query_parameters import DEFAULT_LIMIT, MAX_LIMIT
 
 PAGE_ROUTE = projection_views.PATH + "/{name}"
 RETRY_AFTER = ("Retry-After",)
@@ -34,53 +35,53 @@ LIMIT = Parameter(
     "limit",
     "query",
     {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-    "How many at the most.",
+    "How many items at most.",
 )
 CURSOR = Parameter(
-    "cursor", "query", TEXT, "`next_cursor` of the page before, as it was given, with the same other parameters."
+    "cursor", "query", TEXT, "`next_cursor` of the previous page, unchanged, with the same other parameters."
 )
 KEY = Parameter(
     "key",
     "path",
     {"type": "string", "minLength": 1},
-    f"Any character, percent-encoded; the key `{CHANGES}` is sent as `%63hanges`.",
+    f"The key, percent-encoded. It may have any character; the key `{CHANGES}` is sent as `%63hanges`.",
 )
 OWN_WRITE = [
-    Parameter("source", "query", NO_NUL, "With `id`: the answer rests on this event."),
+    Parameter("source", "query", NO_NUL, "With `id`: an event that must be applied before the answer."),
     Parameter("id", "query", NO_NUL, "With `source`."),
     Parameter(
         "wait",
         "query",
         {"type": "string", "pattern": rf"^(?:(?:[1-5]?[0-9])(?:\.[0-9]{{1,3}})?|{MOST_SECONDS}(?:\.0{{1,3}})?)$"},
-        f"With `source` and `id`: wait so many seconds, at most {MOST_SECONDS}, until that event is applied.",
+        f"With `source` and `id`: how many seconds to wait for that event, at most {MOST_SECONDS}.",
     ),
 ]
 NOT_APPLIED = ("event_not_applied", "event_parked")
-IF_NONE_MATCH = Parameter("If-None-Match", "header", TEXT, "An ETag; 304 while the row is as it was.")
+IF_NONE_MATCH = Parameter("If-None-Match", "header", TEXT, "An ETag; the answer is 304 while the row has not changed.")
 LAST_EVENT_ID = Parameter(
-    "Last-Event-ID", "header", TEXT, "The id of the last event that was read; the changes after it are told first."
+    "Last-Event-ID", "header", TEXT, "The id of the last event that the client received; the stream resumes after it."
 )
 POSITION: Schema = {"type": "integer", "minimum": 1, "maximum": 10**18 - 1}
 AS_OF = Parameter(
     "as_of",
     "query",
     POSITION,
-    "The row as it was after the event at this position, at most that of the newest. Not with `source`, `id`, `wait`.",
+    "The row as it was after the event at this position, at most the newest. Not with `source`, `id` or `wait`.",
 )
 
 
 def operations_of_query(projections: Sequence[Projection[Any]]) -> list[Operation]:
-    """All of them."""
+    """Those of the projections first, then those of events and messages, then those of every port."""
     of_projections = [one for projection in projections for one in _of_projection(projection)]
     return [
         Operation(
             method="get",
             path=projection_views.PATH,
             tag="Projections",
-            summary="What projections there are, and how far each is",
+            summary="The projections, and the progress of each",
             answers={
                 **EVERYWHERE,
-                200: Answer("All of them.", {JSON: ProjectionsAnswer}),
+                200: Answer("The projections.", {JSON: ProjectionsAnswer}),
                 400: invalid_query(),
             },
         ),
@@ -95,22 +96,31 @@ def operations_of_query(projections: Sequence[Projection[Any]]) -> list[Operatio
 def _of_projection(projection: Projection[Any]) -> Iterator[Operation]:
     path = f"{projection_views.PATH}/{projection.name}"
     row, page = _answers(projection)
-    yield Operation(
+    yield _page(projection, path, page)
+    yield _row(projection, path, row)
+    yield _changes(projection, path)
+
+
+def _page(projection: Projection[Any], path: str, page: type) -> Operation:
+    return Operation(
         method="get",
         path=path,
         route=PAGE_ROUTE,
         tag=projection.name,
-        summary=f"Rows of {projection.name}, by pages",
+        summary=f"Rows of {projection.name}, in pages",
         description=projection.description,
         parameters=[LIMIT, CURSOR, *_filters(projection.fields), *OWN_WRITE],
         answers={
             **EVERYWHERE,
-            200: Answer("Some rows, and the cursor of the next page.", {JSON: page}),
+            200: Answer("A page of rows, and the cursor of the next page.", {JSON: page}),
             400: invalid_query(),
             503: unavailable(*NOT_APPLIED),
         },
     )
-    yield Operation(
+
+
+def _row(projection: Projection[Any], path: str, row: type) -> Operation:
+    return Operation(
         method="get",
         path=path + "/{key}",
         route=projection_views.ROW_ROUTE,
@@ -120,21 +130,24 @@ def _of_projection(projection: Projection[Any]) -> Iterator[Operation]:
         answers={
             **EVERYWHERE,
             200: Answer("The row.", {JSON: row}, ("ETag",)),
-            304: Answer("The row is as it was.", headers=("ETag",)),
+            304: Answer("The row has not changed.", headers=("ETag",)),
             400: invalid_query("invalid_utf8"),
             404: problem_answer("There is, or was, no such row.", "unknown_key"),
             503: unavailable(*NOT_APPLIED, "too_many_as_of", "as_of_too_long"),
         },
     )
-    yield Operation(
+
+
+def _changes(projection: Projection[Any], path: str) -> Operation:
+    return Operation(
         method="get",
         path=f"{path}/{CHANGES}",
         route=projection_views.ROW_ROUTE,
         tag=projection.name,
-        summary=f"Changed rows of {projection.name}, as they change",
+        summary=f"Rows of {projection.name}, as they change",
         description=(
-            "Server-sent events without end. One without a type has a row as its data; `deleted` tells of a row that "
-            "is gone, and `reset` that all rows must be read anew."
+            "An endless stream of server-sent events. An event without a type has a row as its data. `deleted` says "
+            "that a row is gone, and `reset` that all rows must be read again."
         ),
         parameters=[LAST_EVENT_ID],
         answers={
@@ -147,7 +160,7 @@ def _of_projection(projection: Projection[Any]) -> Iterator[Operation]:
 
 
 def _answers(projection: Projection[Any]) -> tuple[type, type]:
-    """A row and a page, as the views answer them, with the projection's own state."""
+    """The types of a row and a page, as the views answer them, with the projection's own state."""
     name = "".join(word.capitalize() for word in projection.name.split("_"))
     members = [
         (field.name, projection.state if field.name == "state" else field.type) for field in msgspec.structs.fields(Row)
@@ -166,7 +179,7 @@ def _answers(projection: Projection[Any]) -> tuple[type, type]:
 def _filters(fields: Mapping[str, Field]) -> Iterator[Parameter]:
     sorts = [f"{sign}{name}" for name in fields for sign in ("", "-")]
     if sorts:
-        yield Parameter("sort", "query", {"enum": sorts}, "By which field; with - before it in descending order.")
+        yield Parameter("sort", "query", {"enum": sorts}, "The field to sort by; with - before it in descending order.")
     for name, field in fields.items():
         value = VALUES[field.kind]
         yield Parameter(name, "query", value, f"Rows whose `{name}` is this.")
@@ -183,11 +196,13 @@ def _dead_letters() -> Operation:
         method="get",
         path=dead_letters.PATH,
         tag="Devices",
-        summary="Messages of devices that were refused",
+        summary="Refused device messages",
         parameters=[LIMIT, CURSOR],
         answers={
             **EVERYWHERE,
-            200: Answer("Some of them, the newest first, and the cursor of the next page.", {JSON: DeadLettersAnswer}),
+            200: Answer(
+                "A page of messages, newest first, and the cursor of the next page.", {JSON: DeadLettersAnswer}
+            ),
             400: invalid_query(),
         },
     )
@@ -199,8 +214,8 @@ def _audit_log() -> Operation:
         method="get",
         path=audit_log.PATH,
         tag="Audit log",
-        summary="Every event that was stored",
-        description="In order of position; with `from` or `to` in order of the events' times.",
+        summary="Every stored event",
+        description="By position; with `from` or `to`, by the events' times.",
         parameters=[
             LIMIT,
             CURSOR,
@@ -213,7 +228,7 @@ def _audit_log() -> Operation:
         ],
         answers={
             **EVERYWHERE,
-            200: Answer("Some events, and the cursor of the next page.", {JSON: LogAnswer}),
+            200: Answer("A page of events, and the cursor of the next page.", {JSON: LogAnswer}),
             400: invalid_query(),
             503: unavailable("query_too_long"),
         },

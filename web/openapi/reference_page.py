@@ -1,4 +1,4 @@
-"""An OpenAPI document as a page of HTML that stands alone: one style, no script, nothing from elsewhere."""
+"""An OpenAPI document as a self-contained HTML page: one style sheet, no script, no other files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SCHEMAS = "#/components/schemas/"
 
 
 def reference_page(document: Mapping[str, Any]) -> str:
-    """The page, whole."""
+    """The page as HTML."""
     info, schemas = document["info"], document["components"]["schemas"]
     tags = [tag["name"] for tag in document["tags"]]
     links = "".join(f'<li><a href="#{_id(tag)}">{escape(tag)}</a></li>' for tag in [*tags, "Schemas"])
@@ -91,7 +91,7 @@ def _contents(content: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _shape(schema: Mapping[str, Any]) -> str:
-    """A schema in a line: links to those with a name, JSON for the rest."""
+    """A schema in one line: a link if it has a name, else JSON."""
     if "$ref" in schema:
         name = schema["$ref"].removeprefix(_SCHEMAS)
         return f'<a href="#{_id(name)}">{escape(name)}</a>'
@@ -101,12 +101,12 @@ def _shape(schema: Mapping[str, Any]) -> str:
 
 
 def _schema(name: str, schema: Mapping[str, Any]) -> str:
-    told = escape(json.dumps(schema, indent=2))
-    return f'<details id="{_id(name)}"><summary><code>{escape(name)}</code></summary><pre>{told}</pre></details>'
+    text = escape(json.dumps(schema, indent=2))
+    return f'<details id="{_id(name)}"><summary><code>{escape(name)}</code></summary><pre>{text}</pre></details>'
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Heads are texts, cells HTML."""
+    """Heads are plain text, cells are HTML."""
     head = "".join(f"<th>{escape(one)}</th>" for one in heads)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
@@ -125,7 +125,7 @@ def _id(name: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Words, with code between backquotes."""
+    """Plain text with code in backquotes, as HTML."""
     return _CODE.sub(r"<code>\1</code>", escape(text))
 
 

@@ -1,8 +1,8 @@
-"""The words in which the operations of both ports are described, and those that both ports have."""
+"""Answers that operations of both ports share, and the operations that both ports have."""
 
 from __future__ import annotations
 
-from headrace.events.problem_document import CONTENT_TYPE, Problem
+from headrace.events.problem_document import CONTENT_TYPE, ProblemDetails
 from web.openapi.document import Answer, Operation, Parameter
 from web.server.health import Liveness, Readiness
 
@@ -13,28 +13,28 @@ SELF = "This port"
 
 
 def problem_answer(what: str, *codes: str, headers: tuple[str, ...] = ()) -> Answer:
-    """An answer that is a problem; `codes` are those that it may have."""
-    return Answer(f"{what} Codes: {', '.join(codes)}.", {CONTENT_TYPE: Problem}, headers)
+    """An answer that is a problem with one of these codes."""
+    return Answer(f"{what} Codes: {', '.join(codes)}.", {CONTENT_TYPE: ProblemDetails}, headers)
 
 
-MALFORMED = problem_answer("The head of the request is not HTTP.", "malformed_request")
+MALFORMED = problem_answer("The head of the request is not valid HTTP.", "malformed_request")
 AWAY = ("database_away", "too_many_connections")
 EVERYWHERE = {
     400: MALFORMED,
-    408: problem_answer("The request did not come in time.", "slow_head"),
+    408: problem_answer("The request was not complete in time.", "slow_head"),
     414: problem_answer("The path and its parameters are too long.", "target_too_long"),
-    417: problem_answer("An Expect header other than 100-continue.", "expectation_failed"),
+    417: problem_answer("The Expect header is not 100-continue.", "expectation_failed"),
     431: problem_answer("A header is too long.", "header_too_large"),
-    500: problem_answer("Something is wrong on this side; the log has the reason under `instance`.", "internal_error"),
-    503: problem_answer("Come again later.", *AWAY, headers=("Retry-After",)),
+    500: problem_answer("A server error; the log has the reason under `instance`.", "internal_error"),
+    503: problem_answer("Try again later.", *AWAY, headers=("Retry-After",)),
 }
-"""What can come of any request."""
+"""The problems that any request can get."""
 
 
 def invalid_query(*more: str) -> Answer:
-    """The answer to a query string that is not understood."""
+    """The answer to an invalid query string."""
     return problem_answer(
-        "The query string is not one of this path; `errors` name each parameter that is wrong.",
+        "The query string is not valid for this path; `errors` names each wrong parameter.",
         "invalid_query",
         "malformed_request",
         *more,
@@ -42,8 +42,8 @@ def invalid_query(*more: str) -> Answer:
 
 
 def unavailable(*codes: str) -> Answer:
-    """503, for reasons of the path beside those that any path has."""
-    return problem_answer("Come again later.", *AWAY, *codes, headers=("Retry-After",))
+    """503, with codes of the path in addition to those of any path."""
+    return problem_answer("Try again later.", *AWAY, *codes, headers=("Retry-After",))
 
 
 SHARED = [
@@ -52,7 +52,7 @@ SHARED = [
         path="/livez",
         tag=SELF,
         summary="Whether the process answers",
-        answers={**EVERYWHERE, 200: Answer("It does.", {JSON: Liveness})},
+        answers={**EVERYWHERE, 200: Answer("The process answers.", {JSON: Liveness})},
     ),
     Operation(
         method="get",
@@ -60,15 +60,15 @@ SHARED = [
         tag=SELF,
         summary="Whether requests can be served now",
         parameters=[
-            Parameter("verbose", "query", TEXT, "Give it, with any value, to be told the state of each dependency.")
+            Parameter("verbose", "query", TEXT, "With any value, the answer includes the state of each dependency.")
         ],
         answers={
             **EVERYWHERE,
-            200: Answer("They can.", {JSON: Readiness}),
+            200: Answer("Requests can be served.", {JSON: Readiness}),
             503: Answer(
-                "They cannot: a dependency is away, or the worker stops. A problem where there are too many "
+                "Not ready: a dependency is away, or the worker is stopping. A problem when there are too many "
                 "connections.",
-                {JSON: Readiness, CONTENT_TYPE: Problem},
+                {JSON: Readiness, CONTENT_TYPE: ProblemDetails},
                 ("Retry-After",),
             ),
         },
@@ -81,7 +81,7 @@ SHARED = [
         answers={
             **EVERYWHERE,
             200: Answer(
-                "In the format that the Accept header prefers.",
+                "The metrics, in the format that the Accept header prefers.",
                 {"text/plain": TEXT, "application/openmetrics-text": TEXT},
             ),
         },
@@ -98,6 +98,6 @@ SHARED = [
         path="/docs",
         tag=SELF,
         summary="This description as a page to read",
-        answers={**EVERYWHERE, 200: Answer("The page; it needs nothing but itself.", {HTML: TEXT})},
+        answers={**EVERYWHERE, 200: Answer("The page; it loads no other files.", {HTML: TEXT})},
     ),
 ]

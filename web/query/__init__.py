@@ -1,1 +1,1 @@
-"""The views of the query port."""
+"""The query port: projections, rows, changes, the audit log, parked events, dead letters."""

@@ -1,7 +1,7 @@
-"""`?as_of=position` on one row: what it was when the event at that position was the newest.
+"""`?as_of=position` on a row: its state when the event at that position was the newest.
 
-Folded from the event store by the projection's own functions, without the events that are parked or discarded. Each
-look costs as much as the row has events, so few are under way at a time, and none takes long.
+Folded from the event store by the projection's own functions, without parked and discarded events. The cost of a
+request grows with the events of the row, so few requests run at a time, each within a time limit.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ MOST_AT_ONCE = 2
 MOST_WAITING = 20
 EVENTS_AT_ONCE = 300
 SECONDS = 4.0
-"""For one look; less than the timeout of a statement."""
+"""The time limit of one request; less than the timeout of a statement."""
 
 
 class TooFarAheadError(HeadraceError):
     """The position is beyond the newest event."""
 
 
-class TooManyLooksError(HeadraceError):
-    """Too many ask for rows of the past; try again later."""
+class TooManyAsOfError(HeadraceError):
+    """Too many as_of requests; try again later."""
 
 
 class TooManyEventsError(HeadraceError):
-    """The row could not be folded within the time: too many events have to be looked at."""
+    """The row could not be folded within the time limit: it has too many events."""
 
 
 class AsOf:
-    """One for a worker."""
+    """Folds rows of the past, few at a time. A worker has one instance."""
 
     def __init__(
         self,
@@ -57,20 +57,20 @@ class AsOf:
         self._projections = {projection.name: projection for projection in projections}
         self._foldings = foldings
         self._seconds = seconds
-        self._looks = asyncio.Semaphore(MOST_AT_ONCE)
+        self._running = asyncio.Semaphore(MOST_AT_ONCE)
         self._waiting = 0
 
     async def read(self, projection: str, key: str, position: int) -> Row | None:
         """The row as it was; None where it did not exist.
 
-        Its version counts the events that made it what it was, and `updated_at` is when the last of them was stored.
-        Raises TooFarAheadError, TooManyLooksError, TooManyEventsError, and what `is_away` knows.
+        Its version counts the events that were applied to it, and `updated_at` is when the last of them was stored.
+        Raises TooFarAheadError, TooManyAsOfError, TooManyEventsError, and the errors of a database that is away.
         """
         if self._waiting >= MOST_WAITING:
-            raise TooManyLooksError
+            raise TooManyAsOfError
         self._waiting += 1
         try:
-            async with self._looks:
+            async with self._running:
                 return await self._read_in_time(projection, key, position)
         finally:
             self._waiting -= 1

@@ -1,7 +1,7 @@
-"""Follows projections for all who listen: one look at the database serves every listener, and without one nobody looks.
+"""Follows projections for all listeners: one poll of the database serves them all; no listeners, no polling.
 
-Guarantee: a listener that has been told everything up to a point is told every row that changes after it, in the end
-in its latest state. One that reads too slowly loses its place in memory, not its place in the changes: it catches up.
+Guarantee: a listener that has received everything up to a point receives every row that changes after it, eventually
+in its latest state. A slow listener's waiting changes are dropped from memory; it catches up from the database.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ log = logging.getLogger(__name__)
 
 
 class TooManyListenersError(HeadraceError):
-    """As many listen as may; try again later, or at another worker."""
+    """The worker has the most listeners that it allows; try again later, or at another worker."""
 
 
 class Reset(NamedTuple):
-    """The listener must read all rows anew, and goes on from this point."""
+    """The listener must read all rows again, and continues from this point."""
 
     point: Point
 
 
 class Listener:
-    """One listener's place: what waits for it, at most `MOST_WAITING_CHANGES`."""
+    """The changes that wait for one listener, at most `MOST_WAITING_CHANGES`."""
 
     def __init__(self, point: Point) -> None:
         self.start = point
         self.is_behind = False
-        """What waited was too much and is gone: it must catch up from the last point that it was told."""
+        """Too many changes waited and were dropped: it must catch up from the last point that it received."""
         self.is_over = False
         self._waiting: list[Change | Reset] = []
         self._wake_up = WakeUp()
@@ -61,17 +61,17 @@ class Listener:
             self._wake_up.set()
 
     def end(self) -> None:
-        """There will be no more."""
+        """No more changes will come."""
         self.is_over = True
         self._wake_up.set()
 
     def catch_up(self) -> None:
-        """Begin to collect anew what comes from now on."""
+        """Drop what waits, and collect the changes from now on."""
         self._waiting = []
         self.is_behind = False
 
     async def take(self, seconds: float) -> list[Change | Reset]:
-        """What waits; nothing when nothing has come in time, or when the listener is behind or it is all over."""
+        """The waiting changes; empty when none came in time, the listener is behind, or the feed has ended."""
         if not self._waiting and not self.is_behind and not self.is_over:
             await self._wake_up.wait(seconds)
         taken, self._waiting = self._waiting, []
@@ -79,7 +79,7 @@ class Listener:
 
 
 class _Followed:
-    """A projection that somebody listens to."""
+    """A projection with listeners."""
 
     def __init__(self, point: Point) -> None:
         self.point = point
@@ -87,7 +87,7 @@ class _Followed:
 
 
 class ChangeFeed:
-    """One for a worker."""
+    """Polls the followed projections and passes changes to their listeners. A worker has one instance."""
 
     def __init__(self, database: Database, foldings: Mapping[str, Folding[Any]], *, most_listeners: int) -> None:
         self._database = database
@@ -100,12 +100,13 @@ class ChangeFeed:
         self._throttled = ThrottledLog(log)
 
     def point(self, projection: str) -> Point:
-        """How far a projection that somebody listens to was at the last look."""
+        """The point of a followed projection at the last poll."""
         return self._followed[projection].point
 
     async def listen(self, projection: str) -> Listener:
-        """Begin to collect changes, from the listener's `start`. Raises TooManyListenersError, and what `is_away`
-        knows; call `leave` in the end.
+        """Begin to collect changes, from the listener's `start`; call `leave` in the end.
+
+        Raises TooManyListenersError, and the errors of a database that is away (see `is_away`).
         """
         if projection not in self._followed:
             async with self._database.acquire() as connection:
@@ -113,7 +114,7 @@ class ChangeFeed:
             self._followed.setdefault(projection, _Followed(point))
         followed = self._followed[projection]
         if self._is_closed or sum(len(one.listeners) for one in self._followed.values()) >= self._most_listeners:
-            self._forget_unheard(projection)
+            self._forget_if_unused(projection)
             raise TooManyListenersError
         listener = Listener(followed.point)
         followed.listeners.add(listener)
@@ -124,15 +125,15 @@ class ChangeFeed:
     def leave(self, projection: str, listener: Listener) -> None:
         """Stop collecting."""
         self._followed[projection].listeners.discard(listener)
-        self._forget_unheard(projection)
+        self._forget_if_unused(projection)
 
     async def catch_up(self, projection: str, since: Point) -> Changes:
-        """The next changes after a point, for one listener; a few at a time, so that others get their turn."""
+        """The next changes after a point, for one listener; few listeners catch up at a time."""
         async with self._catching_up, self._database.acquire() as connection:
             return await self._read(connection, projection, since)
 
     def close(self) -> None:
-        """Let all listeners go, and take no more."""
+        """End all listeners, and accept no more."""
         self._is_closed = True
         for followed in self._followed.values():
             for listener in followed.listeners:
@@ -140,7 +141,7 @@ class ChangeFeed:
         if self._following is not None:
             self._following.cancel()
 
-    def _forget_unheard(self, projection: str) -> None:
+    def _forget_if_unused(self, projection: str) -> None:
         if not self._followed[projection].listeners:
             del self._followed[projection]
 
@@ -149,25 +150,25 @@ class ChangeFeed:
         try:
             while self._followed:
                 try:
-                    await self._look()
+                    await self._poll()
                 except Exception as error:
                     if not is_away(error):
                         raise
-                    self._throttled.warning("Feeds of changes wait for PostgreSQL: %r", error)
+                    self._throttled.warning("Change feeds wait for PostgreSQL: %r", error)
                     await asyncio.sleep(next(waits))
                 else:
                     waits = backoff_seconds()
                     await asyncio.sleep(POLL_SECONDS)
         except Exception:
-            # A mistake of ours: those who listen come again and catch up, instead of waiting for nothing.
-            log.exception("The feeds of changes have ended")
+            # A bug: end the streams, so that clients reconnect and catch up instead of waiting in vain.
+            log.exception("Change feeds failed; their streams end")
             for followed in self._followed.values():
                 for listener in followed.listeners:
                     listener.end()
         finally:
             self._following = None
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         async with self._database.acquire() as connection:
             points = await read_points(connection, list(self._followed))
             for projection, point in points.items():

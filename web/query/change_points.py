@@ -1,4 +1,4 @@
-"""Points of a feed of changes as texts: what `Last-Event-ID` has."""
+"""Points of a change feed as text: the values of `Last-Event-ID`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TEXT = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18}){2,1002}")
 
 
 def to_text(point: Point) -> str:
-    """Opaque to clients: the life, the number, the greatest position, and by partition how far it is from that."""
+    """Opaque to clients: the life, the number, the greatest position, and the distance of each partition from it."""
     progress = point.progress
     greatest = max(progress.values(), default=0)
     behind = [greatest - progress.get(partition, 0) for partition in range(max(progress, default=-1) + 1)]

@@ -1,8 +1,8 @@
 """`GET /api/v1/projections/{name}/changes`: changed rows as server-sent events.
 
-Every event has an id. Sent back as `Last-Event-ID`, it is the point from which the changes go on: each row that changed
-after it comes, at least in its latest state. Events without a type carry a row as its own address answers it;
-`deleted` tells of a row that is gone, and `reset` that all rows must be read anew.
+Every event has an id. A client that sends it back as `Last-Event-ID` resumes there: it receives each row that changed
+after it, at least in its latest state. An event without a type has a row as data, as the row's own path answers it.
+`deleted` says that a row is gone, and `reset` that the client must read all rows again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tables.projections.changes import Change, Point
 from web.query.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
 from web.query.change_points import from_text, to_text
 from web.server.connections import cancel_when_lost
-from web.server.problems import problem
+from web.server.problems import Problem
 
 CONTENT_TYPE = "text/event-stream"
 HEADERS = {hdrs.CONTENT_TYPE: CONTENT_TYPE, "X-Accel-Buffering": "no"}
@@ -29,12 +29,12 @@ MOST_LISTENERS = 1_000
 FULL_RETRY_AFTER_SECONDS = 5
 HEARTBEAT_SECONDS = 15.0
 AWAY_SECONDS = 1.0
-"""Between two looks at a database that is away."""
+"""Between two attempts to read a database that does not answer."""
 SEND_SECONDS = 30.0
-"""A client that takes nothing for so long is cut off."""
+"""A client that reads nothing for this long is disconnected."""
 MOST_BYTES_AT_ONCE = 65_536
 RETRY = b"retry: 1000\n"
-STOPPING = b": the server stops; come again with Last-Event-ID\n\n"
+STOPPING = b": the server stops; reconnect with Last-Event-ID\n\n"
 
 encode = msgspec.json.Encoder().encode
 
@@ -53,13 +53,13 @@ class ResetReason(msgspec.Struct, frozen=True):
 
     projection: str
     detail: str = (
-        "The point to go on from is too far back, or the projection was computed anew. Read all rows; "
-        "what changes from this event's id on follows."
+        "The point to resume from is too far back, or the projection was rebuilt. Read all rows; "
+        "changes after this event's id follow."
     )
 
 
 class ChangeStreams:
-    """The view."""
+    """Serves the streams of all projections, from one feed."""
 
     def __init__(
         self,
@@ -77,20 +77,15 @@ class ChangeStreams:
         self._feed.close()
 
     async def stream(self, request: web.Request, projection: str) -> web.StreamResponse:
-        """Answer with events until the client or the worker goes."""
-        try:
-            since = _last_event_id(request)
-        except ValueError:
-            detail = "Last-Event-ID must be the id of an event of this stream, as it was sent."
-            error = ProblemError(code="invalid_last_event_id", detail=detail)
-            return problem(400, "invalid_last_event_id", "Last-Event-ID not valid", detail, errors=[error])
+        """Answer with events until the client disconnects or the worker stops."""
+        since = _last_event_id(request)
         if request.method == hdrs.METH_HEAD:
             return web.Response(headers=HEADERS)
         try:
             listener = await self._feed.listen(projection)
         except TooManyListenersError as error:
             headers: dict[str, str] = {hdrs.RETRY_AFTER: str(FULL_RETRY_AFTER_SECONDS)}
-            return problem(503, "too_many_streams", "Too many streams", str(error), headers=headers)
+            raise Problem(503, "too_many_streams", "Too many streams", str(error), headers=headers) from None
         try:
             stream = _Stream(self._feed, projection, listener, since, self._heartbeat_seconds)
             return await stream.send_to(request)
@@ -99,7 +94,7 @@ class ChangeStreams:
 
 
 class _Stream:
-    """What one client is told."""
+    """The stream to one client."""
 
     def __init__(
         self, feed: ChangeFeed, projection: str, listener: Listener, since: Point | None, heartbeat_seconds: float
@@ -108,14 +103,14 @@ class _Stream:
         self._projection = projection
         self._listener = listener
         self._point = since or listener.start
-        """What the client knows."""
+        """The client has every change up to it."""
         self._heartbeat_seconds = heartbeat_seconds
         self._floor: Point | None = None
-        """While what waits may be older than what the client knows."""
+        """Set while waiting changes may be older than what the client has."""
         listener.is_behind = since is not None
 
     async def send_to(self, request: web.Request) -> web.StreamResponse:
-        """Send until the client or the worker goes."""
+        """Send events until the client disconnects or the worker stops."""
         response = web.StreamResponse(headers=HEADERS)
         await response.prepare(request)
         sending = asyncio.create_task(self._send(response))
@@ -127,7 +122,7 @@ class _Stream:
         if not sending.cancelled() and (error := sending.exception()) is not None:
             if not isinstance(error, ConnectionError | TimeoutError):
                 raise error
-            # The client is gone, or takes nothing: either way there is nobody to tell.
+            # The client is gone or does not read: an error would reach nobody.
             if request.transport is not None:
                 request.transport.abort()
         return response
@@ -145,7 +140,7 @@ class _Stream:
         await self._write(response, STOPPING)
 
     async def _catch_up(self, response: web.StreamResponse) -> None:
-        """Tell what lies between what the client knows and now; what comes meanwhile waits."""
+        """Send the changes between the client's point and now; newer changes wait in the listener."""
         self._listener.catch_up()
         self._floor = None
         is_all = False
@@ -180,7 +175,7 @@ class _Stream:
             await self._write(response, b"".join(block))
 
     def _event(self, one: Change | Reset) -> bytes | None:
-        """One event; None for what the client knows already."""
+        """A change as a server-sent event; None when the client already has it."""
         if isinstance(one, Reset):
             self._floor, self._point = None, one.point
             return _block(one.point, b"event: reset\n", encode(ResetReason(self._projection)))
@@ -197,13 +192,13 @@ class _Stream:
         return _block(self._point, b"", encode(one.row))
 
     def _rest(self) -> None:
-        """Nothing waits: the client knows whatever the last look has seen, also where that was no change."""
+        """No changes wait: move the client's point to that of the feed, although no row changed."""
         seen = self._feed.point(self._projection)
         if seen.follows(self._point):
             self._floor, self._point = None, seen
 
     def _heartbeat(self) -> bytes:
-        """A comment, and the point: an event without data is not given to anybody, but its id is kept."""
+        """A comment, and the point: a browser dispatches no event without data, but keeps its id."""
         return b": \nid: " + to_text(self._point).encode() + b"\n\n"
 
     async def _write(self, response: web.StreamResponse, data: bytes) -> None:
@@ -212,9 +207,14 @@ class _Stream:
 
 
 def _last_event_id(request: web.Request) -> Point | None:
-    """Raises ValueError for what is not one of ours."""
+    """The point to resume from; None at the first request. Raises Problem (400)."""
     text = request.headers.get("Last-Event-ID", "").strip()
-    return from_text(text) if text else None
+    try:
+        return from_text(text) if text else None
+    except ValueError:
+        detail = "Last-Event-ID must be the id of an event of this stream, as it was sent."
+        error = ProblemError(code="invalid_last_event_id", detail=detail)
+        raise Problem(400, "invalid_last_event_id", "Last-Event-ID not valid", detail, errors=[error]) from None
 
 
 def _block(point: Point, kind: bytes, data: bytes) -> bytes:

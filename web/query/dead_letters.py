@@ -1,4 +1,4 @@
-"""`GET /api/v1/dead-letters`: messages of devices that were refused, the newest first. For operators."""
+"""`GET /api/v1/dead-letters`: refused device messages, newest first. For operators."""
 
 from __future__ import annotations
 
@@ -7,22 +7,12 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
-from headrace.events.problem_document import ProblemError
 from tables.database import Database
 from tables.intake import dead_letters
 from tables.intake.dead_letters import NEWEST_NUMBER, DeadLetter
 from tables.projections.pages import Place
-from web.requests.paging import (
-    DEFAULT_LIMIT,
-    InvalidQueryError,
-    bound_to,
-    make_cursor,
-    name_errors,
-    read_cursor,
-    read_limit,
-    read_pairs,
-)
-from web.server.problems import problem
+from web.requests.paging import bound_to, make_cursor, read_cursor
+from web.requests.query_parameters import QueryParameters, invalid_parameter
 
 PATH = "/api/v1/dead-letters"
 JSON = "application/json"
@@ -33,22 +23,17 @@ encode = msgspec.json.Encoder().encode
 
 
 class DeadLettersAnswer(msgspec.Struct):
-    """A page, and the cursor of the next one; None at the end."""
+    """A page of dead letters, and the cursor of the next page; None on the last page."""
 
     items: Sequence[DeadLetter]
     next_cursor: str | None
 
 
 def dead_letter_routes(database: Database) -> list[web.RouteDef]:
-    """The route; its application needs the middleware `problems`."""
+    """`GET /api/v1/dead-letters`; the application needs the middleware `problems`."""
 
     async def page(request: web.Request) -> web.Response:
-        try:
-            limit, bound, before = _read_query(request.rel_url.raw_query_string)
-        except InvalidQueryError as error:
-            return problem(
-                400, "invalid_query", "Query not valid", "See errors for what is wrong.", errors=error.errors
-            )
+        limit, bound, before = _read_query(request.rel_url.raw_query_string)
         async with database.acquire() as connection:
             found = await dead_letters.newest(connection, before=before, at_most=limit + 1)
         items = found[:limit]
@@ -59,22 +44,15 @@ def dead_letter_routes(database: Database) -> list[web.RouteDef]:
 
 
 def _read_query(query_string: str) -> tuple[int, bytes, int]:
-    """The limit, what the cursor is bound to, and the number to go on before. Raises InvalidQueryError."""
-    pairs = read_pairs(query_string)
-    errors = [*name_errors(pairs, PARAMETERS, ALLOWED)]
-    given = dict(pairs)
-    limit = DEFAULT_LIMIT
-    try:
-        limit = read_limit(given["limit"]) if "limit" in given else DEFAULT_LIMIT
-    except ValueError as error:
-        errors.append(ProblemError(parameter="limit", code="invalid_value", detail=str(error)))
-    if errors:
-        raise InvalidQueryError(errors)
-    # No projection has a name with a slash.
+    """The limit, what the cursor is bound to, and the number before which the page begins. Raises Problem (400)."""
+    parameters = QueryParameters(query_string, PARAMETERS, ALLOWED)
+    limit = parameters.limit()
+    parameters.check()
+    given = parameters.given
     bound = bound_to("/dead-letters", given)
     if "cursor" not in given:
         return limit, bound, NEWEST_NUMBER
     number = read_cursor(given["cursor"], bound, None).key
     if not number.isdecimal() or int(number) > NEWEST_NUMBER:
-        raise InvalidQueryError([ProblemError(parameter="cursor", code="invalid_cursor", detail="Not a cursor.")])
+        raise invalid_parameter("cursor", "invalid_cursor", "Not a cursor.")
     return limit, bound, int(number)

@@ -1,7 +1,7 @@
-"""Parked events over HTTP: what waits and why; retry and discard. All of it is for operators: one prefix to guard.
+"""Parked events over HTTP: list, retry and discard. For operators; all paths share one prefix that a proxy can guard.
 
-A page elsewhere cannot make a browser post here: a body must be application/json, which browsers ask for leave to
-send, and nothing gives that leave.
+Another site cannot make a browser post here: the body must be application/json, for which browsers send a CORS
+preflight first, and no answer allows it.
 """
 
 from __future__ import annotations
@@ -12,24 +12,15 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
-from headrace.events.problem_document import ProblemError
 from headrace.folding.parked_groups import Group, NotFirstError, NotParkedError, ParkedOutcome, Parking
 from tables.database import Database
 from tables.parked import parked_list
 from tables.parked.parked_list import BEGINNING, After, ParkedGroup
 from tables.projections.pages import Place
 from web.requests.bodies import read_json
-from web.requests.paging import (
-    DEFAULT_LIMIT,
-    InvalidQueryError,
-    bound_to,
-    make_cursor,
-    name_errors,
-    read_cursor,
-    read_limit,
-    read_pairs,
-)
-from web.server.problems import problem
+from web.requests.paging import bound_to, make_cursor, read_cursor
+from web.requests.query_parameters import QueryParameters, invalid_parameter
+from web.server.problems import Problem
 
 PATH = "/api/v1/parked"
 JSON = "application/json"
@@ -39,18 +30,17 @@ POSITION = re.compile(r"[0-9]{1,18}")
 MOST_REASON_CHARACTERS = 1_000
 
 encode = msgspec.json.Encoder().encode
-ReasonText = msgspec.Meta(min_length=1, max_length=MOST_REASON_CHARACTERS)
 
 
 class ParkedAnswer(msgspec.Struct):
-    """Groups of parked events, and the cursor of the next page; None at the end."""
+    """A page of groups of parked events, and the cursor of the next page; None on the last page."""
 
     items: Sequence[ParkedGroup]
     next_cursor: str | None
 
 
 class RetryBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What to retry: exactly one of these."""
+    """What to retry: exactly one of these members is given."""
 
     key: str | None = None
     partition_key: str | None = None
@@ -58,14 +48,14 @@ class RetryBody(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def group(self) -> Group | None:
-        """None for all. Raises ValueError."""
+        """The group to retry; None for all. Raises ValueError unless exactly one member is given."""
         if [self.key is not None, self.partition_key is not None, self.all].count(True) != 1:
             raise ValueError('Give one of "key", "partition_key" and "all": true.')
         return None if self.all else _group(self.key, self.partition_key)
 
 
 class DiscardBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What to go on without, and why: the first event of a group by its position, or all of a group."""
+    """What to discard, and why: the first event of a group, by its position, or a whole group."""
 
     reason: str
     position: int | None = None
@@ -74,9 +64,9 @@ class DiscardBody(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def what(self) -> Group | int:
-        """Raises ValueError."""
+        """The group, or the position of an event. Raises ValueError with what the body must have."""
         if not 1 <= len(self.reason.strip()) <= MOST_REASON_CHARACTERS or not _is_text(self.reason):
-            raise ValueError(f"The reason is a text of 1 to {MOST_REASON_CHARACTERS} characters.")
+            raise ValueError(f"The reason is a string of 1 to {MOST_REASON_CHARACTERS} characters.")
         if [self.position is not None, self.key is not None, self.partition_key is not None].count(True) != 1:
             raise ValueError('Give one of "position", "key" and "partition_key".')
         if self.position is None:
@@ -86,14 +76,14 @@ class DiscardBody(msgspec.Struct, forbid_unknown_fields=True):
         return self.position
 
 
-# msgspec's words for it, with the member's name: no answer repeats what was sent.
+# msgspec's message has the member's name: no answer repeats what was sent.
 _UNKNOWN_MEMBER = re.compile(r"unknown field `.*`", re.DOTALL)
 _retry_decoder = msgspec.json.Decoder(RetryBody)
 _discard_decoder = msgspec.json.Decoder(DiscardBody)
 
 
 def parked_routes(database: Database, projections: Sequence[str], parking: Parking) -> list[web.RouteDef]:
-    """The routes; their application needs the middleware `problems`."""
+    """List, read, retry and discard; the application needs the middleware `problems`."""
     views = _Views(database, projections, parking)
     return [
         web.get(PATH, views.page),
@@ -111,12 +101,7 @@ class _Views:
 
     async def page(self, request: web.Request) -> web.Response:
         """The first event of each group, in order of projection and position."""
-        try:
-            given, limit, bound, after = _read_query(request.rel_url.raw_query_string)
-        except InvalidQueryError as error:
-            return problem(
-                400, "invalid_query", "Query not valid", "See errors for what is wrong.", errors=error.errors
-            )
+        given, limit, bound, after = _read_query(request.rel_url.raw_query_string)
         async with self._database.acquire() as connection:
             found = await parked_list.first_of_groups(
                 connection,
@@ -139,71 +124,59 @@ class _Views:
                 found = await parked_list.find(connection, projection, position)
         if found is None:
             detail = "There is no such projection, or no event is parked in it at this position."
-            return problem(404, "not_parked", "Not parked", detail)
+            raise Problem(404, "not_parked", "Not parked", detail)
         return web.Response(body=encode(found), content_type=JSON)
 
     async def retry(self, request: web.Request) -> web.Response:
-        """Apply what is parked, in order, as far as it goes."""
+        """Apply parked events, in order, until one fails again."""
         body = await read_json(request)
-        if isinstance(body, web.Response):
-            return body
         try:
             group = _retry_decoder.decode(body).group
         except ValueError as error:
-            return _invalid_body(error)
-        projection = request.match_info["projection"]
-        if projection not in self._projections:
-            return self._unknown_projection()
+            raise _invalid_body(error) from None
+        projection = self._projection(request)
         try:
             return _answer(await self._parking.retry(projection, group))
         except NotParkedError as error:
-            return problem(404, "not_parked", "Not parked", str(error))
+            raise Problem(404, "not_parked", "Not parked", str(error)) from None
 
     async def discard(self, request: web.Request) -> web.Response:
-        """Go on without what is parked."""
+        """Discard parked events: the projection continues without them."""
         body = await read_json(request)
-        if isinstance(body, web.Response):
-            return body
         try:
             asked = _discard_decoder.decode(body)
             what = asked.what
         except ValueError as error:
-            return _invalid_body(error)
-        projection = request.match_info["projection"]
-        if projection not in self._projections:
-            return self._unknown_projection()
+            raise _invalid_body(error) from None
+        projection = self._projection(request)
         by = f"the API's caller at {request.remote}"
         try:
             return _answer(await self._parking.discard(projection, what, reason=asked.reason.strip(), by=by))
         except NotParkedError as error:
-            return problem(404, "not_parked", "Not parked", str(error))
+            raise Problem(404, "not_parked", "Not parked", str(error)) from None
         except NotFirstError as error:
-            return problem(409, "not_first", "Another event is before it", str(error))
+            raise Problem(409, "not_first", "Another event is before it", str(error)) from None
 
-    def _unknown_projection(self) -> web.Response:
+    def _projection(self, request: web.Request) -> str:
+        name = request.match_info["projection"]
+        if name in self._projections:
+            return name
         detail = f"There is no projection of this name; there are {', '.join(self._projections) or 'none'}."
-        return problem(404, "unknown_projection", "Projection not found", detail)
+        raise Problem(404, "unknown_projection", "Projection not found", detail)
 
 
 def _read_query(query_string: str) -> tuple[dict[str, str], int, bytes, After]:
-    """The parameters, the limit, what the cursor is bound to, and where to begin. Raises InvalidQueryError."""
-    pairs = read_pairs(query_string)
-    errors = [*name_errors(pairs, PARAMETERS, ALLOWED)]
-    given = dict(pairs)
-    limit = DEFAULT_LIMIT
-    try:
-        limit = read_limit(given["limit"]) if "limit" in given else DEFAULT_LIMIT
-    except ValueError as error:
-        errors.append(ProblemError(parameter="limit", code="invalid_value", detail=str(error)))
-    if errors:
-        raise InvalidQueryError(errors)
-    # No projection has a name with a slash.
+    """The parameters, the limit, what the cursor is bound to, and where to begin. Raises Problem (400)."""
+    parameters = QueryParameters(query_string, PARAMETERS, ALLOWED)
+    limit = parameters.limit()
+    parameters.check()
+    given = parameters.given
     bound = bound_to("/parked", given)
     if "cursor" not in given:
         return given, limit, bound, BEGINNING
     projection, _, position = read_cursor(given["cursor"], bound, None).key.rpartition(" ")
     if not POSITION.fullmatch(position):
-        raise InvalidQueryError([ProblemError(parameter="cursor", code="invalid_cursor", detail="Not a cursor.")])
+        raise invalid_parameter("cursor", "invalid_cursor", "Not a cursor.")
     return given, limit, bound, After(projection, int(position))
 
 
@@ -215,7 +188,7 @@ def _group(key: str | None, partition_key: str | None) -> Group:
 
 
 def _is_text(text: str) -> bool:
-    """Whether PostgreSQL can take it; msgspec lets no lone surrogate through."""
+    """Whether PostgreSQL can store it; msgspec has refused lone surrogates already."""
     return "\0" not in text
 
 
@@ -223,6 +196,6 @@ def _answer(outcome: ParkedOutcome) -> web.Response:
     return web.Response(body=encode(outcome), content_type=JSON)
 
 
-def _invalid_body(error: ValueError) -> web.Response:
+def _invalid_body(error: ValueError) -> Problem:
     detail = _UNKNOWN_MEMBER.sub("unknown member", str(error))
-    return problem(400, "invalid_body", "Body not valid", f"{detail.rstrip('.')}.")
+    return Problem(400, "invalid_body", "Body not valid", f"{detail.rstrip('.')}.")

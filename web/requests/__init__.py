@@ -1,1 +1,1 @@
-"""What views of both ports read from a request: bodies, preferences, pages, waiting answers."""
+"""Reading requests, for the views of both ports: bodies, preferences, query strings, waiting answers."""

@@ -1,4 +1,4 @@
-"""Reading a request's body: within a time, and not too many large ones at once."""
+"""Reading a request's body: within a time limit, and within a memory budget for all requests together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from aiohttp import hdrs, web
 
 from web.requests.content_codings import ACCEPT_ENCODING, CODINGS, UnpackedTooLargeError, UnreadableBodyError, unpack
-from web.server.problems import problem, too_many
+from web.server.problems import Problem, too_many
 
 BODY_SECONDS = 30.0
 JSON = "application/json"
@@ -16,16 +16,16 @@ BUDGET_RETRY_AFTER_SECONDS = 2
 
 
 class BodyBudget:
-    """The memory of bodies that have begun to come and are not whole yet, of all requests together."""
+    """The memory for bodies that are still incomplete, of all requests together."""
 
     def __init__(self, max_bytes: int = 128 * 1024 * 1024) -> None:
         self.held_bytes = 0
         self._max_bytes = max_bytes
 
-    async def read(self, request: web.Request) -> bytes | web.Response:
-        """The body; 429 when it would go beyond the budget.
+    async def read(self, request: web.Request) -> bytes:
+        """The body.
 
-        Raises HTTPRequestEntityTooLarge beyond the application's limit for one body.
+        Raises Problem (429) beyond the budget, HTTPRequestEntityTooLarge beyond the application's limit for one body.
         """
         body = bytearray()
         try:
@@ -35,22 +35,23 @@ class BodyBudget:
                 if len(body) > request.client_max_size:
                     raise web.HTTPRequestEntityTooLarge(request.client_max_size)
                 if self.held_bytes > self._max_bytes:
-                    detail = "Too many large requests come at once."
-                    return too_many("too_many_bodies", detail, BUDGET_RETRY_AFTER_SECONDS)
+                    detail = "Too many large requests arrive at once."
+                    raise too_many("too_many_bodies", detail, BUDGET_RETRY_AFTER_SECONDS)
         finally:
             self.held_bytes -= len(body)
         return bytes(body)
 
 
-async def read_body(request: web.Request, budget: BodyBudget | None = None) -> bytes | web.Response:
-    """The body, unpacked, or the answer that says why it cannot be had.
+async def read_body(request: web.Request, budget: BodyBudget | None = None) -> bytes:
+    """The body, decompressed.
 
-    Raises HTTPRequestEntityTooLarge beyond the application's limit for one body, packed or not.
+    Raises Problem where it cannot be read, HTTPRequestEntityTooLarge beyond the application's limit for one body,
+    compressed or not.
     """
     name = request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
     coding = CODINGS.get(name)
     if coding is None and name not in NO_CODING:
-        return problem(
+        raise Problem(
             415,
             "unsupported_encoding",
             "Content encoding not supported",
@@ -59,24 +60,23 @@ async def read_body(request: web.Request, budget: BodyBudget | None = None) -> b
         )
     try:
         if request.content.is_eof():
-            body: bytes | web.Response = await request.read()
+            body = await request.read()
         else:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await (budget or BodyBudget()).read(request)
-        if coding is None or isinstance(body, web.Response):
-            return body
-        return unpack(body, coding, request.client_max_size)
+        return body if coding is None else unpack(body, coding, request.client_max_size)
     except (web.RequestPayloadError, UnreadableBodyError):
-        detail = "It is not what Content-Encoding or Transfer-Encoding says."
-        return problem(400, "unreadable_body", "The body cannot be read", detail)
+        detail = "It does not match its Content-Encoding or Transfer-Encoding."
+        raise Problem(400, "unreadable_body", "The body cannot be read", detail) from None
     except UnpackedTooLargeError:
         raise web.HTTPRequestEntityTooLarge(request.client_max_size) from None
     except TimeoutError:
-        return problem(408, "slow_body", "The body took too long", f"Send it within {BODY_SECONDS:.0f} s.")
+        detail = f"Send it within {BODY_SECONDS:.0f} s."
+        raise Problem(408, "slow_body", "The body took too long", detail) from None
 
 
-async def read_json(request: web.Request) -> bytes | web.Response:
-    """As `read_body`, of a request that must be JSON; whether it is, is not looked at."""
+async def read_json(request: web.Request) -> bytes:
+    """As `read_body`, for a request whose media type must be JSON; the body itself is not parsed."""
     if request.content_type != JSON or (request.charset or "utf-8").lower() != "utf-8":
-        return problem(415, "unsupported_media_type", "Media type not supported", f"Send {JSON}, in UTF-8.")
+        raise Problem(415, "unsupported_media_type", "Media type not supported", f"Send {JSON}, in UTF-8.")
     return await read_body(request)

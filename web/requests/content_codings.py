@@ -1,4 +1,4 @@
-"""Unpacking of bodies: gzip and zstd, never beyond a size, in memory of about that size."""
+"""Decompresses bodies, gzip and zstd, up to a limit of size; the memory needed is about that limit."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
-
 from headrace.errors import HeadraceError
+from web.requests.zstd import zstd
 
 GZIP_WINDOW_BITS = 31
-# RFC 9659: a window of 8 MB at the most. A frame may ask for 2 GB, and the window is memory.
+# RFC 9659: a window of at most 8 MB. A frame may ask for 2 GB, and the window is held in memory.
 ZSTD_WINDOW_LOG = 23
-# Members of gzip, frames of zstd: each costs a new state.
+# Members of gzip, frames of zstd: each allocates a new decompressor.
 MOST_PARTS = 100
 
 
 class UnreadableBodyError(HeadraceError):
-    """The body is not what its Content-Encoding says."""
+    """The body does not match its Content-Encoding."""
 
 
 class UnpackedTooLargeError(HeadraceError):
-    """The body is too large when it is unpacked."""
+    """The body is too large after decompression."""
 
 
 class _Unpacker(Protocol):
@@ -34,21 +33,23 @@ class _Unpacker(Protocol):
 
 
 class Coding(NamedTuple):
-    """A content coding: what unpacks one part of it, and what that raises."""
+    """A content coding: the decompressor for one part, and the error that it raises."""
 
     unpacker: Callable[[], _Unpacker]
     error: type[Exception]
 
 
 _GZIP = Coding(lambda: zlib.decompressobj(GZIP_WINDOW_BITS), zlib.error)
-_ZSTD = Coding(lambda: ZstdDecompressor(options={DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}), ZstdError)
+_ZSTD = Coding(
+    lambda: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}), zstd.ZstdError
+)
 
 CODINGS = {"gzip": _GZIP, "x-gzip": _GZIP, "zstd": _ZSTD}
 ACCEPT_ENCODING = "gzip, zstd"
 
 
 def unpack(body: bytes, coding: Coding, most_bytes: int) -> bytes:
-    """The body as it was before the coding. Raises UnreadableBodyError and UnpackedTooLargeError."""
+    """The decompressed body. Raises UnreadableBodyError and UnpackedTooLargeError."""
     pieces = []
     room = most_bytes + 1
     for _ in range(MOST_PARTS):

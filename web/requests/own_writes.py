@@ -1,19 +1,19 @@
-"""Read your own write: `source` and `id` name an event that the answer must rest on, `wait` how long to wait for it."""
+"""Read your own write: `source` and `id` name an event that must be applied before the answer, `wait` for how long."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from headrace.events.problem_document import ProblemError
 from tables.database import Database, can_hold
 from tables.history import event_status
 from tables.projections.applied_events import AppliedEvents
+from web.requests.query_parameters import QueryParameters
 from web.requests.waiting_answers import while_client_stays
-from web.server.problems import problem
+from web.server.problems import Problem
 
 NAMES = frozenset({"source", "id", "wait"})
 MOST_SECONDS = 60
@@ -29,53 +29,57 @@ class OwnWrite(NamedTuple):
     seconds: float
 
 
-def read_own_write(given: Mapping[str, str], errors: list[ProblemError]) -> OwnWrite | None:
-    """What a query string says of it; what is wrong goes to `errors`."""
+def read_own_write(parameters: QueryParameters) -> OwnWrite | None:
+    """The event that `source`, `id` and `wait` name; errors are noted in `parameters`."""
+    given = parameters.given
     if not NAMES & given.keys():
         return None
     for name, other in (("source", "id"), ("id", "source")):
         if name not in given:
-            detail = f"{other if other in given else 'wait'} goes with source and id: an event is named by both."
-            errors.append(ProblemError(parameter=name, code="missing_parameter", detail=detail))
+            detail = f"{other if other in given else 'wait'} needs source and id: both together name an event."
+            parameters.note(name, "missing_parameter", detail)
     seconds = given.get("wait", "0")
     if not SECONDS.fullmatch(seconds) or float(seconds) > MOST_SECONDS:
         detail = f"wait is a number of seconds from 0 to {MOST_SECONDS}, with at most three decimals."
-        errors.append(ProblemError(parameter="wait", code="invalid_value", detail=detail))
+        parameters.note("wait", "invalid_value", detail)
         return None
     return OwnWrite(given.get("source", ""), given.get("id", ""), float(seconds))
 
 
 class OwnWrites:
-    """Waits for events; one for a worker."""
+    """Waits until projections have applied events. A worker has one instance, which watches for all its clients."""
 
     def __init__(self, database: Database, projections: Iterable[str]) -> None:
         self._database = database
         self._applied = AppliedEvents(database, projections)
 
     def close(self) -> None:
-        """Let all who wait go."""
+        """Release all who wait; for shutdown."""
         self._applied.close()
 
-    async def not_yet(self, request: web.Request, write: OwnWrite, projection: str) -> web.Response | None:
-        """The answer where the projection has not applied the event in time; None when it has, or discarded it."""
+    async def require(self, request: web.Request, write: OwnWrite, projection: str) -> None:
+        """Return once the projection has applied or discarded the event.
+
+        Raises Problem (503) when that does not happen in time, or the event is parked.
+        """
         state = await self._state(write, projection)
         if state == "waiting" and write.seconds:
             waiting = self._applied.wait(write.source, write.id, write.seconds, projection)
             await while_client_stays(request, waiting)
             state = await self._state(write, projection)
         if state == "applied":
-            return None
+            return
         headers: dict[str, str] = {hdrs.RETRY_AFTER: str(RETRY_AFTER_SECONDS)}
         if state == "parked":
             detail = (
-                f"The projection {projection} has parked this event: it is applied after a retry of the parked events."
+                f"The projection {projection} has parked this event. It is applied when its parked events are retried."
             )
-            return problem(503, "event_parked", "Event parked", detail, headers=headers)
-        detail = f"The projection {projection} has not applied this event yet, or it was never accepted. Ask again."
-        return problem(503, "event_not_applied", "Event not applied yet", detail, headers=headers)
+            raise Problem(503, "event_parked", "Event parked", detail, headers=headers)
+        detail = f"The projection {projection} has not applied this event yet, or it was never accepted. Try again."
+        raise Problem(503, "event_not_applied", "Event not applied yet", detail, headers=headers)
 
     async def _state(self, write: OwnWrite, projection: str) -> str:
-        # Text that PostgreSQL cannot take names no event that it could hold.
+        # PostgreSQL has no event whose name it cannot store.
         if not can_hold(write.source) or not can_hold(write.id):
             return "waiting"
         async with self._database.acquire() as connection:

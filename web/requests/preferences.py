@@ -1,4 +1,4 @@
-"""The header `Prefer` (RFC 7240): what a client would like of the answer. What is not understood is passed over."""
+"""The header `Prefer` (RFC 7240): what a client prefers of the answer. Unknown preferences are ignored."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 class Preferences(NamedTuple):
-    """Those that the door knows."""
+    """The preferences that ingestion knows."""
 
     strict: bool = False
-    """`handling=strict`: take all events of a batch, or none."""
+    """`handling=strict`: accept all events of a batch, or none."""
     wait_seconds: int | None = None
-    """`wait=N`: how long the answer may be held until projections have applied what was posted."""
+    """`wait=N`: how long the answer may wait until projections have applied the posted events."""
 
     def applied(self, *, waited: bool) -> dict[str, str]:
-        """The header that tells which of them the answer follows."""
+        """The header that names the preferences that the answer follows."""
         named = [*(["handling=strict"] if self.strict else []), *(["wait"] if waited else [])]
         return {APPLIED: ", ".join(named)} if named else {}
 
@@ -41,7 +41,7 @@ NO_PREFERENCES = Preferences()
 
 
 def preferences(request: web.Request) -> Preferences:
-    """What the request prefers; of a preference that is there twice, the first counts."""
+    """What the request prefers; if a preference is repeated, the first counts."""
     if HEADER not in request.headers:
         return NO_PREFERENCES
     found = _read(",".join(request.headers.getall(HEADER)))
@@ -53,13 +53,13 @@ def preferences(request: web.Request) -> Preferences:
 
 
 def _read(text: str) -> Mapping[str, str]:
-    """Preferences by their names in lower case; "" for one without a value."""
+    """Preferences by their names in lower case; "" where a preference has no value."""
     found: dict[str, str] = {}
     start = 0
     while (start := _end_of(_BETWEEN, text, start)) < len(text):
         match = _PREFERENCE.match(text, start)
         if match is None:
-            # Not as it should be: go on after the next comma.
+            # Malformed: continue after the next comma.
             start = (text.find(",", start) + 1) or len(text)
             continue
         value = match["value"] or ""

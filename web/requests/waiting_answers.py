@@ -1,4 +1,4 @@
-"""Answers that wait until projections have applied what was posted, for as long as the client is there."""
+"""Answers that wait until projections have applied events, as long as the client stays connected."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from web.server.connections import cancel_when_lost
 
 
 async def are_applied(request: web.Request, applied: AppliedEvents, events: Collection[Name], seconds: float) -> bool:
-    """Whether every projection is past these events within the time; False also when the client goes away."""
+    """Whether every projection has passed these events within the time; False too when the client disconnects."""
     return await while_client_stays(request, applied.wait_for_all(events, seconds))
 
 
 async def while_client_stays(request: web.Request, waiting: Coroutine[None, None, bool]) -> bool:
-    """The result; False when the client goes away before."""
+    """The result; False when the client disconnects first."""
     task = asyncio.create_task(waiting)
     cancel_when_lost(request, task)
     try:

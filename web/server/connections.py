@@ -1,7 +1,7 @@
-"""The connections of one port: so many at most, each with a time for a request's head and for taking an answer.
+"""The connections of one port: a limit on their number, and time limits for a request's head and for its answer.
 
-aiohttp parses HTTP and has a time for idle connections; it has none for a head that never ends, and answers a malformed
-one with plain text and a banner. One look a second at all connections does the rest: a request costs no timer.
+aiohttp parses HTTP and closes idle connections. It has no time limit for a head that never ends, and answers a
+malformed head with plain text and a banner. All connections are checked once a second: a request costs no timer.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from headrace.events.problem_document import CONTENT_TYPE, problem_body
-from web.server.problems import refused
+from headrace.events.problem_document import CONTENT_TYPE
+from web.server.problems import Problem, problem_of
 
 HEAD_SECONDS = 10.0
 """From the first byte of a request's head to its last."""
 ANSWER_SECONDS = 30.0
-"""How long a client may take nothing of an answer that waits for it."""
+"""How long a client may read nothing of an answer that waits for it."""
 IDLE_SECONDS = 75.0
 TARGET_BYTES = 8_192
 HEADER_BYTES = 8_190
-"""Not the same as TARGET_BYTES: aiohttp's error names the limit, which tells one from the other."""
-LOOK_SECONDS = 1.0
+"""Differs from TARGET_BYTES: aiohttp's error names only the limit, which shows what is too long."""
+CHECK_SECONDS = 1.0
 SPARE_CONNECTIONS = 100
-"""So many more than allowed are told why they are refused; others are closed without a word."""
+"""This many connections beyond the limit get a problem; further connections are closed without an answer."""
 RETRY_AFTER_SECONDS = 1
-# Beside the connections of two ports: to PostgreSQL and Kafka, logs, libraries.
+# For anything but the connections of the two ports: PostgreSQL, Kafka, logs, libraries.
 OTHER_FILES = 256
 
 log = logging.getLogger(__name__)
 
 
 class Connection(web.RequestHandler):
-    """One client's connection. Slow or malformed requests end it, with a problem where one can still be sent."""
+    """A client's connection. Slow or malformed requests end it, with a problem where it can still be sent."""
 
     __slots__ = ("_heads", "_payload", "head_since", "is_one_too_many", "on_lost", "untaken_bytes", "untaken_since")
 
     def __init__(self, manager: Connections, **arguments: Any) -> None:
         super().__init__(manager, **arguments)
         self.head_since: float | None = None
-        """When the head that is not complete yet began to come (the loop's time)."""
+        """When the first byte of the incomplete head arrived (the loop's time)."""
         self.is_one_too_many = False
         self.on_lost: Callable[[], object] | None = None
         self.untaken_bytes = 0
@@ -56,9 +56,10 @@ class Connection(web.RequestHandler):
         self._payload: Any = EMPTY_PAYLOAD
 
     def data_received(self, data: bytes) -> None:
-        """Note when a head begins and when it is complete. What follows a head in the same read is noted later."""
+        """Note when a head begins and when it is complete. Data after a head in the same read is noted later."""
         if self.is_one_too_many:
-            self.end_with(503, "too_many_connections", "Too many connections", "Use fewer connections, or come later.")
+            detail = "Use fewer connections, or try again later."
+            self.end_with(Problem(503, "too_many_connections", "Too many connections", detail))
             return
         body_was_whole = self._payload.is_eof()
         super().data_received(data)
@@ -71,20 +72,20 @@ class Connection(web.RequestHandler):
             self.head_since = self._loop.time()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell who waits on behalf of the client."""
+        """Cancel the work for the client."""
         super().connection_lost(exc)
         if self.on_lost is not None:
             self.on_lost()
 
-    def look(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """End the connection if its client is too slow."""
         if self.transport is None:
             return
         if self.head_since is not None and now - self.head_since > HEAD_SECONDS:
             detail = f"The head of a request must be complete within {HEAD_SECONDS:.0f} s."
-            self.end_with(408, "slow_head", "The request took too long", detail)
+            self.end_with(Problem(408, "slow_head", "The request took too long", detail))
             return
-        # A stream goes on writing to a client that takes nothing: only less than before shows that it takes.
+        # A stream keeps writing to a client that reads nothing: only a shrinking buffer shows that it reads.
         untaken, before = self.transport.get_write_buffer_size(), self.untaken_bytes
         self.untaken_bytes = untaken
         if untaken == 0 or untaken < before:
@@ -92,10 +93,10 @@ class Connection(web.RequestHandler):
         elif now - self.untaken_since > ANSWER_SECONDS:
             self.transport.abort()
 
-    def end_with(self, status: int, code: str, title: str, detail: str) -> None:
-        """Close; with this problem, unless the answer to an earlier request is under way."""
+    def end_with(self, problem: Problem) -> None:
+        """Close the connection; with this problem, unless the answer to an earlier request is in flight."""
         if self.transport is not None and self._current_request is None:
-            self.transport.write(_raw_problem(status, code, title, detail))
+            self.transport.write(_raw(problem))
         self.force_close()
 
     def handle_error(
@@ -105,11 +106,11 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """A head that cannot be read is told by a problem. What an answer that has begun failed of, by the log."""
+        """Answer a malformed head with a problem; log why an answer that had begun failed."""
         if isinstance(exc, ConnectionError):
-            raise exc  # the client is gone, or was told by the lines below
+            raise exc  # the client is gone, or has the problem that is written below
         if status == HTTPStatus.BAD_REQUEST and self.transport is not None and not request.writer.output_size:
-            self.transport.write(_malformed(exc))
+            self.transport.write(_raw(_malformed(exc)))
         elif exc is not None and self.transport is not None:
             log.error("%s %s broke off", request.method, request.rel_url.raw_path, exc_info=exc)
         raise ConnectionError("the connection ends here")
@@ -117,28 +118,28 @@ class Connection(web.RequestHandler):
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Any:  # a coroutine; typed as aiohttp's own
-        """What aiohttp refuses by itself, before any middleware, is a problem too."""
+        """Turn what aiohttp refuses by itself, before any middleware, into a problem too."""
         if isinstance(resp, web.HTTPException) and isinstance(request, web.Request):
-            resp = refused(request, resp)
+            resp = problem_of(request, resp).answer()
         return super().finish_response(request, resp, start_time)
 
 
 class Connections(web.Server):
-    """All connections of a port."""
+    """All connections of a port, and the timer that checks them."""
 
     def __init__(
         self, handler: Callable[[Any], Awaitable[web.StreamResponse]], *, most: int, request_factory: Any, **kwargs: Any
     ) -> None:
         super().__init__(handler, request_factory=request_factory, **kwargs)
         self._most = most
-        self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
+        self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
 
     def __call__(self) -> Connection:
-        """A connection that is about to be made."""
+        """A new connection, before it is made."""
         return Connection(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Count it."""
+        """Mark a connection beyond the limit: its first bytes bring a problem, not an answer."""
         super().connection_made(handler, transport)
         excess = len(self._connections) - self._most
         if excess > 0 and isinstance(handler, Connection):
@@ -149,15 +150,15 @@ class Connections(web.Server):
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own signature
         """Let requests in flight finish, then close."""
-        self._looking.cancel()
+        self._checking.cancel()
         await super().shutdown(timeout)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._loop.time()
         for connection in self.connections:
             if isinstance(connection, Connection):
-                connection.look(now)
-        self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
+                connection.check(now)
+        self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
 
 
 class Runner(web.AppRunner):
@@ -181,7 +182,7 @@ class Runner(web.AppRunner):
 
 
 def allow_connections(most: int) -> None:
-    """Let the process have as many files open as that takes, where its limits allow it."""
+    """Raise the process's limit of open files for so many connections, as far as its hard limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * (most + SPARE_CONNECTIONS) + OTHER_FILES
     if soft < wanted:
@@ -192,23 +193,23 @@ def allow_connections(most: int) -> None:
 
 
 def cancel_when_lost(request: web.Request, task: asyncio.Task[Any]) -> None:
-    """Cancel what is done for a client as soon as its connection is gone."""
+    """Cancel a task as soon as the client that it works for has disconnected."""
     if isinstance(request.protocol, Connection):
         request.protocol.on_lost = task.cancel
 
 
-def _malformed(error: BaseException | None) -> bytes:
+def _malformed(error: BaseException | None) -> Problem:
     if isinstance(error, LineTooLong) and error.args[1] == TARGET_BYTES:
         detail = f"The path and its parameters may have {TARGET_BYTES} bytes."
-        return _raw_problem(414, "target_too_long", "Request target too long", detail)
+        return Problem(414, "target_too_long", "Request target too long", detail)
     if isinstance(error, LineTooLong):
-        return _raw_problem(431, "header_too_large", "Header too large", f"A header may have {HEADER_BYTES} bytes.")
-    return _raw_problem(400, "malformed_request", "Not a valid HTTP request", "Its head is not as RFC 9112 says.")
+        return Problem(431, "header_too_large", "Header too large", f"A header may have {HEADER_BYTES} bytes.")
+    return Problem(400, "malformed_request", "Not a valid HTTP request", "Its head does not conform to RFC 9112.")
 
 
-def _raw_problem(status: int, code: str, title: str, detail: str) -> bytes:
-    """An answer where aiohttp has no request to answer; the connection closes after it."""
-    body = bytes(problem_body(status, code, title, detail))
+def _raw(problem: Problem) -> bytes:
+    """The answer as bytes, where aiohttp has no request to answer; the connection closes after it."""
+    body, status = problem.body(), problem.status
     head = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         f"Content-Type: {CONTENT_TYPE}",

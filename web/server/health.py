@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz` of both ports."""
+"""`/livez` and `/readyz`, on both ports."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Readiness(msgspec.Struct, omit_defaults=True):
 
     status: Literal["ready", "not ready", "stopping"]
     dependencies: Mapping[str, State] | None = None
-    """Only where they are asked for."""
+    """Only with `?verbose`."""
     stalled: Sequence[Stall] | None = None
-    """Only where there are any."""
+    """Left out when no projection is stalled."""
 
 
 ALIVE = msgspec.json.encode(Liveness("ok"))
 
 
 class Health:
-    """Alive: the process answers. Ready: it is not stopping, and what its service needs answers."""
+    """Alive: the process answers. Ready: it is not stopping, and the servers that its service needs answer."""
 
     def __init__(
         self,
@@ -46,14 +46,14 @@ class Health:
         uses: Mapping[str, Check] | None = None,
         stalls: Callable[[], Awaitable[Sequence[Stall]]] | None = None,
     ) -> None:
-        """`needs` decide; `uses` are only told (`?verbose`), and `stalls` where there are any: the service works."""
+        """`needs` decide whether it is ready; `uses` and `stalls` are only reported: the service works without."""
         self._needs = needs
         self._uses = uses or {}
         self._stalls = stalls
         self.stopping = False
 
     def routes(self) -> list[web.RouteDef]:
-        """The two routes."""
+        """`/livez` and `/readyz`."""
         return [web.get("/livez", self._livez), web.get("/readyz", self._readyz)]
 
     async def _livez(self, _: web.Request) -> web.Response:
@@ -78,13 +78,13 @@ class Health:
         except Exception as error:
             if not is_away(error):
                 raise
-            return ()  # the dependencies tell it
+            return ()  # the dependencies in the same answer say that it is away
 
 
 async def _state(check: Check) -> State:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await check()
-    except Exception:  # noqa: BLE001 - whatever it is: what was asked for does not work; details stay in the log
+    except Exception:  # noqa: BLE001 - whatever it is: the dependency does not work; details stay in the log
         return "away"
     return "ok"

@@ -1,7 +1,7 @@
-"""The requests that come most often, past aiohttp's routing: an event that is posted, and a row that is read.
+"""The most frequent requests bypass aiohttp's routing: an event that is posted, and a row that is read.
 
 Resolving the route, its match_info and the signals are about 10 of the 50 µs that aiohttp spends on a request; see
-docs/performance.md. Whatever is not plainly one of these requests goes the ordinary way, with the same answer.
+docs/performance.md. All other requests are routed as usual, with the same answers.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ View = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HotPath(NamedTuple):
-    """A view, and how to see by method and path as they were sent that a request is for it."""
+    """A view, and the test of method and path, as sent, for requests that it answers."""
 
     route: str
-    """As the ordinary route is called, for the metrics."""
+    """The name of the ordinary route, for the metrics."""
     is_meant: Callable[[str, str], bool]
     view: View
-    """Must not look at `request.match_info` or `request.app`."""
+    """Must not use `request.match_info` or `request.app`."""
 
 
 class HotRequest(web.Request):
@@ -40,7 +40,7 @@ class HotRequest(web.Request):
 
 
 def take_short_cuts(server: web.Server, application: web.Application, hot_paths: Sequence[HotPath]) -> None:
-    """Let `server` answer these paths by their views, through the application's middlewares, and the rest as before."""
+    """Let `server` call the views of these paths through the application's middlewares, and route other requests."""
     handle: Any = server.request_handler
     ways = [(path.is_meant, path.route, _through_middlewares(application, path.view)) for path in hot_paths]
 
@@ -54,7 +54,7 @@ def take_short_cuts(server: web.Server, application: web.Application, hot_paths:
         answer: web.StreamResponse = await handle(request)
         return answer
 
-    server.request_handler = handle_hot_first  # type: ignore[assignment]  # the factory below makes what it takes
+    server.request_handler = handle_hot_first  # type: ignore[assignment]  # the factory below makes the requests that it accepts
     server.request_factory = partial(server.request_factory, _cls=HotRequest)  # type: ignore[call-arg]
 
 

@@ -1,7 +1,7 @@
-"""`GET /metrics`: the numbers of this worker, and of the database as far as it answers in time.
+"""`GET /metrics`: the metrics of this worker, and of the database if it answers in time.
 
-A scrape never fails, nor waits for long, because PostgreSQL is away: then `headrace_postgres_up` is 0, and what only
-the database knows is left out.
+A scrape neither fails nor waits long when PostgreSQL is away: `headrace_postgres_up` is 0 then, and metrics from the
+database are left out.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ throttled = ThrottledLog(log)
 
 
 class DatabaseSamples:
-    """What the database knows about the projections, asked once for all scrapes of some seconds."""
+    """Metrics about the projections from the database, cached for `KEEP_SECONDS` for all scrapes."""
 
     def __init__(self, database: Database, projections: Sequence[str], *, stalled_after_seconds: float) -> None:
-        """`projections` may be empty: then only whether the database answers is told."""
+        """With no `projections`, the only metric is whether the database answers."""
         self._database = database
         self._projections = projections
         self._stalled_after_seconds = stalled_after_seconds
@@ -43,7 +43,7 @@ class DatabaseSamples:
         self._parked: dict[str, int] = {}
 
     async def refresh(self) -> None:
-        """Ask again if the last answer is old."""
+        """Query the database if the cached values are older than `KEEP_SECONDS`."""
         async with self._turn:
             if time.monotonic() - self._asked_at < KEEP_SECONDS:
                 return
@@ -51,8 +51,8 @@ class DatabaseSamples:
             try:
                 async with asyncio.timeout(DATABASE_SECONDS):
                     await self._ask()
-            except Exception as error:  # noqa: BLE001 - whatever it says: the rest is told all the same
-                throttled.warning("PostgreSQL does not answer (%r); the metrics leave out what it knows.", error)
+            except Exception as error:  # noqa: BLE001 - whatever it is: the other metrics are still answered
+                throttled.warning("PostgreSQL does not answer (%r); its metrics are left out.", error)
             self._asked_at = time.monotonic()
 
     async def _ask(self) -> None:
@@ -65,37 +65,37 @@ class DatabaseSamples:
         self._is_up = True
 
     def samples(self) -> Iterator[Sample]:
-        """For the metrics."""
+        """The cached values."""
         yield Sample(metrics.POSTGRES_UP, int(self._is_up))
-        for one in self._positions:
-            labels = (one.projection,)
-            yield Sample(metrics.POSITION, one.position, labels)
-            yield Sample(metrics.LAG_EVENTS, one.lag_events, labels)
-            yield Sample(metrics.LAG_SECONDS, one.lag_seconds, labels)
-            yield Sample(metrics.STALLED, int(one.waits_seconds > self._stalled_after_seconds), labels)
+        for position in self._positions:
+            labels = (position.projection,)
+            yield Sample(metrics.POSITION, position.position, labels)
+            yield Sample(metrics.LAG_EVENTS, position.lag_events, labels)
+            yield Sample(metrics.LAG_SECONDS, position.lag_seconds, labels)
+            yield Sample(metrics.STALLED, int(position.waits_seconds > self._stalled_after_seconds), labels)
         for name, count in self._parked.items():
             yield Sample(metrics.PARKED, count, (name,))
 
 
 class MetricsView:
-    """The view; the same on every port of a worker."""
+    """Serves the metrics of the worker, the same on each of its ports."""
 
-    def __init__(self, told: Metrics, database: DatabaseSamples) -> None:
-        told.add(database.samples)
-        self._told = told
+    def __init__(self, all_metrics: Metrics, database: DatabaseSamples) -> None:
+        all_metrics.add(database.samples)
+        self._metrics = all_metrics
         self._database = database
 
     def add(self, *sources: Source) -> None:
-        """Tell what these have, too."""
+        """Include the samples of these sources."""
         for source in sources:
-            self._told.add(source)
+            self._metrics.add(source)
 
     def routes(self) -> list[web.RouteDef]:
-        """The one route."""
+        """`GET /metrics`."""
         return [web.get("/metrics", self.metrics)]
 
     async def metrics(self, request: web.Request) -> web.Response:
         """All metrics, in the format that the scraper prefers."""
         await self._database.refresh()
         encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
-        return web.Response(body=encode(self._told.registry), headers={hdrs.CONTENT_TYPE: content_type})
+        return web.Response(body=encode(self._metrics.registry), headers={hdrs.CONTENT_TYPE: content_type})

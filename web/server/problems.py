@@ -1,4 +1,7 @@
-"""Errors over HTTP, as problems (RFC 9457), and the headers that every answer carries."""
+"""Errors over HTTP as problems (RFC 9457), and the headers of every answer.
+
+A view raises `Problem`; the middleware `problems` turns it into an answer, on hot paths too.
+"""
 
 from __future__ import annotations
 
@@ -11,60 +14,81 @@ import asyncpg
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from headrace.errors import HeadraceError
 from headrace.events.problem_document import CONTENT_TYPE, ProblemError, problem_body
 from headrace.process.throttled_log import ThrottledLog
 from tables.database import is_away
 from tables.intake.disk_space import DatabaseFullError
 
 AWAY_RETRY_AFTER_SECONDS = 2
-# Somebody must make room.
+# An operator must free space first.
 FULL_RETRY_AFTER_SECONDS = 30
 
 log = logging.getLogger(__name__)
 throttled = ThrottledLog(log)
 
 
-def problem(
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    *,
-    errors: Sequence[ProblemError] = (),
-    instance: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> web.Response:
-    """An answer that is a problem; see `problem_body`."""
-    return web.Response(
-        status=status,
-        body=bytes(problem_body(status, code, title, detail, errors=errors, instance=instance)),
-        headers={hdrs.CONTENT_TYPE: CONTENT_TYPE, **(headers or {})},
-    )
+class Problem(HeadraceError):  # noqa: N818 - RFC 9457's word, in code and in documents
+    """The request is answered with an error."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        title: str,
+        detail: str,
+        *,
+        errors: Sequence[ProblemError] = (),
+        instance: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """`headers` are added to the answer; for the other arguments see `ProblemDetails`."""
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.title = title
+        self.detail = detail
+        self.errors = errors
+        self.instance = instance
+        self.headers = headers or {}
+
+    def body(self) -> bytes:
+        """The document."""
+        return bytes(
+            problem_body(self.status, self.code, self.title, self.detail, errors=self.errors, instance=self.instance)
+        )
+
+    def answer(self) -> web.Response:
+        """The response that carries the document."""
+        headers = {hdrs.CONTENT_TYPE: CONTENT_TYPE, **self.headers}
+        return web.Response(status=self.status, body=self.body(), headers=headers)
 
 
-def too_many(code: str, detail: str, retry_after_seconds: int) -> web.Response:
-    """The answer to a request that comes too early: 429."""
-    return problem(429, code, "Too many events wait", detail, headers={hdrs.RETRY_AFTER: str(retry_after_seconds)})
+def too_many(code: str, detail: str, retry_after_seconds: int) -> Problem:
+    """429: the client must wait before it sends again."""
+    return Problem(429, code, "Too many events wait", detail, headers={hdrs.RETRY_AFTER: str(retry_after_seconds)})
 
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every error into a problem: 4xx as aiohttp raised it, 503 when PostgreSQL is away, else 500.
+    """Answer every error with a problem: as raised, 4xx for aiohttp's own, 503 when PostgreSQL is away, else 500.
 
-    What went wrong inside is told to the log alone; the answer has an id that finds it there.
+    The reason for a 500 goes to the log only; the answer has an id that finds it there.
     """
     try:
         return await handler(request)
+    except Problem as problem:
+        return problem.answer()
     except web.HTTPException as error:
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
-        return refused(request, error)
+        return problem_of(request, error).answer()
     except Exception as error:  # the last resort: whatever it is, the client gets an answer and the worker lives
         if request.transport is None:
-            raise  # the client is gone, and its reset is not the database's
+            raise  # the client is gone: its reset says nothing about the database
         if request.writer.output_size:
-            raise  # an answer has begun, and only a broken connection can still say that it is not whole
-        return _away(error) if is_away(error) else _unexpected(request)
+            raise  # the answer has begun: only a broken connection can still show that it is incomplete
+        return (_away(error) if is_away(error) else _unexpected(request)).answer()
 
 
 async def common_headers(_: web.Request, response: web.StreamResponse) -> None:
@@ -73,30 +97,30 @@ async def common_headers(_: web.Request, response: web.StreamResponse) -> None:
 
 
 def set_common_headers(response: web.StreamResponse) -> None:
-    """Headers that every answer carries, and no banner that names what serves it."""
+    """Set the headers of every answer, and remove the banner that names the server."""
     headers = response.headers
     headers["X-Content-Type-Options"] = "nosniff"
     headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
     headers.popall(hdrs.SERVER, None)
 
 
-def refused(request: web.Request, error: web.HTTPException) -> web.Response:
-    """What aiohttp refuses, as a problem."""
+def problem_of(request: web.Request, error: web.HTTPException) -> Problem:
+    """The problem for an error that aiohttp raised."""
     if isinstance(error, web.HTTPNotFound):
-        return problem(404, "not_found", "Not found", "There is nothing at this path.")
+        return Problem(404, "not_found", "Not found", "There is nothing at this path.")
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = error.headers[hdrs.ALLOW]
         detail = f"{request.method} is not allowed here; allowed: {', '.join(allowed.split(','))}."
-        return problem(405, "method_not_allowed", "Method not allowed", detail, headers={hdrs.ALLOW: allowed})
+        return Problem(405, "method_not_allowed", "Method not allowed", detail, headers={hdrs.ALLOW: allowed})
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return problem(413, "too_large", "Too large", f"{(error.text or error.reason).rstrip('.')}.")
+        return Problem(413, "too_large", "Too large", f"{(error.text or error.reason).rstrip('.')}.")
     code = error.reason.lower().replace(" ", "_")
-    return problem(error.status, code, error.reason, error.text or error.reason)
+    return Problem(error.status, code, error.reason, error.text or error.reason)
 
 
-def _away(error: Exception) -> web.Response:
+def _away(error: Exception) -> Problem:
     if isinstance(error, DatabaseFullError | asyncpg.DiskFullError):
-        return problem(
+        return Problem(
             503,
             "database_full",
             "Database full",
@@ -104,7 +128,7 @@ def _away(error: Exception) -> web.Response:
             headers={hdrs.RETRY_AFTER: str(FULL_RETRY_AFTER_SECONDS)},
         )
     throttled.warning("PostgreSQL does not answer (%s); requests get 503.", type(error).__name__)
-    return problem(
+    return Problem(
         503,
         "database_away",
         "Database away",
@@ -113,10 +137,10 @@ def _away(error: Exception) -> web.Response:
     )
 
 
-def _unexpected(request: web.Request) -> web.Response:
+def _unexpected(request: web.Request) -> Problem:
     instance = uuid.uuid4().urn
     log.exception("%s %s failed (%s)", request.method, request.rel_url.raw_path, instance)
-    return problem(
+    return Problem(
         500,
         "internal_error",
         "Internal error",

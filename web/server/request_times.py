@@ -1,4 +1,4 @@
-"""How many requests, how long, with what outcome: by route and class of status, never by path."""
+"""Counts and durations of requests, by route and class of status; never by path, which clients choose."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 class RequestTimes:
-    """The requests of one port."""
+    """The histograms of one port."""
 
     def __init__(self, service: str) -> None:
         self._service = service
         self._histograms: dict[tuple[str, int], Histogram] = {}
 
     def middleware(self) -> Middleware:
-        """The outermost middleware: what is inside turns errors into answers."""
+        """The outermost middleware: the middlewares inside it turn errors into answers."""
         histograms = self._histograms
 
         @web.middleware
@@ -32,7 +32,7 @@ class RequestTimes:
             started = perf_counter()
             response = await handler(request)
             if not isinstance(response, web.Response):
-                return response  # a stream ends when its reader goes; that is no time that anything took
+                return response  # a stream lasts as long as its client wants, which is no measure of ours
             key = (getattr(request, "hot_route", None) or _route(request), response.status // 100)
             histogram = histograms.get(key)
             if histogram is None:
@@ -43,12 +43,12 @@ class RequestTimes:
         return timed
 
     def samples(self) -> Iterator[Sample]:
-        """For the metrics."""
+        """One histogram for each route and class of status."""
         for (route, status_class), histogram in self._histograms.items():
             yield Sample(metrics.REQUESTS, histogram, (self._service, route, CLASSES[status_class]))
 
 
 def _route(request: web.Request) -> str:
-    """The pattern of the route, not the path: clients cannot make new ones."""
+    """The pattern of the route, not the path: clients cannot add new patterns."""
     resource = request.match_info.route.resource
     return UNMATCHED if resource is None else resource.canonical

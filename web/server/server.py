@@ -1,4 +1,4 @@
-"""One aiohttp application on one port, as a service of the Faust app."""
+"""An aiohttp application on its port, as a service of the Faust app."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from web.server.hot_paths import HotPath, take_short_cuts
 from web.server.problems import common_headers, problems
 from web.server.request_times import RequestTimes
 
-# In-flight requests have this long when the worker stops.
+# How long requests in flight may run when the worker stops.
 SHUTDOWN_SECONDS = 3.0
 
 
 def make_application(
     routes: Iterable[web.AbstractRouteDef], max_body_bytes: int, times: RequestTimes | None = None
 ) -> web.Application:
-    """An application whose errors are problems (RFC 9457), and whose requests are counted by `times`."""
+    """An application whose errors are problems (RFC 9457); `times` measures its requests."""
     middlewares = [problems] if times is None else [times.middleware(), problems]
-    # Bodies are unpacked by web.bodies: aiohttp has no limit for the memory that a zstd frame asks for.
+    # web/requests/bodies.py decompresses bodies: aiohttp has no limit for the memory that a zstd frame asks for.
     arguments = {"auto_decompress": False}
     application = web.Application(middlewares=middlewares, client_max_size=max_body_bytes, handler_args=arguments)
     application.add_routes(routes)
@@ -34,7 +34,7 @@ def make_application(
 
 
 class HttpServer(Service):
-    """Listens when it starts; `drain` stops that first of all, so that nothing new comes in while the rest stops."""
+    """Listens from its start until `drain`, which comes first at shutdown: no requests arrive while the rest stops."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class HttpServer(Service):
         hot_paths: Sequence[HotPath] = (),
         max_connections: int = 1_000,
     ) -> None:
-        """`service` is what the names of the settings for host and port begin with."""
+        """`service` is the prefix of the settings for host and port."""
         super().__init__()
         self.application = application
         self._host = host
@@ -59,7 +59,7 @@ class HttpServer(Service):
         self._runner: web.AppRunner | None = None
 
     async def on_start(self) -> None:
-        """Raises StartError when the address cannot be had."""
+        """Listen. Raises StartError when the address is not available."""
         allow_connections(self._max_connections)
         self._runner = Runner(
             self.application, most_connections=self._max_connections, shutdown_seconds=SHUTDOWN_SECONDS
@@ -76,18 +76,18 @@ class HttpServer(Service):
         if error.errno in {EADDRINUSE, EACCES}:
             return (
                 f"Cannot listen on {self._host}:{self._port}: {error.strerror}. "
-                f"End what listens there, or set {self._service}_PORT to a free port."
+                f"Stop the process that listens there, or set {self._service}_PORT to a free port."
             )
         return f"{self._service}_HOST={self._host}: not allowed; allowed: an address of this machine ({error.strerror})"
 
     @property
     def connections(self) -> list[web.RequestHandler]:
-        """Those that are open now."""
+        """The open connections."""
         server = None if self._runner is None else self._runner.server
         return [] if server is None else server.connections
 
     async def drain(self, seconds: float = 0.0) -> None:
-        """Let `/readyz` say 503, for so long answer all else as ever; then stop listening, answer what is in flight."""
+        """Answer 503 on `/readyz`, serve everything else for `seconds`, stop listening, finish requests in flight."""
         self._health.stopping = True
         if self._runner is not None:
             await asyncio.sleep(seconds)

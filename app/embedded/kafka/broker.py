@@ -10,6 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from app.embedded.kafka.files import (
     cluster_id,
@@ -19,15 +22,15 @@ from app.embedded.kafka.files import (
     port_in_settings,
     write_settings,
 )
-from app.embedded.kafka.metadata_probe import answering_cluster
 from app.embedded.log_tail import LogTail
-from app.embedded.ports import free_port, is_free, listener
+from app.embedded.ports import LOOPBACK, free_port, is_free, listener
 from app.embedded.processes import EndedError, end, running_in, start_detached, wait_until_ready
 from headrace.errors import StartError
 
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 120.0
+PROBE_SECONDS = 2.0
 SHUTDOWN = (signal.SIGTERM, 5.0)
 KILL = (signal.SIGKILL, 5.0)
 
@@ -76,6 +79,24 @@ async def _ready(folder: Path, process: psutil.Process | None, port: int, logs: 
         return cluster is not None and cluster == cluster_id(folder)
 
     await wait_until_ready("Apache Kafka", answers, process, logs, READY_SECONDS)
+
+
+async def answering_cluster(port: int) -> str | None:
+    """The id of the cluster whose broker answers on this port of loopback; None if none does, or no broker is ready.
+
+    aiokafka's admin client would connect to the address that the broker advertises, and log an error at each attempt.
+    """
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            connection = await create_conn(LOOPBACK, port, client_id="headrace")
+            try:
+                metadata = await connection.send(MetadataRequest([]))
+            finally:
+                connection.close()
+    except (OSError, TimeoutError, KafkaError):
+        return None
+    cluster: str | None = metadata.cluster_id
+    return cluster if metadata.brokers else None
 
 
 def server(folder: Path) -> psutil.Process | None:

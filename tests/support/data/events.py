@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from headrace.events.envelope import Event, Limits, parse_event
+from headrace.events.envelope import Limits, ParsedEvent, parse_event
 
 RECEIVED_AT = "2026-11-22T12:00:00.000001Z"
 
 
-def event(number: int | str, *, received_at: str = RECEIVED_AT, **members: Any) -> Event:
+def event(number: int | str, *, received_at: str = RECEIVED_AT, **members: Any) -> ParsedEvent:
     """An event as the door makes it; members given as None are left out."""
     envelope = {
         "specversion": "1.0",

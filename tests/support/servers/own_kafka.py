@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 
+from app.embedded.kafka.broker import answering_cluster
 from app.embedded.kafka.class_path import provide
 from app.embedded.kafka.files import cluster_id, environment, format_data, java, write_settings
-from app.embedded.kafka.metadata_probe import answering_cluster
 from app.embedded.log_tail import LogTail
 from app.embedded.ports import free_port
 from app.embedded.processes import end, running_in, start_detached, wait_until_gone, wait_until_ready

@@ -147,7 +147,7 @@ class MqttBridge(Background):
         return misfit(event, errors) if errors else event
 
     async def _submit(self, events: Sequence[ParsedEvent]) -> Sequence[Outcome]:
-        """Wait for room in the outbox, then submit. Raises what GroupCommit.submit raises; a retry is safe."""
+        """Wait for space in the outbox, then submit. Raises what GroupCommit.submit raises; a retry is safe."""
         if not events:
             return []
         while self._backlog is not None and self._backlog.retry_after_seconds is not None and not self.should_stop:

@@ -1,4 +1,4 @@
-"""CloudEvents in binary mode: attributes beside a body -> the event, as if it had been sent as structured JSON."""
+"""CloudEvents in binary mode: attributes and a body -> the same event as from structured JSON."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from collections.abc import Mapping
 from headrace.events import strict_json
 from headrace.events.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_event, too_large
 
-# As the JSON format says: JSON is what has this subtype, or this suffix.
+# The JSON format: data is JSON if the media type has this subtype or suffix.
 _JSON = re.compile(r"[^/;\s]+/(?:[^/;\s]+\+)?json", re.IGNORECASE)
 # In binary mode the body is the data, and the content type is its type.
 _NOT_ATTRIBUTES = frozenset({"data", "data_base64", "datacontenttype"})
 
 
 def is_json(content_type: str) -> bool:
-    """Whether a media type says that the data is JSON."""
+    """Whether data of this media type is JSON."""
     return _JSON.fullmatch(content_type.partition(";")[0].strip()) is not None
 
 
 def parse_binary(
     attributes: Mapping[str, str], content_type: str | None, body: bytes, limits: Limits, received_at: str
 ) -> Event:
-    """Read one event; see `parse_event`. A body that is JSON becomes `data`, any other `data_base64`, none neither.
+    """Read an event like `parse_event`. A JSON body becomes `data`, any other body `data_base64`, an empty one neither.
 
-    Raises InvalidEnvelope; its pointers lead into the structured form.
+    Raises InvalidEnvelope; its pointers refer to the structured form.
     """
     if len(body) > limits.event_bytes:
         raise too_large(limits)
     if wrong := _NOT_ATTRIBUTES.intersection(attributes):
-        detail = "is not an attribute in binary mode: the body is the data, and Content-Type its type"
+        detail = "is not an attribute in binary mode: the body is the data, and Content-Type is its type"
         raise InvalidEnvelope(
             [EnvelopeError(strict_json.pointer_to(name), "invalid_attribute_name", detail) for name in sorted(wrong)]
         )

@@ -1,6 +1,6 @@
-"""The CloudEvents 1.0.2 envelope: what a client sent -> `Event`, or `InvalidEnvelope` with everything that is wrong.
+"""The CloudEvents 1.0.2 envelope: a client's text -> `Event`, or `InvalidEnvelope` with all errors.
 
-Pure. The client's text is kept as it came; no number in it becomes a float on the way.
+Pure. The client's text is kept unchanged; no number in it becomes a float.
 """
 
 from __future__ import annotations
@@ -17,60 +17,60 @@ from headrace.events.partition_key import partition_key
 Code = Literal[
     strict_json.Code, attribute_rules.Code, "missing_attribute", "invalid_time", "both_data_forms", "event_too_large"
 ]
-"""What can be wrong with an envelope, for programs: these names stay as they are."""
+"""What can be wrong with an envelope, for programs: these names never change."""
 
 SEQUENCE_BYTES = len(',"sequence":""') + 20
-"""The extension `sequence`, which is added when the event is published: a position of 20 digits."""
+"""Bytes of the extension `sequence`, a position of 20 digits, which is added when the event is published."""
 
-MOST_ERRORS = 20
-"""So many errors of one event are told at the most."""
+MAX_ERRORS = 20
+"""Maximum number of reported errors of an event."""
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How large an event may be."""
+    """The maximum sizes of events and batches."""
 
     event_bytes: int = 1_000_000
-    """Of an event's text in UTF-8 with `SEQUENCE_BYTES` added: what goes to Kafka."""
+    """Size of an event's text in UTF-8 plus `SEQUENCE_BYTES`: the value that is sent to Kafka."""
     batch_events: int = 5_000
     json_depth: int = 64
     """Levels of arrays and objects; the event itself is the first."""
     name_bytes: int = 255
-    """Of `id`, `type`, `subject` and `time` in UTF-8."""
+    """Size of `id`, `type`, `subject` and `time` in UTF-8."""
     source_bytes: int = 1_024
-    """Of `source` and `partitionkey` in UTF-8."""
+    """Size of `source` and `partitionkey` in UTF-8."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """An event that can be stored."""
+    """A valid event, ready to be stored."""
 
     id: str
     source: str
     type: str
     subject: str | None
     time: str
-    """In UTC, as `rfc3339.to_utc` writes it; the time of receipt where the sender gave none."""
+    """In UTC, as `rfc3339.to_utc` writes it; the time of receipt if the sender gave none."""
     time_given: bool
     partition_key: str
     data: msgspec.Raw | None
-    """The JSON text of `data`, which may be `null`; None where there is no `data`, or `data_base64` in its place."""
+    """The JSON text of `data`, which may be `null`; None if the event has no `data`, or `data_base64` instead."""
     text: str
-    """The whole event as structured JSON, as it was sent but for white space around it. Where `time` was absent it is
-    the last attribute; an attribute's name that was spelled with escapes is spelled out."""
+    """The whole event as structured JSON, as it was sent, without surrounding white space. If `time` was absent, it is
+    the last attribute. Escapes in attribute names are decoded."""
 
 
 class EnvelopeError(msgspec.Struct, frozen=True):
-    """One thing that is wrong with an event."""
+    """An error of an event."""
 
     pointer: str
-    """JSON pointer (RFC 6901) into the event; "" for the whole."""
+    """JSON pointer (RFC 6901) into the event; "" for the whole event."""
     code: str
-    """One of `Code`; what checks `data` may have codes of its own."""
+    """A member of `Code`, or a code of the check of `data`."""
     detail: str
-    """For people. Of what was sent it repeats at most an attribute's name."""
+    """For people. It repeats nothing that was sent except an attribute's name."""
 
 
-class InvalidEnvelope(HeadraceError):  # noqa: N818 - one word for it in code and documents
-    """What was sent is no event that can be accepted."""
+class InvalidEnvelope(HeadraceError):  # noqa: N818 - the same term in code and documentation
+    """The text is not a valid event."""
 
     def __init__(
         self,
@@ -83,14 +83,14 @@ class InvalidEnvelope(HeadraceError):  # noqa: N818 - one word for it in code an
         super().__init__("; ".join(f"{error.pointer}: {error.detail}".removeprefix(": ") for error in errors))
         self.errors = tuple(errors)
         self.status = status
-        """HTTP: 400, or 413 for an event or a batch that is too large."""
+        """HTTP status: 400, or 413 for an event or a batch that is too large."""
         self.id = event_id
-        """The event's id where it can be read and nothing is wrong with it; so is `source`."""
+        """The event's id if it is valid, else None; the same for `source`."""
         self.source = source
 
 
 def parse_event(body: bytes | msgspec.Raw, limits: Limits, received_at: str) -> Event:
-    """Read one event in structured JSON; `received_at` (as `rfc3339.now` writes it) is its time where it has none.
+    """Read an event in structured JSON; `received_at`, as `rfc3339.now` writes it, is the time of an event without one.
 
     Raises InvalidEnvelope with the errors of the event.
     """
@@ -101,10 +101,10 @@ def parse_event(body: bytes | msgspec.Raw, limits: Limits, received_at: str) -> 
 
 
 def parse_batch(body: bytes, limits: Limits, received_at: str) -> list[Event | InvalidEnvelope]:
-    """Read a JSON array of events, which may be empty. An event that is wrong does not spoil the others.
+    """Read a JSON array of events, which may be empty. Each event is checked on its own.
 
-    Raises InvalidEnvelope when the whole is not a JSON array (also when an element is nested so deep, about 1,000
-    levels, that what follows cannot be read) or has too many events. The results do not keep the body in memory.
+    Raises InvalidEnvelope when the body is not a JSON array, has too many events, or has an element of more than about
+    1,000 levels, after which the parser cannot continue. The results do not keep the body in memory.
     """
     try:
         elements = strict_json.elements(body, limits.batch_events)
@@ -121,7 +121,7 @@ class _Required(TypedDict):
 
 
 class _Strings(_Required, total=False):
-    """The attributes that are strings. An optional one that is null is absent, as the JSON format says."""
+    """The string attributes. An optional attribute that is null counts as absent, as in the JSON format."""
 
     subject: str | None
     time: str | None
@@ -140,9 +140,9 @@ _NULL = b"null"
 
 
 def _parse(body: bytes, limits: Limits, received_at: str) -> Event | InvalidEnvelope:
-    """Errors are returned: one that was raised would keep the frames it came through, and so the batch, in memory."""
-    room = limits.event_bytes - SEQUENCE_BYTES
-    if len(body) > room and len(body.strip(strict_json.WHITE_SPACE)) > room:
+    """Errors are returned, not raised: a traceback would keep the frames, and so the whole batch, in memory."""
+    max_bytes = limits.event_bytes - SEQUENCE_BYTES
+    if len(body) > max_bytes and len(body.strip(strict_json.WHITE_SPACE)) > max_bytes:
         return too_large(limits)
     try:
         text, members = strict_json.members(body, limits.json_depth)
@@ -163,7 +163,7 @@ def _parse(body: bytes, limits: Limits, received_at: str) -> Event | InvalidEnve
         return _refused(strings, errors)
     if given is None:
         text = _with_time(text, members, received_at)
-        if len(text.encode()) > room:
+        if len(text.encode()) > max_bytes:
             return too_large(limits)
     return _event(strings, time, data, text, time_given=given is not None)
 
@@ -184,13 +184,13 @@ def _event(strings: dict[str, Any], time: str, data: msgspec.Raw | None, text: s
 
 
 def _with_time(text: str, members: dict[str, msgspec.Raw], received_at: str) -> str:
-    if "time" in members:  # and null
+    if "time" in members:  # it is null
         text = strict_json.text_of({name: raw for name, raw in members.items() if name != "time"})
     return f'{text[:-1]},"time":"{received_at}"}}'
 
 
 def _read_strings(members: dict[str, msgspec.Raw], errors: list[EnvelopeError]) -> dict[str, str | None]:
-    """Read one by one what could not be read at once."""
+    """Read the string attributes individually, to report every error."""
     strings: dict[str, str | None] = {}
     for name in _Strings.__annotations__:
         raw = bytes(members.get(name, _NULL))
@@ -216,16 +216,16 @@ def _read_time(given: str, limits: Limits, errors: list[EnvelopeError]) -> str:
 
 def _check_strings(strings: dict[str, str | None], limits: Limits, errors: list[EnvelopeError]) -> None:
     for name, value in strings.items():
-        most_bytes = limits.source_bytes if name in _LONG else limits.name_bytes
-        if value is not None and (wrong := attribute_rules.RULES[name](value, most_bytes)) is not None:
-            errors.append(EnvelopeError(f"/{name}", *wrong))
+        max_bytes = limits.source_bytes if name in _LONG else limits.name_bytes
+        if value is not None and (violation := attribute_rules.RULES[name](value, max_bytes)) is not None:
+            errors.append(EnvelopeError(f"/{name}", *violation))
 
 
 def _check_extensions(members: dict[str, msgspec.Raw], errors: list[EnvelopeError]) -> None:
     for name, raw in members.items():
-        if name not in _KNOWN and (wrong := attribute_rules.wrong_extension(name, bytes(raw))) is not None:
-            errors.append(EnvelopeError(strict_json.pointer_to(name), *wrong))
-            if len(errors) >= MOST_ERRORS:
+        if name not in _KNOWN and (violation := attribute_rules.wrong_extension(name, bytes(raw))) is not None:
+            errors.append(EnvelopeError(strict_json.pointer_to(name), *violation))
+            if len(errors) >= MAX_ERRORS:
                 return
 
 
@@ -236,7 +236,7 @@ def _read_data(
     if data is None or strings.get("data_base64") is None:
         return data
     if bytes(data) != _NULL:
-        errors.append(EnvelopeError("/data_base64", "both_data_forms", "must not be there together with data"))
+        errors.append(EnvelopeError("/data_base64", "both_data_forms", "must not be present together with data"))
     return None
 
 
@@ -255,8 +255,9 @@ def _not_json(error: strict_json.InvalidJson) -> InvalidEnvelope:
 
 
 def too_large(limits: Limits) -> InvalidEnvelope:
+    """The error for an event of more than `limits.event_bytes`."""
     detail = (
-        f"an event may have {limits.event_bytes} bytes of UTF-8, {SEQUENCE_BYTES} of them for its sequence: "
-        "keep large data elsewhere and refer to it"
+        f"an event may have at most {limits.event_bytes} bytes of UTF-8, {SEQUENCE_BYTES} of them reserved for its "
+        "sequence: store large data elsewhere and refer to it"
     )
     return InvalidEnvelope([EnvelopeError("", "event_too_large", detail)], status=413)

@@ -1,10 +1,10 @@
-"""What became of the events that one transport brought, since the start of the worker."""
+"""Counts of the events that a transport has received since the start of the worker, by outcome."""
 
 from __future__ import annotations
 
 
 class IntakeCounts:
-    """Plain integers: read only when somebody asks for metrics."""
+    """Plain integers, which cost little to increment; they are read when metrics are scraped."""
 
     __slots__ = ("accepted", "duplicate", "rejected")
 

@@ -1,4 +1,4 @@
-"""The event types that the app knows, from its projections: what their `data` must look like."""
+"""The event types that the projections declare, and the types of their `data`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.events.envelope import EnvelopeError, Event
 from headrace.events.misfit_pointer import detail_of, pointer_to_misfit
 from headrace.projection import Projection
 
-# An event without `data` has none of its members: enough for a type whose members are all optional.
+# An event without `data` is checked as this: valid for a type whose members are all optional.
 NO_DATA = b"{}"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -23,7 +23,7 @@ class KnownType(msgspec.Struct, frozen=True):
     needs_subject: bool
     """Whether an event without `subject` is refused."""
     schema: dict[str, Any]
-    """The JSON Schema (2020-12) of `data`. An event without `data` is taken as one whose data is `{}`."""
+    """The JSON Schema (2020-12) of `data`. An event without `data` is treated as if its data were `{}`."""
 
 
 class EventTypes:
@@ -31,7 +31,7 @@ class EventTypes:
 
     def __init__(self, projections: Iterable[Projection[Any]], *, refuse_unknown: bool = False) -> None:
         self._refuse_unknown = refuse_unknown
-        # In the order in which projections name them, each once.
+        # A dict as an ordered set: the types in the order in which projections name them.
         data_types: dict[str, dict[Any, None]] = {}
         for projection in projections:
             for event_type, subscription in projection.by_type.items():
@@ -49,15 +49,17 @@ class EventTypes:
             event_type: KnownType(event_type, event_type in self._need_subject, _schema(list(types)))
             for event_type, types in sorted(data_types.items())
         }
-        """By name."""
+        """By event type, sorted."""
 
     def errors(self, event: Event) -> tuple[EnvelopeError, ...]:
-        """What is wrong with the event for its type; empty when nothing is."""
+        """The errors of an event with respect to its type; empty if it is valid."""
         decoders = self._decoders.get(event.type)
         if decoders is None:
             if self._refuse_unknown:
                 return (
-                    EnvelopeError("/type", "unknown_type", "no projection knows this type, and UNKNOWN_TYPES=reject"),
+                    EnvelopeError(
+                        "/type", "unknown_type", "no projection declares this type, and UNKNOWN_TYPES=reject"
+                    ),
                 )
             return ()
         if event.subject is None and event.type in self._need_subject:
@@ -73,7 +75,7 @@ class EventTypes:
 
 
 def _schema(data_types: Sequence[Any]) -> dict[str, Any]:
-    """Data must fit the types of all projections that handle it."""
+    """The JSON Schema for data that must fit all these types, one of each projection that handles it."""
     schemas, definitions = msgspec.json.schema_components(data_types, ref_template="#/$defs/{name}")
     schema = schemas[0] if len(schemas) == 1 else {"allOf": list(schemas)}
     return {"$schema": DIALECT, **schema, "$defs": definitions}

@@ -1,4 +1,4 @@
-"""Where in `data` it does not fit its type: msgspec's message -> a JSON pointer."""
+"""The place in `data` that does not fit its type: msgspec's message -> a JSON pointer."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import msgspec
 _PLACE = " - at `"
 _OF_A_KEY = "key` in `"
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`( - at |\Z)", re.DOTALL)
-# msgspec does not say at which key of a mapping; they are tried one by one.
+# msgspec does not name the key of a mapping, so each key is tried.
 _ANY_KEY = "[...]"
-_MOST_KEYS_TRIED = 1_000
+_MAX_KEYS_TRIED = 1_000
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
 def pointer_to_misfit(message: str, data: bytes, check: Callable[[bytes], object]) -> str:
-    """The pointer into the event to what `check` complained of with a ValidationError of this message.
+    """The pointer into the event to the value for which `check` raised a ValidationError with this message.
 
-    A member that is missing is pointed at as if it were there. Where the place cannot be told any closer, the pointer
-    leads to what it is in.
+    The pointer to a missing member is the one that it would have. If the exact place cannot be found, the pointer is
+    that of the innermost known container.
     """
     _, _, place = message.rpartition(_PLACE)
     path = place.removesuffix("`").removeprefix(_OF_A_KEY).removeprefix("$") if _PLACE in message else ""
@@ -34,7 +34,7 @@ def pointer_to_misfit(message: str, data: bytes, check: Callable[[bytes], object
 
 
 def detail_of(message: str) -> str:
-    """The message without the place."""
+    """msgspec's message without the place."""
     return message.partition(_PLACE)[0]
 
 
@@ -43,7 +43,7 @@ def _steps(path: str, document: Any, message: str, check: Callable[[bytes], obje
     value = document
     while path:
         if path.startswith(_ANY_KEY):
-            step, rest = _key_to_blame(value, document, message, check), path[len(_ANY_KEY) :]
+            step, rest = _failing_key(value, document, message, check), path[len(_ANY_KEY) :]
         elif path.startswith("["):
             step, _, rest = path[1:].partition("]")
         else:
@@ -58,7 +58,7 @@ def _steps(path: str, document: Any, message: str, check: Callable[[bytes], obje
 
 
 def _name_at_start(path: str, value: Any) -> tuple[str | None, str]:
-    """The member that the path goes on with; names may have dots and brackets of their own, so the longest counts."""
+    """The member at the start of the path. Names may contain dots and brackets, so the longest match wins."""
     names = [name for name in value if path.startswith(name)] if isinstance(value, dict) else []
     for name in sorted(names, key=len, reverse=True):
         rest = path[len(name) :]
@@ -67,9 +67,9 @@ def _name_at_start(path: str, value: Any) -> tuple[str | None, str]:
     return None, ""
 
 
-def _key_to_blame(mapping: Any, document: Any, message: str, check: Callable[[bytes], object]) -> str | None:
-    """The key that alone in the mapping brings the same complaint."""
-    if not isinstance(mapping, dict) or len(mapping) > _MOST_KEYS_TRIED:
+def _failing_key(mapping: Any, document: Any, message: str, check: Callable[[bytes], object]) -> str | None:
+    """The key that causes the same message when it is the only key of the mapping."""
+    if not isinstance(mapping, dict) or len(mapping) > _MAX_KEYS_TRIED:
         return None
     members = dict(mapping)
     try:

@@ -1,4 +1,4 @@
-"""A device's MQTT message -> `Event`, as the CloudEvents MQTT binding 1.0.2 says. Pure."""
+"""A device's MQTT message -> `Event`, by the CloudEvents MQTT binding 1.0.2. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from headrace.events.binary_mode import parse_binary
 from headrace.events.envelope import EnvelopeError, Event, InvalidEnvelope, Limits, parse_event
 
 STRUCTURED_TYPE = "application/cloudevents"
-# With MQTT 5 the attributes of an event in binary mode are user properties; this one is in every event.
+# With MQTT 5 the attributes of an event in binary mode are user properties; every event has this one.
 MARK = "specversion"
 
 _TOPIC = re.compile(r"devices/([^/]+)/events")
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device published; the last four are MQTT 5's."""
+    """A message that a device published; the last four fields exist in MQTT 5 only."""
 
     topic: str
     payload: bytes
@@ -31,16 +31,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def device_in(topic: str) -> str | None:
-    """The device whose topic this is; None if it is not a topic of events."""
+    """The device to which an event topic belongs; None for any other topic."""
     found = _TOPIC.fullmatch(topic)
     return found[1] if found else None
 
 
 def answer_topic(message: Message) -> str | None:
-    """Where the device wants its answer, if it may have it there.
+    """The message's response topic if the device may use it, else None.
 
-    We publish with rights that a device does not have: what is other devices' own, the topics of events and those of
-    the broker stay closed, and a topic to publish to has no wildcards.
+    The worker publishes with more rights than a device has. So the topics of other devices, event topics and the
+    broker's own topics are not allowed, nor are wildcards.
     """
     topic = message.response_topic
     if not topic or topic.startswith("$") or any(letter in topic for letter in "+#\0"):
@@ -52,7 +52,7 @@ def answer_topic(message: Message) -> str | None:
 
 
 def read_event(message: Message, limits: Limits, received_at: str) -> Event:
-    """Read the one event of a message; its subject is the topic's device where it has none.
+    """Read the event of a message; if it has no subject, its subject is the topic's device.
 
     Raises InvalidEnvelope, also when the subject is another device.
     """
@@ -86,7 +86,7 @@ def _attributes(properties: Iterable[tuple[str, str]]) -> dict[str, str]:
     attributes: dict[str, str] = {}
     for name, value in properties:
         if name in attributes:
-            error = EnvelopeError(strict_json.pointer_to(name), "duplicate_name", "is there more than once")
+            error = EnvelopeError(strict_json.pointer_to(name), "duplicate_name", "is present more than once")
             raise InvalidEnvelope([error])
         attributes[name] = value
     return attributes
@@ -94,6 +94,6 @@ def _attributes(properties: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def _with_subject(payload: bytes, device: str, limits: Limits) -> bytes:
     text, members = strict_json.members(payload, limits.json_depth)
-    if "subject" in members:  # and null
+    if "subject" in members:  # it is null
         text = strict_json.text_of({name: raw for name, raw in members.items() if name != "subject"})
     return f'{text[:-1]},"subject":{json.dumps(device, ensure_ascii=False)}}}'.encode()

@@ -1,4 +1,4 @@
-"""Errors as JSON (RFC 9457): the same over HTTP and in what a device is answered."""
+"""Errors as JSON (RFC 9457), the same over HTTP and in answers to devices."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ TYPE_PREFIX = "urn:headrace:problem:"
 
 
 class ProblemError(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One thing that is wrong with a request, and where."""
+    """An error of a request, and its place."""
 
     pointer: str | None = None
     """A JSON pointer into the body."""
     parameter: str | None = None
-    """The name of a parameter of the query string."""
+    """The name of a query string parameter."""
     code: str
     detail: str
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """An error as RFC 9457 has it, with a code for programs."""
+    """An error as defined by RFC 9457, with a code for programs."""
 
     type: str
     title: str
     status: int
     detail: str
     code: str
-    """Never changes; `type` is made of it."""
+    """Never changes; `type` is derived from it."""
     instance: str | None = None
-    """A URI of this one occurrence."""
+    """A URI of this occurrence."""
     errors: Sequence[ProblemError] = []
 
 
@@ -44,6 +44,6 @@ def problem_body(
     errors: Sequence[ProblemError] = (),
     instance: str | None = None,
 ) -> msgspec.Raw:
-    """A problem as JSON. `code` is for programs and never changes; `instance` is a URI of this one occurrence."""
-    told = Problem(TYPE_PREFIX + code, title, status, detail, code, instance, list(errors))
-    return msgspec.Raw(msgspec.json.encode(told))
+    """A problem as JSON. `code` is for programs and never changes; `instance` is a URI of this occurrence."""
+    problem = Problem(TYPE_PREFIX + code, title, status, detail, code, instance, list(errors))
+    return msgspec.Raw(msgspec.json.encode(problem))

@@ -1,4 +1,4 @@
-"""Why an event is not taken, and what is said when it is: the same whatever transport brought it."""
+"""Answers to accepted and refused events, the same for every transport."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.events.problem_document import ProblemError, problem_body
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """An event that is kept; `duplicate`: it was before."""
+    """An accepted event; `duplicate`: it was accepted before."""
 
     id: str
     source: str
@@ -22,7 +22,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why an event is not taken."""
+    """Why an event is refused; the fields are those of a problem."""
 
     status: int
     code: str
@@ -45,25 +45,25 @@ CONFLICT = Refusal(
     409,
     "id_conflict",
     "Another event has this id",
-    "An event with this source and id, but other content, was accepted before. Send it under an id of its own.",
+    "An event with this source and id but different content was accepted before. Send this one with a new id.",
 )
 UNSTORABLE = Refusal(
     400,
     "unstorable",
     "The database cannot hold this event",
-    "A value in it is outside what PostgreSQL's jsonb or an index can hold, for example a number with too many digits.",
+    "A value is outside the range of PostgreSQL's jsonb or of an index, for example a number with too many digits.",
 )
 NOT_KEPT = Refusal(
     422,
     "not_kept",
     "Not kept",
-    "Another event of the batch was refused, and Prefer: handling=strict keeps all events of a batch or none.",
+    "Another event of the batch was refused, and Prefer: handling=strict accepts all events of a batch or none.",
 )
 REFUSED = {Outcome.CONFLICT: CONFLICT, Outcome.UNSTORABLE: UNSTORABLE}
 
 
 def invalid(error: InvalidEnvelope) -> Refusal:
-    """The refusal of what is no valid event."""
+    """The refusal of an invalid envelope."""
     if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         title, detail = "Too large", error.errors[0].detail
     else:
@@ -72,13 +72,13 @@ def invalid(error: InvalidEnvelope) -> Refusal:
 
 
 def misfit(event: Event, errors: Sequence[EnvelopeError]) -> Refusal:
-    """The refusal of an event that is not as its type says."""
+    """The refusal of an event that does not fit its type."""
     title, detail = "The event does not fit its type", "See errors for what is wrong and where."
     return Refusal(422, errors[0].code, title, detail, errors, event.id, event.source)
 
 
 def taken_body(event: Event, outcome: Outcome) -> bytes:
-    """What is said about an event that is kept."""
+    """The answer to an accepted event, as JSON."""
     return msgspec.json.encode(
         Taken(event.id, event.source, "duplicate" if outcome is Outcome.DUPLICATE else "accepted")
     )

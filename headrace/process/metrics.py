@@ -1,6 +1,6 @@
-"""What a worker tells Prometheus: every family by name, and a collector that asks for plain numbers when it is scraped.
+"""A worker's metrics: all families by name, and a collector that reads plain numbers at each scrape.
 
-Nothing on a hot path knows Prometheus: it adds to integers, and a source reads them.
+Hot paths do not use the Prometheus client: they increment integers, which a source reads.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from headrace.process.histogram import Histogram
 
 
 class Family(NamedTuple):
-    """A metric: docs/metrics.md has a line for each, and a test compares the two."""
+    """A metric family. docs/metrics.md has a line for each, and a test compares the two."""
 
     name: str
-    """A counter's without `_total`."""
+    """For a counter, without `_total`."""
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     help: str
@@ -41,32 +41,32 @@ def _family(name: str, kind: Literal["counter", "gauge", "histogram"], labels: s
 REQUESTS = _family("http_request_duration_seconds", "histogram", "service route status", "Requests and their time.")
 ACCEPTED = _family("events_accepted", "counter", "transport", "Events that were new and are committed.")
 DUPLICATE = _family("events_duplicate", "counter", "transport", "Events that were known, with the same content.")
-REJECTED = _family("events_rejected", "counter", "transport", "Events that were refused for what they are.")
-QUEUE_EVENTS = _family("queue_events", "gauge", "", "Events that wait for a commit at the door.")
+REJECTED = _family("events_rejected", "counter", "transport", "Events that were refused as invalid or conflicting.")
+QUEUE_EVENTS = _family("queue_events", "gauge", "", "Events in memory that wait for a commit.")
 QUEUE_BYTES = _family("queue_bytes", "gauge", "", "Memory of the events that wait for a commit.")
-BODIES_BYTES = _family("bodies_bytes", "gauge", "", "Memory of request bodies that are not whole yet.")
+BODIES_BYTES = _family("bodies_bytes", "gauge", "", "Memory of request bodies that are being received.")
 OUTBOX_EVENTS = _family("outbox_events", "gauge", "", "Events in the outbox; estimated beyond 1,000.")
 OUTBOX_BYTES = _family("outbox_bytes", "gauge", "", "Size of the events in the outbox; estimated beyond 1,000 events.")
 OUTBOX_AGE = _family("outbox_oldest_age_seconds", "gauge", "", "Since the oldest event in the outbox was accepted.")
-RELAY_ACTIVE = _family("relay_active", "gauge", "", "1 where the relay of this worker is the active one, else 0.")
+RELAY_ACTIVE = _family("relay_active", "gauge", "", "1 if the relay of this worker is the active one, else 0.")
 RELAY_ROUNDS = _family("relay_rounds", "counter", "", "Rounds that were published.")
 RELAY_EVENTS = _family("relay_events", "counter", "", "Events that were published.")
 RELAY_ERRORS = _family("relay_publish_errors", "counter", "", "Attempts to reach Kafka that failed.")
 MQTT_CONNECTED = _family("mqtt_connected", "gauge", "", "1 while this worker is connected to the MQTT broker, else 0.")
-POSTGRES_UP = _family("postgres_up", "gauge", "", "1 if PostgreSQL answered this worker at its last look, else 0.")
+POSTGRES_UP = _family("postgres_up", "gauge", "", "1 if PostgreSQL answered this worker's last check, else 0.")
 DISK_FULL = _family("postgres_disk_full", "gauge", "", "1 while nothing is written because PostgreSQL's disk is full.")
 POSITION = _family("projection_position", "gauge", "projection", "Every event up to this position is applied.")
 LAG_EVENTS = _family("projection_lag_events", "gauge", "projection", "Events stored after the position.")
 LAG_SECONDS = _family("projection_lag_seconds", "gauge", "projection", "Since the first unapplied event was stored.")
 STALLED = _family("projection_stalled", "gauge", "projection", "1 if no event was applied for STALL_SECONDS, else 0.")
 PARKED = _family("projection_parked_events", "gauge", "projection", "Events that are parked.")
-BATCH_EVENTS = _family("projector_batch_events", "histogram", "projection", "Events of a batch.")
+BATCH_EVENTS = _family("projector_batch_events", "histogram", "projection", "Events in a batch.")
 BATCH_SECONDS = _family("projector_batch_duration_seconds", "histogram", "projection", "Time to apply a batch.")
 BATCH_FAILURES = _family("projector_failed_attempts", "counter", "projection", "Attempts to apply a batch that failed.")
 
 
 class Sample(NamedTuple):
-    """A number, or a histogram, of a family."""
+    """A value of a family, with one label value for each of the family's labels."""
 
     family: Family
     value: float | Histogram
@@ -77,7 +77,7 @@ Source = Callable[[], Iterable[Sample]]
 
 
 class Metrics(Collector):
-    """The registry of one worker."""
+    """The metrics registry of a worker."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -86,15 +86,15 @@ class Metrics(Collector):
         ProcessCollector(registry=self.registry)
 
     def add(self, source: Source) -> None:
-        """Ask this at every scrape."""
+        """Read this source at every scrape."""
         self._sources.append(source)
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing: what there is, is known when it is told."""
+        """Nothing: the samples are known only at a scrape."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """All samples, by family."""
+        """All samples, grouped by family."""
         metrics: dict[str, Metric] = {}
         for source in self._sources:
             for family, value, labels in source():

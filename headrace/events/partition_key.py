@@ -11,5 +11,5 @@ def partition_key(partitionkey: str | None, subject: str | None, source: str) ->
 
 
 def key_hash(key: str) -> int:
-    """CRC-32, as in librdkafka's `consistent` partitioner; the partition is this hash modulo the number of partitions."""
+    """CRC-32, as in librdkafka's `consistent` partitioner: modulo the number of partitions, it is the partition."""
     return zlib.crc32(key.encode())

@@ -51,7 +51,7 @@ class Fault(NamedTuple):
     last: int | None = None
     every: int = 1
 
-    def happens_at(self, passage: int) -> bool:
+    def bites(self, passage: int) -> bool:
         """Whether the fault happens at this passage."""
         in_range = self.first <= passage and (self.last is None or passage <= self.last)
         return in_range and passage % self.every == 0
@@ -72,7 +72,7 @@ class FaultPoint:
         """Inject the faults of this passage: kill -9 this process, wait, or raise FaultPointError."""
         self._passages += 1
         for fault in self._faults:
-            if fault.happens_at(self._passages):
+            if fault.bites(self._passages):
                 throttled.warning(f"Fault point {self.name}: {fault.action} at passage %s.", self._passages)
                 if fault.action == "kill":
                     os.kill(os.getpid(), signal.SIGKILL)

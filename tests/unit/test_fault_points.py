@@ -76,12 +76,12 @@ def test_a_wrong_fault_is_one_line_that_names_it_and_what_is_allowed(wrong: str)
     every=st.integers(1, 10),
     passage=st.integers(1, 200),
 )
-def test_a_fault_happens_at_every_nth_passage_of_its_range(
+def test_a_fault_bites_at_every_nth_passage_of_its_range(
     first: int, length: int | None, every: int, passage: int
 ) -> None:
     last = None if length is None else first + length
     expected = passage in range(first, 201 if last is None else last + 1) and passage % every == 0
-    assert Fault("relay.stored", "raise", first=first, last=last, every=every).happens_at(passage) == expected
+    assert Fault("relay.stored", "raise", first=first, last=last, every=every).bites(passage) == expected
 
 
 async def test_a_point_raises_at_the_passages_that_are_set_and_lets_pass_at_all_others() -> None:

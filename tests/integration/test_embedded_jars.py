@@ -103,7 +103,7 @@ def test_jars_in_the_data_folder_do_where_the_home_cannot_be_written(
 def test_no_place_for_the_jars_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("M2_REPO", str(tmp_path / "file" / "repository"))
-    with pytest.raises(StartError, match=r"cannot be kept .*file/repository.*file/jars.* set M2_REPO"):
+    with pytest.raises(StartError, match=r"cannot be stored .*file/repository.*file/jars.* set M2_REPO"):
         provide(tmp_path / "file" / "jars")
 
 

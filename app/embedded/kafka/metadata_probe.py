@@ -1,4 +1,4 @@
-"""One request of Kafka's protocol: does a broker answer on this port, and of which cluster is it?"""
+"""A metadata request to Kafka: does a broker answer on this port, and to which cluster does it belong?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_TOPICS = 0
 
 
 async def answering_cluster(port: int) -> str | None:
-    """The id of the cluster whose broker answers there; None if none does, or it has no broker that is ready."""
+    """The id of the cluster whose broker answers on the port; None if none answers or no broker is ready."""
     try:
         async with asyncio.timeout(REQUEST_SECONDS):
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
@@ -41,7 +41,7 @@ def metadata_request() -> bytes:
 def cluster_in(response: bytes) -> str | None:
     """The id of the cluster in the response to `metadata_request`; None if it lists no broker.
 
-    Raises struct.error or UnicodeDecodeError for bytes that are no such response.
+    Raises struct.error or UnicodeDecodeError for bytes that are not such a response.
     """
     correlation, brokers = struct.unpack_from(">ii", response)
     if correlation != CORRELATION or brokers < 1:

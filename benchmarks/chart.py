@@ -37,8 +37,8 @@ class Panel:
 def draw(lines: Sequence[Line], *, subtitle: str) -> str:
     """A row for each ratio: a bar to the median, a thin line from the least to the most, a mark where it is asked."""
     panels = [
-        Panel("Events a second, as a ratio to a bare HTTP server", [one for one in lines if is_ratio(one)]),
-        Panel("Events a second, as a multiple of what others do", [one for one in lines if is_multiple(one)]),
+        Panel("Events per second, as a ratio to a bare HTTP server", [line for line in lines if is_ratio(line)]),
+        Panel("Events per second, as a multiple of a peer's", [line for line in lines if is_multiple(line)]),
     ]
     shown = [panel for panel in panels if panel.lines]
     height = TOP + sum(panel.height for panel in shown) + BOTTOM
@@ -55,8 +55,8 @@ def draw(lines: Sequence[Line], *, subtitle: str) -> str:
     parts += [
         _text(16, height - 38, _latencies(lines)),
         f'<path d="M16 {height - 24}v14" stroke="{ASKED}" stroke-width="2"/>',
-        _text(24, height - 13, "asked for", fill=QUIET),
-        _text(110, height - 13, "bar: median of the rounds; thin line: least to most", fill=QUIET),
+        _text(24, height - 13, "target", fill=QUIET),
+        _text(110, height - 13, "bar: median of the rounds; thin line: minimum to maximum", fill=QUIET),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
@@ -100,7 +100,7 @@ def _row(line: Line, top: float, unit: float) -> list[str]:
     ]
     value = number(line.middle)
     if line.shown.at_least is not None:
-        value += f" (asked {number(line.shown.at_least)})"
+        value += f" (target {number(line.shown.at_least)})"
         place = LABELS + line.shown.at_least * unit
         parts.append(f'<path d="M{place:.1f} {top + 3}v{ROW - 6}" stroke="{ASKED}" stroke-width="2"/>')
     parts.append(_text(WIDTH - RIGHT + 20, middle + 4, value))
@@ -109,8 +109,8 @@ def _row(line: Line, top: float, unit: float) -> list[str]:
 
 def _latencies(lines: Sequence[Line]) -> str:
     shown = [line for line in lines if line.shown.name.startswith("visible_")]
-    told = ", ".join(f"{number(line.middle)} ms ({line.shown.name.split('_')[1]})" for line in shown)
-    return f"{shown[0].comparison.title}: an event is in its projection after {told}" if shown else ""
+    latencies = ", ".join(f"{number(line.middle)} ms ({line.shown.name.split('_')[1]})" for line in shown)
+    return f"{shown[0].comparison.title}: an event is in its projection after {latencies}" if shown else ""
 
 
 def _tick(place: float, top: float, bottom: float, label: str) -> str:

@@ -134,7 +134,7 @@ def asked(shown: Shown) -> str:
 
 def table(comparisons: Sequence[Comparison], measured: Sequence[Measured]) -> str:
     """The lines and the CPU map in Markdown."""
-    rows = ["| comparison | figure | min | median | max | rounds | asked |"]
+    rows = ["| comparison | figure | min | median | max | rounds | target |"]
     rows.append("| --- | --- | ---: | ---: | ---: | ---: | --- |")
     for line in lines(comparisons, measured):
         verdict = {True: ": reached", False: ": missed", None: ""}[line.shown.reached(line.middle)]
@@ -142,7 +142,7 @@ def table(comparisons: Sequence[Comparison], measured: Sequence[Measured]) -> st
         rows.append(
             f"| {line.comparison.name} | {line.shown.name} | {values} | {line.rounds} | {asked(line.shown)}{verdict} |"
         )
-    rows += ["", "| comparison | part | CPU µs an event, median |", "| --- | --- | --- |"]
+    rows += ["", "| comparison | part | CPU µs per event, median |", "| --- | --- | --- |"]
     return "\n".join(rows + list(_cpu_rows(comparisons, measured)))
 
 

@@ -37,7 +37,7 @@ def meanings(settings: type) -> dict[str, str]:
 
 
 def text() -> str:
-    """The page. Raises KeyError for a setting without a text."""
+    """The text of docs/settings.md. Raises KeyError for a setting that does not say what it does."""
     meaning = meanings(Settings)
     rows = []
     for field, default in zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True):

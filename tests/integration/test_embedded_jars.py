@@ -52,7 +52,7 @@ def test_a_file_that_is_not_the_jar_is_replaced(tmp_path: Path, content: bytes) 
 
 def test_a_download_with_another_checksum_is_not_kept(tmp_path: Path) -> None:
     other = msgspec.structs.replace(SMALLEST, sha256="0" * 64)
-    with pytest.raises(StartError, match=rf"^{SMALLEST.path.name} .* not the file that kafka.toml names"):
+    with pytest.raises(StartError, match=rf"^{SMALLEST.path.name} .* the file differs from kafka.toml"):
         fetch("a jar", [other], tmp_path)
     assert files_in(tmp_path) == []
 

@@ -1,4 +1,4 @@
-"""The composition root: what runs in a worker, in start order. Imported by nobody but `app`."""
+"""The composition root: what runs in a worker, in start order. Only `app` imports it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PROJECTIONS: tuple[Projection[Any], ...] = (
 
 
 def make_app(settings: Settings) -> Headrace:
-    """The Faust app of one worker, with the services that the settings choose."""
+    """Create the Faust app of a worker, with the services that the settings choose."""
     embedded_kafka = not settings.broker_url
     if embedded_kafka:
         settings = replace(settings, broker_url=f"kafka://127.0.0.1:{settings.embedded_kafka_port}")
@@ -61,29 +61,29 @@ def make_app(settings: Settings) -> Headrace:
     names = [projection.name for projection in PROJECTIONS] if "query" in settings.runs else []
     metrics = MetricsView(Metrics(), DatabaseSamples(database, names, stalled_after_seconds=settings.stall_seconds))
     metrics.add(metric_sources.disk(disk_space))
-    doors: list[HttpServer] = []
-    taking: list[ServiceT] = []
+    http_servers: list[HttpServer] = []
+    ingestion: list[ServiceT] = []
     if "ingestion" in settings.runs:
-        door, taking = ingestion_service(settings, PROJECTIONS, database, disk_space, metrics)
-        doors.append(door)
+        server, ingestion = ingestion_service(settings, PROJECTIONS, database, disk_space, metrics)
+        http_servers.append(server)
     if "query" in settings.runs:
-        doors.append(query_service(settings, PROJECTIONS, database, metrics))
-    applying = (
+        http_servers.append(query_service(settings, PROJECTIONS, database, metrics))
+    event_handler = (
         event_handler_service(app, settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics)
         if handles_events
         else []
     )
-    app.http_servers = doors
+    app.http_servers = http_servers
     app.services = [
         LoopWatchdog(settings.stall_seconds),
-        *doors,
+        *http_servers,
         *_embedded(settings, database_opener, with_kafka=embedded_kafka),
         database_opener,
         *_disk_watch(settings, database, disk_space),
         *([FieldIndexes(database, PROJECTIONS)] if settings.runs & {"event_handler", "query"} else []),
-        *taking,
+        *ingestion,
         Banner(settings),
-        *applying,
+        *event_handler,
     ]
     add_migrate(app, settings)
     add_parked(settings, PROJECTIONS)
@@ -115,12 +115,12 @@ def _embedded(settings: Settings, database_opener: DatabaseOpener, *, with_kafka
 
 
 def read_environment() -> Settings:
-    """The settings of this process: the environment over `.env`."""
+    """Read the settings of this process: `.env`, overridden by the environment. Raises InvalidSettingError."""
     from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     return read_settings({**from_file, **os.environ})
 
 
-# Before Faust asks for a loop.
+# Must precede Faust's first use of an event loop.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 patch_closed_connections()
 try:

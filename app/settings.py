@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unknown_types: Annotated[Literal["store", "reject"], Meta(description="store or reject")] = "store"
     """What to do with events of a type that no projection declares."""
     max_connections: Count = 1_000
-    """Open connections at each HTTP port; further ones receive 503."""
+    """Open connections at each HTTP port; further connections receive 503."""
     max_event_bytes: Bytes = 1_000_000
     """Largest event, in bytes of UTF-8, including its `sequence`."""
     max_body_bytes: Bytes = 8 * 1024 * 1024

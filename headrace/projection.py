@@ -73,8 +73,8 @@ class Projection(Generic[State]):
         fields: Mapping[str, Field] | None = None,
         fed_by: Callable[[str], FedBy] | None = None,
     ) -> None:
-        """`fed_by` tells, for the key of a row, where its events are; without it, what a row was (`as_of`) is told
-        from all events of the projection's types. Raises ValueError for `fields` that are no members of the state.
+        """`fed_by` says, for the key of a row, where its events are; without it, `as_of` reads all events of the
+        projection's types. Raises ValueError for `fields` that are no members of the state.
         """
         self.name = name
         self.state = state
@@ -122,5 +122,5 @@ class Projection(Generic[State]):
 
 
 def _members(state: Any) -> list[str]:
-    """The members of a state, with inherited ones, as its JSON names them; none for a type without named members."""
+    """The members of a state, inherited members included, as its JSON names them; none for a type without named members."""
     return [member.encode_name for member in getattr(msgspec.inspect.type_info(state), "fields", ())]

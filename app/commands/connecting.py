@@ -1,4 +1,4 @@
-"""The servers that a command needs: those of the settings, or the embedded ones, started for the command's duration."""
+"""The servers that a command needs: those of the settings, or embedded servers, started for the command's duration."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from tables.history.snapshot import TIMEOUT_SECONDS, snapshot, still_waiting
 HELP = """Compare outbox, event store, topic and projections in one snapshot, while workers keep running.
 
 Reads only. Exits with 0 if there are no differences. Otherwise exits with 1 and prints, for each kind of difference,
-the count and the first one.
+the count and the first example.
 
 Each projection is folded again in a temporary file as large as its rows; TMPDIR chooses the folder. Memory stays below
 250 MB plus one bit for each event. A million events with the three built-in projections need two to three minutes of

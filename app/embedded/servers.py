@@ -27,8 +27,8 @@ STARTING_SECONDS = 600.0
 class EmbeddedServers:
     """The embedded servers of one data folder, shared by all workers on the machine that use the folder.
 
-    Each process holds a shared lock while it uses them. A process that can make the lock exclusive is the last one, and
-    stops them. They are not children of a worker: they survive when it is killed, and the next start adopts them.
+    Each process holds a shared lock while it uses them. The last process is the one to get the lock exclusively:
+    it stops them. They are not children of a worker: they survive when it is killed, and the next start adopts them.
     """
 
     def __init__(self, folder: Path, *, kafka_port: int = 9092, mqtt_port: int = 1883) -> None:

@@ -18,7 +18,7 @@ from headrace.process.waiting import backoff_seconds
 
 CHECK_SECONDS = 1.0
 MAX_WAIT_SECONDS = 30.0
-# A server that has run this long is restarted without a wait; one that ends repeatedly is restarted with backoff.
+# A server that has run this long is restarted without a wait; otherwise it is restarted with backoff.
 LONG_SECONDS = 60.0
 
 log = logging.getLogger(__name__)

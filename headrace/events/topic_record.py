@@ -113,7 +113,7 @@ def past_record(event: PastEvent) -> Record | None:
 
 
 def past_records(events: Sequence[PastEvent]) -> list[Record]:
-    """The readable ones of the stored events, as records."""
+    """The stored events that can be read, as records."""
     return [record for event in events if (record := past_record(event))]
 
 

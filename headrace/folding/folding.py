@@ -40,7 +40,7 @@ class Unreadable(NamedTuple):
 
     @property
     def group(self) -> Group:
-        """The group that it blocks, and in which it waits unless an earlier event blocks another one."""
+        """The group that it blocks, and in which it waits unless an earlier event blocks its partition key."""
         if self.key is None:
             return Group(self.partition_key, key_is_known=False)
         return Group(self.key)
@@ -55,7 +55,7 @@ class Folding(Generic[State]):
         self._data_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
     def choose(self, records: Sequence[Record]) -> tuple[list[Chosen], list[Unreadable]]:
-        """Events that have a handler: the readable ones, and those whose data or key cannot be determined."""
+        """Events that have a handler: those that can be read, and those whose data or key cannot be determined."""
         chosen: list[Chosen] = []
         unreadable: list[Unreadable] = []
         for record in records:

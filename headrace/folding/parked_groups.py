@@ -33,7 +33,7 @@ class ParkedOutcome(msgspec.Struct, frozen=True):
     applied: int
     still_parked: int
     """How many of the requested events are still parked. If there are no failures, retry again: the time was up, new
-    events were parked in the meantime, or events whose key is known now wait behind another one."""
+    events were parked in the meantime, or events whose key is known now wait behind another event."""
     failures: list[Failure]
     """The event that failed in each group, for at most 100 groups."""
 
@@ -43,7 +43,7 @@ class NotParkedError(HeadraceError):
 
 
 class NotFirstError(HeadraceError):
-    """The event waits behind another one, which must be retried or discarded first."""
+    """The event waits behind an earlier event, which must be retried or discarded first."""
 
 
 class Parking(Protocol):

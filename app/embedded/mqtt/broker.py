@@ -97,8 +97,8 @@ def _command(folder: Path, port: int) -> Sequence[str]:
         import amqtt  # noqa: F401, PLC0415 - an optional package: ImportError is reported as for the others
 
         log.warning(
-            "mosquitto is not installed, so amqtt is the MQTT broker: for trying things out, because what is under way "
-            "when it or a worker is killed is lost"
+            "mosquitto is not installed, so amqtt is the MQTT broker: for trying things out, because messages in flight "
+            "are lost when it or a worker is killed"
         )
         return [sys.executable, str(AMQTT), str(port)]
     # Started by root, it would switch to a user who cannot read its data.

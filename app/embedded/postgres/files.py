@@ -88,7 +88,7 @@ def make_data(data: Path, programs: Path, owner: Owner | None) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove the remains of a killed initdb, but not the files of one that may still be running."""
+    """Remove the remains of a killed initdb, but not the files of an initdb that may still be running."""
     for unfinished in folder.glob(UNFINISHED + "*"):
         if time.time() - unfinished.stat().st_mtime > INITDB_SECONDS:
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,4 +1,4 @@
-# Headrace. `make help` lists what there is.
+# Headrace. `make help` lists the targets.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -9,25 +9,25 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-unit faults soak document-faults check bench lock docs clean demo
 
-help: ## what can be made
+help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: $(VENV)/run.done ## install what a worker needs into .venv, and the embedded servers' files
+install: $(VENV)/run.done ## install the packages of a worker into .venv, and the files of the embedded servers
 
-run: $(VENV)/run.done ## start a worker with everything embedded; Ctrl-C ends it
+run: $(VENV)/run.done ## start a worker with embedded servers; Ctrl-C stops it
 	@exec $(BIN)/faust -A app worker
 
-test: $(VENV)/dev.done ## all tests but the slow faults, on servers that they start and end themselves
+test: $(VENV)/dev.done ## run all tests except the slow faults; they start and end their own servers
 	$(BIN)/python -m pytest -m "not slow_faults" $(ARGS)
 
-faults: $(VENV)/dev.done ## break everything that can break, under load, and prove that nothing is lost or doubled
+faults: $(VENV)/dev.done ## inject every fault under load, and prove that no event is lost or applied twice
 	$(if $(FAULT_SEED),FAULT_SEED=$(FAULT_SEED)) $(if $(FAULT_RESULTS),FAULT_RESULTS=$(FAULT_RESULTS)) \
 	  $(BIN)/python -m pytest tests/faults -m faults $(ARGS)
 
-soak: $(VENV)/dev.done ## one random fault every 5 s, then heal and check; SEED=… MINUTES=…
+soak: $(VENV)/dev.done ## inject a random fault every 5 s, then recover and check; SEED=… MINUTES=…
 	$(BIN)/python -m tests.faults.soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
-test-unit: $(VENV)/dev.done ## the tests that need no server
+test-unit: $(VENV)/dev.done ## run the tests that need no server
 	$(BIN)/python -m pytest tests/unit $(ARGS)
 
 check: $(VENV)/dev.done ## format, lint, types, import directions, Dockerfile and compose file, each Python
@@ -38,20 +38,20 @@ check: $(VENV)/dev.done ## format, lint, types, import directions, Dockerfile an
 	$(BIN)/python scripts/check_container_files.py
 	scripts/check_pythons.sh $(BIN)/python
 
-demo: $(VENV)/run.done ## 50 devices over MQTT and HTTP for a minute, beside a running `make run`; ARGS="--seconds 10"
+demo: $(VENV)/run.done ## simulate 50 devices over MQTT and HTTP for a minute, with `make run` running; ARGS="--seconds 10"
 	$(BIN)/python examples/demo.py $(ARGS)
 
-lock: $(VENV)/dev.done ## resolve requirements/*.txt anew from pyproject.toml
+lock: $(VENV)/dev.done ## resolve requirements/*.txt from pyproject.toml
 	$(BIN)/python scripts/lock_requirements.py $(ARGS)
 
-bench: $(VENV)/dev.done $(BENCH_VENV)/bench.done ## compare with baselines and peers in one run (50 minutes); ARGS="--help" tells more
+bench: $(VENV)/dev.done $(BENCH_VENV)/bench.done ## compare with baselines and peers in one run (50 minutes); options: ARGS="--help"
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/dev.done ## write docs/settings.md and docs/logs.md from the code
 	$(BIN)/python scripts/document_settings.py
 	$(BIN)/python scripts/document_logs.py
 
-document-faults: $(VENV)/dev.done ## write the figures of make faults into docs/reliability.md; FILES="…" as FAULT_RESULTS named
+document-faults: $(VENV)/dev.done ## write the results of make faults into docs/reliability.md; FILES="…": the files of FAULT_RESULTS
 	$(BIN)/python scripts/document_faults.py $(FILES)
 
 clean: ## remove .venv and the embedded servers' data
@@ -63,18 +63,18 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.done: requirements/run.txt | $(VENV)/bin/python
-	@echo "Installing what a worker needs …" >&2
+	@echo "Installing the packages of a worker …" >&2
 	@$(PIP) -r requirements/run.txt
 	@$(BIN)/python -m app.embedded
 	@touch $@
 
 $(VENV)/dev.done: requirements/dev.txt $(VENV)/run.done
-	@echo "Installing the tools of the tests …" >&2
+	@echo "Installing the test tools …" >&2
 	@$(PIP) -r requirements/dev.txt
 	@touch $@
 
 $(BENCH_VENV)/bench.done: requirements/bench.txt $(VENV)/dev.done
-	@echo "Installing what the benchmarks compare with …" >&2
+	@echo "Installing the peers of the benchmarks …" >&2
 	@test -d $(BENCH_VENV) || $(BIN)/python -m venv $(BENCH_VENV)
 	@$(BENCH_VENV)/bin/python -m pip install --disable-pip-version-check --require-hashes --quiet -r requirements/bench.txt
 	@touch $@

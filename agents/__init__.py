@@ -1,1 +1,1 @@
-"""Background work: one file a process, one file a projection."""
+"""Background work, a folder for each concern, and the projections, a file each."""

@@ -1,4 +1,4 @@
-"""The one shape of background work: a life that ends when something it needs is away, and begins again."""
+"""The common shape of background work: `run` ends when a server is unavailable, and is called again with backoff."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ STOP_SECONDS = 3.0
 
 
 class Background(Service):
-    """Runs `run` again and again, with backoff while PostgreSQL is away, until the worker stops.
+    """Calls `run` repeatedly until the worker stops, with backoff while PostgreSQL is unavailable.
 
-    Any other error ends the worker: it is a mistake of ours, and a loop that hides it would lose events quietly.
+    Any other error is a bug and stops the worker: a loop that hid it would lose events silently.
     """
 
-    only_looks = False
-    """Whether a life may be cut off anywhere, because it changes nothing."""
+    cancel_on_stop = False
+    """Whether a stop cancels `run` immediately. Only for work that can be interrupted at any point."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Background(Service):
         self._ended.set()  # a service that was never started has nothing to finish
 
     async def run(self) -> None:
-        """One life: until the worker stops, or until what it needs is away (raises what `is_away` knows)."""
+        """Work until the worker stops. Raises an error that `is_away` accepts when a server is unavailable."""
         raise NotImplementedError
 
     def log_unavailable(self, error: Exception) -> None:
@@ -43,7 +43,7 @@ class Background(Service):
         )
 
     def wake(self) -> None:
-        """Called when the worker stops, so that a waiting life sees it at once."""
+        """Interrupt a waiting `run`; called when the worker stops."""
 
     @Service.task
     async def _run(self) -> None:
@@ -66,9 +66,9 @@ class Background(Service):
             self._ended.set()
 
     async def on_stop(self) -> None:
-        """Let the life finish its round; what is cut off after the deadline is safe, only later."""
+        """Wait until `run` has finished its round. After the deadline it is cancelled, which only delays the work."""
         self.wake()
-        if self.only_looks:
+        if self.cancel_on_stop:
             return
         try:
             async with asyncio.timeout(STOP_SECONDS):

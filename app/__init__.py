@@ -1,4 +1,4 @@
-"""Headrace. `faust -A app worker` finds the Faust app here; it is made when it is asked for."""
+"""Headrace. `faust -A app worker` finds the Faust app here; it is created on first access."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def __getattr__(name: str) -> Any:
     root = str(Path(__file__).parents[1])
     if root not in sys.path:
         sys.path.append(root)
-    from app.main import app  # noqa: PLC0415 - importing a part of the package must not make the whole app
+    from app.main import app  # noqa: PLC0415 - to import a part of the package must not create the whole app
 
     return app

@@ -1,4 +1,4 @@
-"""The composition root: what runs in a worker, in start order. Imported by nobody but `app`."""
+"""The composition root: what runs in a worker, in start order. Only `app` imports it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dotenv import dotenv_values
 from faust.types import ServiceT
 from msgspec.structs import replace
 
-from agents.kafka.closed_connections import tell_closed_connections
+from agents.kafka.closed_connections import patch_closed_connections
 from agents.projections.devices import devices
 from agents.projections.event_types import event_types
 from agents.projections.readings_hourly import readings_hourly
-from agents.upkeep.database_opener import Storage
+from agents.upkeep.database_opener import DatabaseOpener
 from agents.upkeep.disk_watch import DiskWatch
 from agents.upkeep.field_indexes import FieldIndexes
 from app.commands.migrate import add_migrate
@@ -49,7 +49,7 @@ PROJECTIONS: tuple[Projection[Any], ...] = (
 
 
 def make_app(settings: Settings) -> Headrace:
-    """The Faust app of one worker, with the services that the settings choose."""
+    """Create the Faust app of a worker, with the services that the settings choose."""
     embedded_kafka = not settings.broker_url
     if embedded_kafka:
         settings = replace(settings, broker_url=f"kafka://127.0.0.1:{settings.embedded_kafka_port}")
@@ -58,34 +58,34 @@ def make_app(settings: Settings) -> Headrace:
     app = Headrace(settings, handles_events=handles_events, startup=startup)
     arm(settings.faults)
     database = Database(pool_size=settings.database_pool_size, timeout_seconds=settings.database_timeout_seconds)
-    storage = Storage(database, settings.database_url)
+    database_opener = DatabaseOpener(database, settings.database_url)
     disk_space = DiskSpace()
     names = [projection.name for projection in PROJECTIONS] if "query" in settings.runs else []
     metrics = MetricsView(Metrics(), DatabaseSamples(database, names, stalled_after_seconds=settings.stall_seconds))
     metrics.add(metric_sources.disk(disk_space))
-    doors: list[HttpServer] = []
-    taking: list[ServiceT] = []
+    http_servers: list[HttpServer] = []
+    ingestion: list[ServiceT] = []
     if "ingestion" in settings.runs:
-        door, taking = ingestion_service(settings, PROJECTIONS, database, disk_space, metrics)
-        doors.append(door)
+        server, ingestion = ingestion_service(settings, PROJECTIONS, database, disk_space, metrics)
+        http_servers.append(server)
     if "query" in settings.runs:
-        doors.append(query_service(settings, PROJECTIONS, database, metrics))
-    applying = (
+        http_servers.append(query_service(settings, PROJECTIONS, database, metrics))
+    event_handler = (
         event_handler_service(app, settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics)
         if handles_events
         else []
     )
-    app.http_servers = doors
+    app.http_servers = http_servers
     app.services = [
         LoopWatchdog(settings.stall_seconds, settings.log_format),
-        *doors,
-        *_embedded(settings, storage, startup, with_kafka=embedded_kafka),
-        storage,
+        *http_servers,
+        *_embedded(settings, database_opener, startup, with_kafka=embedded_kafka),
+        database_opener,
         *_disk_watch(settings, database, disk_space),
         *([FieldIndexes(database, PROJECTIONS)] if settings.runs & {"event_handler", "query"} else []),
-        *taking,
+        *ingestion,
         Banner(settings, is_up=app.note_up),
-        *applying,
+        *event_handler,
     ]
     add_migrate(app, settings)
     add_parked(settings, PROJECTIONS)
@@ -99,7 +99,9 @@ def _disk_watch(settings: Settings, database: Database, disk_space: DiskSpace) -
     return [DiskWatch(database, disk_space, None if settings.database_url else data_folder(settings))]
 
 
-def _embedded(settings: Settings, storage: Storage, startup: Startup, *, with_kafka: bool) -> list[ServiceT]:
+def _embedded(
+    settings: Settings, database_opener: DatabaseOpener, startup: Startup, *, with_kafka: bool
+) -> list[ServiceT]:
     with_mqtt = "ingestion" in settings.runs and not settings.mqtt_url
     if settings.database_url and not with_kafka and not with_mqtt:
         return []
@@ -117,7 +119,7 @@ def _embedded(settings: Settings, storage: Storage, startup: Startup, *, with_ka
     return [
         Embedded(
             servers,
-            postgres_is_at=None if settings.database_url else storage.use,
+            postgres_is_at=None if settings.database_url else database_opener.set_dsn,
             with_kafka=with_kafka,
             with_mqtt=with_mqtt,
             is_ready=startup.is_ready,
@@ -126,14 +128,14 @@ def _embedded(settings: Settings, storage: Storage, startup: Startup, *, with_ka
 
 
 def read_environment() -> Settings:
-    """The settings of this process: the environment over `.env`."""
+    """Read the settings of this process: `.env`, overridden by the environment. Raises InvalidSettingError."""
     from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     return read_settings({**from_file, **os.environ})
 
 
-# Before Faust asks for a loop.
+# Must precede Faust's first use of an event loop.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-tell_closed_connections()
+patch_closed_connections()
 try:
     app = make_app(read_environment())
 except HeadraceError as error:

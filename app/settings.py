@@ -1,4 +1,4 @@
-"""Every setting, typed, with its unit in the name, read once from a mapping (the environment over `.env`)."""
+"""Typed settings with the unit in the name, read once from a mapping (the environment, which overrides `.env`)."""
 
 from __future__ import annotations
 
@@ -19,114 +19,139 @@ from headrace.process.server_urls import is_broker_url, is_database_url
 ServiceName = Literal["ingestion", "event_handler", "query"]
 SERVICE_NAMES: tuple[ServiceName, ...] = get_args(ServiceName)
 
-Port = Annotated[int, Meta(ge=1, le=65_535, description="a port, 1 to 65535")]
-Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
-Count = Annotated[int, Meta(ge=1, le=1_000_000_000, description="a whole number, 1 or more")]
-Seconds = Annotated[float, Meta(ge=0.001, le=31_536_000, description="a number of seconds, more than 0")]
-Bytes = Annotated[int, Meta(ge=1_000, le=1_000_000_000, description="a number of bytes, 1000 or more")]
+Port = Annotated[int, Meta(ge=1, le=65_535, description="port number, 1 to 65535")]
+Text = Annotated[str, Meta(min_length=1, description="non-empty string")]
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000, description="integer, 1 or more")]
+Seconds = Annotated[float, Meta(ge=0.001, le=31_536_000, description="seconds, more than 0")]
+Bytes = Annotated[int, Meta(ge=1_000, le=1_000_000_000, description="bytes, 1000 or more")]
 
-StallSeconds = Annotated[float, Meta(ge=1, le=31_536_000, description="a number of seconds, 1 or more")]
-LargeBytes = Annotated[int, Meta(ge=1_000, le=10**15, description="a number of bytes, 1000 or more")]
+StallSeconds = Annotated[float, Meta(ge=1, le=31_536_000, description="seconds, 1 or more")]
+LargeBytes = Annotated[int, Meta(ge=1_000, le=10**15, description="bytes, 1000 or more")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be set. The variable is the name in upper case; docs/settings.md is made from this class."""
+    """All settings. The variable is the name in upper case.
+
+    The description in `Meta` is what is allowed; the text below a field is what it does. docs/settings.md has both.
+    """
 
     database_url: Annotated[str, Meta(description="postgresql://…; empty: embedded PostgreSQL")] = ""
+    """Address of PostgreSQL."""
     broker_url: Annotated[str, Meta(description="kafka://host:port[,host:port]; empty: embedded Apache Kafka")] = ""
+    """Addresses of Kafka brokers to bootstrap from."""
     mqtt_url: Annotated[
         str,
-        Meta(
-            description="mqtt://user:password@host:port, mqtts://… for TLS, or off; empty: an embedded MQTT broker on "
-            "127.0.0.1, port EMBEDDED_MQTT_PORT"
-        ),
+        Meta(description="mqtt://user:password@host:port, mqtts://… for TLS, or off; empty: embedded MQTT broker"),
     ] = ""
+    """Address of the MQTT broker that devices publish to; off: no MQTT."""
     mqtt_protocol: Annotated[Literal["5", "3.1.1"], Meta(description="5 or 3.1.1")] = "5"
+    """MQTT version that the worker speaks."""
     mqtt_shared: Annotated[
-        Literal["on", "off", ""],
-        Meta(
-            description="on: each message goes to one of the workers; off: each worker gets every message, and what "
-            "another was faster with is a duplicate; empty: on, but off with the embedded broker"
-        ),
+        Literal["on", "off", ""], Meta(description="on or off; empty: on, but off with the embedded broker")
     ] = ""
+    """Whether workers share the device messages. off: each worker receives every message, and an event that another
+    worker stored first counts as a duplicate."""
     mqtt_client_id: Annotated[
         str,
         Meta(
             pattern=r"^[A-Za-z0-9._-]{0,64}$",
-            description="letters, digits, . _ - (at most 64): the worker's session at the broker, for it alone and the "
-            "same after a restart; empty: made of the host's name and INGESTION_PORT",
+            description="at most 64 letters, digits, . _ -; empty: made from the host name and INGESTION_PORT",
         ),
     ] = ""
-    mqtt_max_in_flight: Annotated[
-        int, Meta(ge=1, le=65_535, description="1 to 65535 messages that are not acknowledged")
-    ] = 1_000
-    mqtt_ca_file: Annotated[str, Meta(description="PEM; empty: the authorities that the system believes")] = ""
-    mqtt_certificate_file: Annotated[str, Meta(description="PEM, where the broker asks for a certificate")] = ""
-    mqtt_key_file: Annotated[str, Meta(description="PEM; empty: in MQTT_CERTIFICATE_FILE")] = ""
-    services: Annotated[str, Meta(description="some of ingestion, event_handler, query, with commas")] = ",".join(
+    """The worker's session at the MQTT broker. It must be unique for each worker and stay the same after a restart."""
+    mqtt_max_in_flight: Annotated[int, Meta(ge=1, le=65_535, description="integer, 1 to 65535")] = 1_000
+    """How many unacknowledged messages the MQTT broker may have in flight to the worker."""
+    mqtt_ca_file: Annotated[str, Meta(description="PEM file; empty: the system's authorities")] = ""
+    """Certificate authorities that the MQTT broker's certificate is checked against."""
+    mqtt_certificate_file: Annotated[str, Meta(description="PEM file; empty: no certificate")] = ""
+    """Client certificate for an MQTT broker that requires it."""
+    mqtt_key_file: Annotated[str, Meta(description="PEM file; empty: the key is in MQTT_CERTIFICATE_FILE")] = ""
+    """Private key of the client certificate, without a password."""
+    services: Annotated[str, Meta(description="comma-separated list of ingestion, event_handler, query")] = ",".join(
         SERVICE_NAMES
     )
+    """Services that the worker runs."""
     ingestion_host: Text = "127.0.0.1"
+    """Address on which the ingestion service listens."""
     ingestion_port: Port = 8080
+    """Port of the ingestion service."""
     query_host: Text = "127.0.0.1"
+    """Address on which the query service listens."""
     query_port: Port = 8081
-    auth: Annotated[Literal["off", ""], Meta(description="off")] = ""
-    data_dir: Annotated[str, Meta(min_length=1, description="the folder of the embedded servers")] = ".headrace"
+    """Port of the query service."""
+    auth: Annotated[Literal["off", ""], Meta(description="off; empty: loopback addresses only")] = ""
+    """Permission to listen beyond loopback, although Headrace does not authenticate clients."""
+    data_dir: Text = ".headrace"
+    """Folder for the data of the embedded servers."""
     embedded_kafka_port: Port = 9092
+    """Port of the embedded Apache Kafka on 127.0.0.1."""
     embedded_mqtt_port: Port = 1883
+    """Port of the embedded MQTT broker on 127.0.0.1."""
     topic: Annotated[
-        str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$", description="a topic: letters, digits, . _ -")
+        str,
+        Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$", description="1 to 249 letters, digits, . _ -"),
     ] = "events"
-    topic_partitions: Annotated[int, Meta(ge=1, le=1_000, description="1 to 1000; counts when we create the topic")] = 8
+    """Kafka topic for the events."""
+    topic_partitions: Annotated[int, Meta(ge=1, le=1_000, description="integer, 1 to 1000")] = 8
+    """Partitions of the topic; used only when Headrace creates it."""
     consumer_group: Text = "headrace"
+    """Kafka consumer group of the event handlers."""
     consumer_instance_id: Annotated[
         str,
-        Meta(
-            pattern=r"^[A-Za-z0-9._-]{0,249}$",
-            description="a name of letters, digits, . _ - that no other event handler has: started again under it, "
-            "this one goes on at once instead of after 8 seconds",
-        ),
+        Meta(pattern=r"^[A-Za-z0-9._-]{0,249}$", description="at most 249 letters, digits, . _ -; empty: dynamic"),
     ] = ""
+    """Kafka static member id, unique for each event handler: after a restart it rejoins at once instead of after 8
+    seconds."""
     unknown_types: Annotated[Literal["store", "reject"], Meta(description="store or reject")] = "store"
+    """What to do with events of a type that no projection declares."""
     max_connections: Count = 1_000
+    """Open connections at each HTTP port; further connections receive 503."""
     max_event_bytes: Bytes = 1_000_000
+    """Largest event, in bytes of UTF-8, including its `sequence`."""
     max_body_bytes: Bytes = 8 * 1024 * 1024
+    """Largest request body, in bytes, compressed or not."""
     max_batch_events: Count = 5_000
-    max_json_depth: Annotated[int, Meta(ge=2, le=500, description="2 to 500")] = 64
+    """Maximum number of events in a batch."""
+    max_json_depth: Annotated[int, Meta(ge=2, le=500, description="integer, 2 to 500")] = 64
+    """Deepest nesting of an event, in levels of arrays and objects; the event itself is the first."""
     max_queued_events: Count = 20_000
+    """Events in memory that wait for a commit; beyond it, posts receive 429."""
     max_queued_bytes: Bytes = 64_000_000
+    """Memory, in bytes, of the events that wait for a commit; beyond it, posts receive 429."""
     max_bodies_bytes: Bytes = 128 * 1024 * 1024
+    """Memory, in bytes, of request bodies that are being received; beyond it, posts receive 429."""
     outbox_max_events: Count = 10_000_000
+    """Events in the outbox; beyond it, posts receive 429."""
     outbox_max_bytes: LargeBytes = 10_000_000_000
-    relay_batch_events: Annotated[int, Meta(ge=1, le=10_000, description="1 to 10000")] = 1_000
+    """Size, in bytes, of the events in the outbox; beyond it, posts receive 429."""
+    relay_batch_events: Annotated[int, Meta(ge=1, le=10_000, description="integer, 1 to 10000")] = 1_000
+    """Maximum number of events that the relay publishes in a round."""
     relay_watchdog_seconds: Seconds = 2.0
-    database_pool_size: Annotated[int, Meta(ge=2, le=500, description="2 to 500")] = 8
+    """How often the relay polls the outbox, in seconds, when no notification arrives."""
+    database_pool_size: Annotated[int, Meta(ge=2, le=500, description="integer, 2 to 500")] = 8
+    """Maximum number of connections in the worker's PostgreSQL pool."""
     database_timeout_seconds: Seconds = 5.0
+    """Timeout, in seconds, for connecting to PostgreSQL and for each statement."""
     stall_seconds: StallSeconds = 60.0
-    drain_seconds: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=60,
-            description="0 to 60 seconds: so long after SIGTERM a worker still answers everything, and /readyz says "
-            "503, so that what is in front sends no more",
-        ),
-    ] = 1.0
+    """Seconds without progress after which a stalled projection is restarted; after the same time again, the worker
+    ends. It also ends when its event loop is blocked that long."""
+    drain_seconds: Annotated[float, Meta(ge=0, le=60, description="seconds, 0 to 60")] = 1.0
+    """How long to keep serving after SIGTERM, in seconds, while /readyz answers 503, so that the load balancer stops
+    routing here."""
     shutdown_seconds: Seconds = 8.0
+    """Time, in seconds, for an orderly stop after DRAIN_SECONDS; then the worker exits with code 1."""
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="DEBUG, INFO, WARNING or ERROR")
     ] = "INFO"
+    """Lowest level of Headrace's log lines."""
     log_format: Annotated[Literal["text", "json"], Meta(description="text or json")] = "text"
-    fault_points: Annotated[
-        str,
-        Meta(
-            description=f"for tests only: {SYNTAX}; the points are {', '.join(POINTS)}",
-        ),
-    ] = ""
+    """Format of the log: text for people, or JSON lines for machines; see docs/logs.md."""
+    fault_points: Annotated[str, Meta(description=f"{SYNTAX}; the points are {', '.join(POINTS)}")] = ""
+    """Faults to inject, for tests only: never use it in production."""
 
     @property
     def faults(self) -> list[Fault]:
-        """What the fault points of this worker do; as a rule nothing."""
+        """The faults to inject; usually empty."""
         return read_faults(self.fault_points)
 
     @property
@@ -142,8 +167,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def mqtt_address(settings: Settings, *, host_name: str) -> MqttAddress:
-    """Where the broker is: the one that is set, or the embedded one."""
-    # The embedded amqtt keeps nothing for a client that gives no name.
+    """The address of the MQTT broker that is set, or of the embedded one. `host_name` goes into the client id."""
+    # The embedded amqtt stores nothing for a client without a user name.
     url = settings.mqtt_url or f"mqtt://headrace@127.0.0.1:{settings.embedded_mqtt_port}"
     host, port, user, password, tls = read_mqtt_url(url)
     own_name = re.sub(r"[^A-Za-z0-9._-]", "-", f"headrace-{host_name}-{settings.ingestion_port}")
@@ -184,7 +209,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 
 def refused(field: str, value: str, allowed: str) -> InvalidSettingError:
-    """The error for a value that is not allowed; passwords in URLs are masked."""
+    """The error for a value that is not allowed; credentials in URLs are masked."""
     shown = value
     if "@" in value and "://" in value:
         scheme, rest = value.split("://", 1)
@@ -193,10 +218,10 @@ def refused(field: str, value: str, allowed: str) -> InvalidSettingError:
 
 
 def allowed(field: str) -> str:
-    """What a setting may be, in words."""
+    """The allowed values of a setting, in words."""
     hints = msgspec.inspect.type_info(Settings)
     assert isinstance(hints, msgspec.inspect.StructType)
-    described = next(one.type for one in hints.fields if one.name == field)
+    described = next(known.type for known in hints.fields if known.name == field)
     assert isinstance(described, msgspec.inspect.Metadata)
     return str((described.extra_json_schema or {})["description"])
 
@@ -211,7 +236,7 @@ def _check_together(settings: Settings) -> None:
     for service, host in (("ingestion", settings.ingestion_host), ("query", settings.query_host)):
         if service in settings.runs and settings.auth != "off" and not _is_loopback(host):
             raise refused(
-                f"{service}_host", host, "a loopback address, or set AUTH=off to listen there without authentication"
+                f"{service}_host", host, "a loopback address; AUTH=off permits others, without authentication"
             )
 
 
@@ -238,7 +263,7 @@ def _check_mqtt(settings: Settings) -> None:
     files = ("mqtt_ca_file", settings.mqtt_ca_file), ("mqtt_certificate_file", settings.mqtt_certificate_file)
     for field, path in (*files, ("mqtt_key_file", settings.mqtt_key_file)):
         if path and not Path(path).is_file():
-            raise refused(field, path, f"a file that is there, {allowed(field)}")
+            raise refused(field, path, f"existing {allowed(field)}")
 
 
 def _check_fault_points(settings: Settings) -> None:
@@ -258,5 +283,5 @@ def _is_loopback(host: str) -> bool:
 
 
 def data_folder(settings: Settings) -> Path:
-    """The folder of the embedded servers, absolute."""
+    """The absolute path of the embedded servers' folder."""
     return Path(settings.data_dir).absolute()

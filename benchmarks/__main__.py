@@ -1,4 +1,4 @@
-"""`python -m benchmarks` from the checkout: measures, prints a table, writes benchmarks/results/latest.*."""
+"""Measure Headrace against baselines and peers on this machine; print a table and write latest.json and latest.svg."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from benchmarks.results import Machine, Measured, Session, code_fingerprint, lin
 from benchmarks.wrk import check_installed
 
 RESULTS = Path(__file__).parent / "results"
-# What can go wrong in a round without anything being wrong with the benchmarks themselves.
+# Errors of a round that are not bugs of the benchmarks: the round is reported as failed.
 ROUND_ERRORS = (
     HeadraceError,
     KafkaError,
@@ -42,12 +42,12 @@ ROUND_ERRORS = (
 
 
 def say(text: str) -> None:
-    """Print at once, also into a pipe."""
+    """Print and flush."""
     print(text, flush=True)  # noqa: T201 - a program's output
 
 
 async def main(arguments: argparse.Namespace) -> int:
-    """Measure; the exit code: 1 when a round failed."""
+    """Run the comparisons. Returns the exit code: 1 if a round failed."""
     stop_on_signals()
     check_installed()
     chosen = [one for one in COMPARISONS if not arguments.only or one.name in arguments.only]
@@ -64,19 +64,19 @@ async def main(arguments: argparse.Namespace) -> int:
         machine = this_machine(await place.postgres_version())
         for round_number in range(1, arguments.rounds + 1):
             for comparison in chosen:
-                one = await measure(place, comparison, options, round_number)
-                say(told(comparison, one, arguments.rounds))
-                measured.append(one)
-    told_options = {name: value for name, value in vars(arguments).items() if name != "output"}
+                result = await measure(place, comparison, options, round_number)
+                say(round_text(comparison, result, arguments.rounds))
+                measured.append(result)
+    used_options = {name: value for name, value in vars(arguments).items() if name != "output"}
     changed = code_fingerprint() != code
-    write(chosen, Session(today(), code, changed, told_options, machine, measured), arguments.output)
+    write(chosen, Session(today(), code, changed, used_options, machine, measured), arguments.output)
     if changed:
-        say("The code was changed meanwhile: rounds measured different things.")
+        say("Warning: the code changed during the session, so the rounds are not comparable.")
     return int(any(one.error for one in measured))
 
 
 async def measure(place: Place, comparison: Comparison, options: Options, round_number: int) -> Measured:
-    """One round, or its error."""
+    """Measure a round; the result has its error if it failed."""
     try:
         return Measured(comparison.name, round_number, await comparison.measure(place, options))
     except ROUND_ERRORS as error:
@@ -88,12 +88,12 @@ async def measure(place: Place, comparison: Comparison, options: Options, round_
         return Measured(comparison.name, round_number, error=repr(expected.exceptions))
 
 
-def told(comparison: Comparison, one: Measured, rounds: int) -> str:
-    """A round as a line."""
-    start = f"round {one.number} of {rounds}, {comparison.name}: "
-    if one.round is None:
-        return start + f"FAILED: {one.error}"
-    figures = one.round.figures
+def round_text(comparison: Comparison, result: Measured, rounds: int) -> str:
+    """A round as a line of text."""
+    start = f"Round {result.number} of {rounds}, {comparison.name}: "
+    if result.round is None:
+        return start + f"FAILED: {result.error}"
+    figures = result.round.figures
     return start + ", ".join(f"{name} {number(value)}" for name, value in figures.items() if "tenth_" not in name)
 
 
@@ -107,21 +107,21 @@ def write(chosen: Sequence[Comparison], session: Session, folder: Path) -> None:
 
 
 def subtitle(machine: Machine, date: str) -> str:
-    """Where and when."""
+    """The machine and the date, as a line of text."""
     return (
         f"{machine.cpus} CPUs, {machine.machine}, Python {machine.python}, PostgreSQL {machine.postgresql}, {date[:10]}"
     )
 
 
 def stop_on_signals() -> None:
-    """The first Ctrl-C or SIGTERM ends the session in good order; more of them change nothing."""
+    """The first Ctrl-C or SIGTERM stops the session in an orderly way; further ones are ignored."""
     loop, session = asyncio.get_running_loop(), asyncio.current_task()
     assert session is not None
     stopping = asyncio.Event()
 
     def stop() -> None:
         if not stopping.is_set():
-            say("Ending what was started …")
+            say("Stopping all servers and loads …")
             stopping.set()
             session.cancel()
 
@@ -130,28 +130,36 @@ def stop_on_signals() -> None:
 
 
 def positive(text: str) -> int:
-    """A whole number above 0."""
+    """Parse an integer above 0. Raises argparse.ArgumentTypeError."""
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError("a whole number, 1 or more")
+        raise argparse.ArgumentTypeError("must be an integer, 1 or more")
     return value
 
 
 def read_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     names = [one.name for one in COMPARISONS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=positive, default=5, help="how often everything is measured (5)")
+    parser.add_argument("--rounds", type=positive, default=5, help="rounds of every comparison (5)")
     parser.add_argument(
-        "--only", choices=names, action="append", metavar="NAME", help=f"one of {', '.join(names)}; may be repeated"
+        "--only",
+        choices=names,
+        action="append",
+        metavar="NAME",
+        help=f"comparison to run, may be repeated: {', '.join(names)}",
     )
-    parser.add_argument("--seconds", type=positive, help="how long each load lasts (5; 20 for visible)")
-    parser.add_argument("--events", type=positive, default=200_000, help="events for the projector (200000)")
-    parser.add_argument("--backlog", type=positive, default=200_000, help="events that wait for Kafka (200000)")
+    parser.add_argument("--seconds", type=positive, help="duration of each load (5; 20 for visible)")
     parser.add_argument(
-        "--growth-events", type=positive, default=500_000, help="events of the past for growth, 5 a device (500000)"
+        "--events", type=positive, default=200_000, help="events of projector, relay, cores, faust_cost (200000)"
     )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="the folder of latest.json and latest.svg")
+    parser.add_argument(
+        "--backlog", type=positive, default=200_000, help="events that wait for Kafka in backlog (200000)"
+    )
+    parser.add_argument(
+        "--growth-events", type=positive, default=500_000, help="events stored before growth, 5 per device (500000)"
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for latest.json and latest.svg")
     return parser.parse_args()
 
 

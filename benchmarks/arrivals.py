@@ -29,7 +29,7 @@ class Arrivals:
             fetched = await self._consumer.getmany(timeout_ms=int(LAST_SECONDS * 1000))
             now = time.perf_counter()
             if not fetched:
-                raise RoundFailedError(f"{len(missing)} records have not come for {LAST_SECONDS:.0f} s")
+                raise RoundFailedError(f"{len(missing)} records have not arrived within {LAST_SECONDS:.0f} s")
             for record in (one for records in fetched.values() for one in records):
                 number = self._number_of(record_of(record)[1])
                 self._at.setdefault(number, now)

@@ -50,14 +50,14 @@ class Pipeline(msgspec.Struct):
             return int(await answer.text())
 
     async def until_applied(self, events: int) -> None:
-        """Return when so many are. Raises RoundFailedError when that does not come."""
+        """Wait until this many events are applied. Raises RoundFailedError when the time is up."""
         try:
             async with asyncio.timeout(STUCK_SECONDS):
                 while await self.applied() < events:  # noqa: ASYNC110 - another process's state
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError as error:
-            told = f"bare pipeline: {events} are not applied after {STUCK_SECONDS:.0f} s"
-            raise RoundFailedError(told) from error
+            reason = f"bare pipeline: {events} events are not applied after {STUCK_SECONDS:.0f} s"
+            raise RoundFailedError(reason) from error
 
 
 class Loaded(msgspec.Struct):

@@ -39,7 +39,7 @@ class Pipeline:
         return application
 
     async def take(self, intake: BareIntake) -> None:
-        """Insert what came while the last insert was under way, for ever."""
+        """Insert the events that arrived during the previous insert, until cancelled."""
         while await self._came.wait():
             self._came.clear()
             together, self._waiting = self._waiting, []
@@ -50,7 +50,7 @@ class Pipeline:
             self._taken.set()
 
     async def move(self, intake: BareIntake) -> None:
-        """Move and publish what was taken, for ever; after a round, let some gather for the next."""
+        """Move and publish accepted events until cancelled; after a round, wait for more to accumulate."""
         while await self._taken.wait():
             self._taken.clear()
             while texts := await intake.move():
@@ -58,14 +58,14 @@ class Pipeline:
                 await asyncio.sleep(self._pause_seconds)
 
     async def apply(self, handler: BareHandler) -> None:
-        """Apply what can be read, for ever."""
+        """Apply the records that can be read, until cancelled."""
         while True:
             if records := await handler.read():
                 await handler.apply(records)
                 self._applied += len(records)
 
     async def look_up(self, handler: BareHandler) -> None:
-        """Look for the rows that were asked for while the last look was under way, for ever."""
+        """Read the rows that were requested during the previous read, until cancelled."""
         while await self._is_wanted.wait():
             self._is_wanted.clear()
             together, self._wanted = self._wanted, []

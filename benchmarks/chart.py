@@ -37,8 +37,8 @@ class Panel:
 def draw(lines: Sequence[Line], *, subtitle: str) -> str:
     """A row for each ratio: a bar to the median, a thin line from the least to the most, a mark where it is asked."""
     panels = [
-        Panel("Events a second, as a ratio to a bare HTTP server", [one for one in lines if is_ratio(one)]),
-        Panel("Events a second, as a multiple of what others do", [one for one in lines if is_multiple(one)]),
+        Panel("Events per second, as a ratio to a bare HTTP server", [line for line in lines if is_ratio(line)]),
+        Panel("Events per second, as a multiple of a peer's", [line for line in lines if is_multiple(line)]),
     ]
     shown = [panel for panel in panels if panel.lines]
     height = TOP + sum(panel.height for panel in shown) + BOTTOM
@@ -109,8 +109,8 @@ def _row(line: Line, top: float, unit: float) -> list[str]:
 
 def _latencies(lines: Sequence[Line]) -> str:
     shown = [line for line in lines if line.shown.name.startswith("visible_")]
-    told = ", ".join(f"{number(line.middle)} ms ({line.shown.name.split('_')[1]})" for line in shown)
-    return f"{shown[0].comparison.title}: an event is in its projection after {told}" if shown else ""
+    latencies = ", ".join(f"{number(line.middle)} ms ({line.shown.name.split('_')[1]})" for line in shown)
+    return f"{shown[0].comparison.title}: an event is in its projection after {latencies}" if shown else ""
 
 
 def _tick(place: float, top: float, bottom: float, label: str) -> str:

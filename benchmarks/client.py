@@ -51,7 +51,7 @@ class KeepAlive(asyncio.Protocol):
         async with asyncio.timeout(ANSWER_SECONDS):
             status = await self._answer
         if status // 100 != 2:  # noqa: PLR2004 - 2xx
-            raise RoundFailedError(f"an event was answered {status}")
+            raise RoundFailedError(f"an event was answered with {status}")
 
     def close(self) -> None:
         """Close the connection."""
@@ -98,4 +98,4 @@ async def post_batches(port: int, run: str, *, events: int, size: int, connectio
             for _ in range(connections):
                 posting.create_task(post_some())
     except ExceptionGroup as errors:
-        raise RoundFailedError(f"posting batches: {errors.exceptions[0]!r}") from errors
+        raise RoundFailedError(f"posting batches failed: {errors.exceptions[0]!r}") from errors

@@ -142,7 +142,7 @@ async def _until_streaming(connection: Connection, process: Running) -> None:
                 process.check_alive()
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError as error:
-        raise StartError(f"{DEBEZIUM} does not stream:\n{process.log_tail()}") from error
+        raise StartError(f"{DEBEZIUM} did not start streaming:\n{process.log_tail()}") from error
 
 
 async def _drop_slot(dsn: str) -> None:

@@ -68,9 +68,9 @@ def fetch(archive: Archive, repository: Path) -> Path:
         component = context.project(archive.group, archive.artifact).at_version(archive.version)
         path: Path = component.artifact(packaging=PACKAGING).resolve()
     except Exception as error:
-        raise StartError(f"{name} cannot be downloaded: {error!r}; look at the network and start again") from error
+        raise StartError(f"{name} cannot be downloaded: {error!r}; check the network and start again") from error
     if archive.sha256 and (path.stat().st_size != archive.bytes or sha256_of(path) != archive.sha256):
-        raise StartError(f"{path.name} is not the file that {LOCK_FILE.name} names; make it anew if that is right")
+        raise StartError(f"{path.name} differs from {LOCK_FILE.name}; to accept it, run scripts/lock_debezium.py")
     return path
 
 
@@ -91,7 +91,7 @@ def _progress(name: str, size: int) -> Iterator[Callable[[int], None]]:
     def tell(received: int) -> None:
         nonlocal done
         if done // TELL_EVERY_BYTES != (done + received) // TELL_EVERY_BYTES or not done:
-            sys.stderr.write(f"Downloading {name}, kept in {KEPT}: {done // 10**6} of {size // 10**6} MB\n")
+            sys.stderr.write(f"Downloading {name} to {KEPT}: {done // 10**6} of {size // 10**6} MB\n")
         done += received
 
     yield tell

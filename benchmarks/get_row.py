@@ -48,7 +48,7 @@ async def _check_answer(system: System, worker: Worker) -> None:
     async with aiohttp.ClientSession(timeout=timeout) as session, session.get(worker.query + PATH) as response:
         answer = await response.json()
     if answer.get("state") != state:
-        raise RoundFailedError(f"{PATH} was answered {answer}; its state in the table is {state}")
+        raise RoundFailedError(f"{PATH} was answered with {answer}; its state in the table is {state}")
 
 
 GET_ROW = Comparison("get_row", "GET of a row", [Shown(RATIO, at_least=0.7)], measure)

@@ -2,7 +2,7 @@
 
 `singles`, `batches` and `get` are the loads of those comparisons, on 1,000 devices, which in the grown system are
 spread over all pages of the tables. `spread` is batches over all devices: on the empty system these make new rows, on
-the grown one they find each row anew; nothing is asked of it. Two workers; all loads follow each other on one system.
+the grown one they update existing rows; it has no target. Two workers; all loads follow each other on one system.
 """
 
 from __future__ import annotations

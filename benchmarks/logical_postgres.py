@@ -37,7 +37,7 @@ class LogicalPostgres(NamedTuple):
 
 @asynccontextmanager
 async def logical_postgres(place: Place) -> AsyncIterator[LogicalPostgres]:
-    """Start it anew; ended on leaving."""
+    """Start a new server; it is stopped on exit."""
     folder = place.folder / place.new_name()
     servers = EmbeddedServers(folder)
     port, password = free_port(but=NO_PORT), secrets.token_hex()

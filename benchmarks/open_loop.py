@@ -26,7 +26,9 @@ async def at_rate(per_second: float, times: int, act: Callable[[int, float], Awa
                     await asyncio.sleep(early)
                 acting.create_task(_one(act, number, due))
     except ExceptionGroup as errors:
-        raise RoundFailedError(f"at {per_second:.0f} a second: {errors.exceptions[0]!r}") from errors
+        raise RoundFailedError(
+            f"posting {per_second:.0f} events per second failed: {errors.exceptions[0]!r}"
+        ) from errors
 
 
 async def _one(act: Callable[[int, float], Awaitable[None]], number: int, due: float) -> None:
@@ -48,7 +50,7 @@ class Posting:
         device_of: Callable[[int], str],
         posted: Callable[[int, float], None] = lambda _number, _due: None,
     ) -> None:
-        """`posted` is told the number of each event, and when it was due."""
+        """`posted` is called with the number of each event and the time at which it was due."""
         self.accepted: list[float] = []
         self.late: list[float] = []
         self._run = run

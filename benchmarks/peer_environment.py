@@ -16,5 +16,5 @@ def peer_python(script: str) -> list[str]:
     """The command that runs a script of benchmarks/peers. Raises StartError when its environment is not there."""
     interpreter = ENVIRONMENT / "bin" / "python"
     if not interpreter.exists():
-        raise StartError(f"{ENVIRONMENT} is not there: `make bench` installs it, from requirements/bench.txt")
+        raise StartError(f"{ENVIRONMENT} does not exist: `make bench` installs it from requirements/bench.txt")
     return [str(interpreter), str(PEERS / script)]

@@ -40,7 +40,7 @@ Measured = tuple[float, dict[str, float]]
 
 
 async def measure(place: Place, options: Options) -> Round:
-    """One event handler alone; the ingestion worker is ended before it goes on."""
+    """A single event handler; the ingestion worker is stopped before the handler resumes."""
     bare, bare_cpu = await place.bare_posts(options.seconds or SECONDS)
     async with place.system() as system:
         from_topic, topic_cpu = await _topic(system, options.events)

@@ -2,7 +2,7 @@
 
 It keeps one projection, where ours keeps three; its state is in RocksDB and, for recovery, in a changelog topic; rows
 are written at each checkpoint, the last of each device. A checkpoint comes every second, not every 5 as by default,
-so that the end can be told. Its guarantee is at least once.
+so that the end can be detected. Its guarantee is at least once.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ async def _checkpoints(connection: Connection, process: Running, events: int) ->
             moved = time.perf_counter()
             seen.append((moved, now))
         elif time.perf_counter() - moved > STUCK_SECONDS:
-            raise RoundFailedError(f"{QUIX}: {now} of {events} applied, and no more:\n{process.log_tail()}")
+            raise RoundFailedError(f"{QUIX} stopped at {now} of {events} events:\n{process.log_tail()}")
         await asyncio.sleep(POLL_SECONDS)
     if len(seen) < FEWEST_CHECKPOINTS:
-        raise RoundFailedError(f"{QUIX} wrote {events} events in one checkpoint: measure with more (--events)")
+        raise RoundFailedError(f"{QUIX} wrote {events} events in one checkpoint: use more events (--events)")
     return seen

@@ -142,7 +142,7 @@ def table(comparisons: Sequence[Comparison], measured: Sequence[Measured]) -> st
         rows.append(
             f"| {line.comparison.name} | {line.shown.name} | {values} | {line.rounds} | {asked(line.shown)}{verdict} |"
         )
-    rows += ["", "| comparison | part | CPU µs an event, median |", "| --- | --- | --- |"]
+    rows += ["", "| comparison | part | CPU µs per event, median |", "| --- | --- | --- |"]
     return "\n".join(rows + list(_cpu_rows(comparisons, measured)))
 
 

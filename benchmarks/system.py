@@ -60,7 +60,7 @@ class System:
     async def start(self, kind: str, services: str, **settings: str) -> Worker:
         """Start a worker, known as `kind` in the CPU figures; returns when the services that listen are ready.
 
-        Whether an event handler has begun is told only by what it applies: see `warm_up`.
+        Only the events that it applies show that an event handler has started: see `warm_up`.
         """
         ingestion_port = free_port(but=0)
         query_port = free_port(but=ingestion_port)
@@ -139,7 +139,7 @@ class System:
             except TimeoutError as error:
                 logs = "\n".join(worker.process.log_tail() for worker in self._workers.values())
                 raise RoundFailedError(
-                    f"{last} of {least} after {STUCK_SECONDS:.0f} s without more:\n{logs}"
+                    f"{last} of {least}, without progress for {STUCK_SECONDS:.0f} s:\n{logs}"
                 ) from error
             if now >= least:
                 return

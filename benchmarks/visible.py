@@ -105,7 +105,7 @@ async def measure(place: Place, options: Options) -> Round:
 async def see_visible(
     connection: Connection, found: str, port: int, run: str, events: int, *, per_second: float, every: int = PROBE_EVERY
 ) -> tuple[list[float], Posting]:
-    """Post, and look for the probes by the query `found`: how long each took to be seen, and what the posts told."""
+    """Post, and poll for the probes with the query `found`: how long until each is visible, and the posts' results."""
     probes = Probes(connection, found, run, events=events, every=every)
     loop = Posting(run, probes.device_of, probes.posted)
     try:
@@ -113,7 +113,7 @@ async def see_visible(
             tasks.create_task(loop.run(port, events, per_second=per_second))
             tasks.create_task(probes.look())
     except ExceptionGroup as errors:
-        raise RoundFailedError(f"looking for probes: {errors.exceptions[0]!r}") from errors
+        raise RoundFailedError(f"polling for probes failed: {errors.exceptions[0]!r}") from errors
     return probes.visible, loop
 
 

@@ -69,7 +69,7 @@ async def run_wrk(url: str, script: str, *arguments: str, connections: int, seco
     try:
         result = msgspec.json.decode(output.splitlines()[-1], type=WrkResult)
     except (IndexError, msgspec.DecodeError) as error:
-        raise RoundFailedError(f"wrk told no figures: {(complaints or output).decode()[-500:]}") from error
+        raise RoundFailedError(f"wrk reported no figures: {(complaints or output).decode()[-500:]}") from error
     if result.errors or not result.requests:
         raise RoundFailedError(f"{result.errors} of {result.requests} requests to {url} were not answered with 2xx")
     return result

@@ -1,4 +1,4 @@
-"""make demo: a fleet of simulated devices, half over MQTT and half over HTTP, beside a running `make run`."""
+"""make demo: a fleet of simulated devices, half over MQTT and half over HTTP. Needs a running `make run`."""
 
 from __future__ import annotations
 
@@ -19,47 +19,49 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from examples.device import Device, OfflineQueue
 
-LOOK_AT = """\
-Meanwhile, look at
+HINTS = """\
+Meanwhile, try
 
-  {query}/api/v1/projections/devices?sort=-last_seen&limit=5   the devices that were heard last
-  {query}/api/v1/projections/readings_hourly?device=demo-1     one device by the hour
+  {query}/api/v1/projections/devices?sort=-last_seen&limit=5   the devices seen last
+  {query}/api/v1/projections/readings_hourly?device=demo-1     readings of a device by hour
   curl -N {query}/api/v1/projections/devices/changes           rows as they change
-  {query}/api/v1/projections                                   how far each projection is
-  {ingestion}/metrics                                          what this worker does
+  {query}/api/v1/projections                                   progress and lag of each projection
+  {ingestion}/metrics                                          metrics of this worker
 
-Break something: end the worker with kill -9 and start it again, or stop it for a while. Nothing is lost.
+Inject a fault: end the worker with kill -9 and restart it, or stop it for a while. No event is lost.
 """
 REQUEST_SECONDS = 10.0
 PAUSE_SECONDS = 0.5
 
 
 def main() -> int:
-    """The exit code: 1 when a device could not tell all that it measured."""
-    parser = argparse.ArgumentParser(description="A fleet of simulated devices.")
-    parser.add_argument("--devices", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="between two readings of a device")
-    parser.add_argument("--mqtt", default="mqtt://127.0.0.1:1883")
-    parser.add_argument("--ingestion", default="http://127.0.0.1:8080")
-    parser.add_argument("--query", default="http://127.0.0.1:8081")
+    """Run the fleet. Returns the exit code: 1 if any reading was not acknowledged."""
+    parser = argparse.ArgumentParser(
+        description="A fleet of simulated devices.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--devices", type=int, default=50, help="number of devices")
+    parser.add_argument("--seconds", type=float, default=60, help="how long they measure")
+    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="time between a device's readings")
+    parser.add_argument("--mqtt", default="mqtt://127.0.0.1:1883", help="address of the MQTT broker")
+    parser.add_argument("--ingestion", default="http://127.0.0.1:8080", help="address of the ingestion service")
+    parser.add_argument("--query", default="http://127.0.0.1:8081", help="address of the query service")
     given = parser.parse_args()
     names = [f"demo-{number}" for number in range(1, given.devices + 1)]
-    say(f"{len(names)} devices measure every {given.every:g} s, for {given.seconds:g} s.\n\n")
-    say(LOOK_AT.format(query=given.query, ingestion=given.ingestion) + "\n")
+    echo(f"{len(names)} devices measure every {given.every:g} s, for {given.seconds:g} s.\n\n")
+    echo(HINTS.format(query=given.query, ingestion=given.ingestion) + "\n")
     ends = time.monotonic() + given.seconds
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(names)) as threads:
         over_mqtt = [threads.submit(run_mqtt, name, given, ends, Path(folder)) for name in names[::2]]
         over_http = [threads.submit(run_http, name, given, ends) for name in names[1::2]]
-        mqtt, http = sum(one.result()[0] for one in over_mqtt), sum(one.result()[0] for one in over_http)
-        left = sum(one.result()[1] for one in [*over_mqtt, *over_http])
-    say(f"{mqtt} readings over MQTT and {http} over HTTP are acknowledged, {left} are not.\n")
-    say(f"demo-1 now: {get(given.query + '/api/v1/projections/devices/demo-1')}\n")
+        mqtt, http = (sum(run.result()[0] for run in runs) for runs in (over_mqtt, over_http))
+        left = sum(run.result()[1] for run in [*over_mqtt, *over_http])
+    echo(f"Acknowledged: {mqtt} readings over MQTT, {http} over HTTP. Not acknowledged: {left}.\n")
+    echo(f"demo-1 now: {get(given.query + '/api/v1/projections/devices/demo-1')}\n")
     return 1 if left else 0
 
 
 def run_mqtt(name: str, given: argparse.Namespace, ends: float, folder: Path) -> tuple[int, int]:
-    """How many readings of this device were acknowledged, and how many not."""
+    """Simulate a device over MQTT. Returns how many of its readings were acknowledged, and how many were not."""
     queue = OfflineQueue(folder / name)
     device = Device(name, given.mqtt, queue)
     device.start()
@@ -71,7 +73,7 @@ def run_mqtt(name: str, given: argparse.Namespace, ends: float, folder: Path) ->
 
 
 def run_http(name: str, given: argparse.Namespace, ends: float) -> tuple[int, int]:
-    """The same over HTTP: a device that asks again until it is answered."""
+    """Simulate a device over HTTP that repeats a request until it is answered. Returns the same as `run_mqtt`."""
     acknowledged = 0
     while time.monotonic() < ends:
         if not post(given.ingestion + "/api/v1/events", reading(name), ends + 30):
@@ -82,7 +84,7 @@ def run_http(name: str, given: argparse.Namespace, ends: float) -> tuple[int, in
 
 
 def reading(name: str) -> dict[str, Any]:
-    """One event."""
+    """A reading of a device as a CloudEvent."""
     return {
         "specversion": "1.0",
         "id": str(uuid.uuid4()),
@@ -95,7 +97,7 @@ def reading(name: str) -> dict[str, Any]:
 
 
 def post(address: str, event: dict[str, Any], until: float) -> bool:
-    """Whether it was taken by then. The same event again is safe, whatever became of the first."""
+    """Send an event until it is accepted; False if the time is up. It is safe to send an event again."""
     request = urllib.request.Request(
         address, json.dumps(event).encode(), {"Content-Type": "application/cloudevents+json"}
     )
@@ -109,7 +111,7 @@ def post(address: str, event: dict[str, Any], until: float) -> bool:
 
 
 def get(address: str) -> str:
-    """What is there, or why not."""
+    """The body of the answer, or the error."""
     try:
         with urllib.request.urlopen(address, timeout=REQUEST_SECONDS) as answer:
             return str(answer.read().decode())
@@ -117,8 +119,8 @@ def get(address: str) -> str:
         return str(error)
 
 
-def say(text: str) -> None:
-    """To the terminal, now."""
+def echo(text: str) -> None:
+    """Print and flush."""
     sys.stdout.write(text)
     sys.stdout.flush()
 

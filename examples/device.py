@@ -1,11 +1,11 @@
-"""A simulated device: measures, keeps what it could not send in a small file, and publishes over MQTT.
+"""A simulated device: it measures, queues events in a small file, and publishes them over MQTT.
 
     .venv/bin/python examples/device.py dev-7                       # to the embedded broker, until Ctrl-C
     .venv/bin/python examples/device.py dev-7 --seconds 10 --url mqtts://dev-7:secret@mq.example --ca-file ca.pem
 
-An event leaves the queue when the broker has acknowledged it, and the next one goes only then: so order is kept.
-After a reconnect an event may be sent twice, under the same id: Headrace stores it once. The queue is bounded, as a
-device's memory is: when it is full, the oldest event is given up.
+An event leaves the queue when the broker has acknowledged it, and only then the next event is sent, to keep the order.
+After a reconnect an event may be sent twice with the same id; Headrace stores it once. The queue is bounded like a
+device's memory: when it is full, the oldest event is dropped.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-MOST_QUEUED = 10_000
-# Lines of the file that are done with, and stay for a while.
+MAX_QUEUED = 10_000
+# Acknowledged lines that may stay in the file before it is rewritten.
 SPARE_LINES = 1_000
 
 
 class OfflineQueue:
-    """Events by id, oldest first, in a file of lines; what a power cut left of a last line is dropped."""
+    """Events by id, oldest first, in a file with a line for each. An incomplete last line is dropped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -44,16 +44,16 @@ class OfflineQueue:
                 self._events[json.loads(line)["id"]] = line
             except ValueError:
                 continue
-        self._write_anew()
+        self._rewrite()
 
     def __len__(self) -> int:
         return len(self._events)
 
     def put(self, event_id: str, event: str) -> None:
-        """Keep it; the file has it before it is sent."""
+        """Add an event. It is in the file before it is sent."""
         with self._changed:
             self._events[event_id] = event
-            if len(self._events) > MOST_QUEUED:
+            if len(self._events) > MAX_QUEUED:
                 self._events.popitem(last=False)
             with self._path.open("a") as file:
                 file.write(event + "\n")
@@ -62,23 +62,23 @@ class OfflineQueue:
             self._changed.notify()
 
     def oldest(self, wait_seconds: float) -> tuple[str, str] | None:
-        """The id and the event that is to go next; None when there is none for so long."""
+        """The id and text of the next event; None if there is none within the time."""
         with self._changed:
             self._changed.wait_for(lambda: self._events, wait_seconds)
             return next(iter(self._events.items()), None)
 
     def remove(self, event_id: str) -> None:
-        """It is acknowledged."""
+        """Remove an acknowledged event."""
         with self._changed:
             self._events.pop(event_id, None)
             self._tidy()
 
     def _tidy(self) -> None:
-        """Write the file anew when nothing is left, or when most of its lines are done with."""
+        """Rewrite the file when no event is left, or when most of its lines are acknowledged."""
         if not self._events or self._lines > 2 * len(self._events) + SPARE_LINES:
-            self._write_anew()
+            self._rewrite()
 
-    def _write_anew(self) -> None:
+    def _rewrite(self) -> None:
         written = self._path.with_suffix(".new")
         written.write_text("".join(line + "\n" for line in self._events.values()))
         written.replace(self._path)
@@ -86,13 +86,13 @@ class OfflineQueue:
 
 
 class Device:
-    """Measures, and publishes from a thread of its own."""
+    """Measures, and publishes from its own thread."""
 
     def __init__(self, name: str, url: str, queue: OfflineQueue, ca_file: str | None = None) -> None:
         self.acknowledged = 0
         self._name = name
         self._queue = queue
-        self._connected, self._told, self._stopping = threading.Event(), threading.Event(), threading.Event()
+        self._connected, self._published, self._stopping = threading.Event(), threading.Event(), threading.Event()
         self._sender = threading.Thread(target=self._send, daemon=True)
         address = urlsplit(url)
         self._client = Client(CallbackAPIVersion.VERSION2, name)
@@ -102,17 +102,17 @@ class Device:
             self._client.tls_set(ca_file)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = lambda *_: self._connected.clear()
-        self._client.on_publish = lambda *_: self._told.set()
+        self._client.on_publish = lambda *_: self._published.set()
         port = address.port or (8883 if address.scheme == "mqtts" else 1883)
         self._client.connect_async(address.hostname or "127.0.0.1", port)
 
     def start(self) -> None:
-        """Connect, and go on trying; first goes what an earlier run has left."""
+        """Connect, retrying until it succeeds, and send the events that an earlier run left first."""
         self._client.loop_start()
         self._sender.start()
 
     def measure(self) -> None:
-        """Take one reading."""
+        """Take a reading and queue it."""
         event = {
             "specversion": "1.0",
             "id": str(uuid.uuid4()),
@@ -125,7 +125,7 @@ class Device:
         self._queue.put(str(event["id"]), json.dumps(event))
 
     def stop(self, patience_seconds: float = 5) -> None:
-        """Wait a little for what is not acknowledged; the rest stays in the queue."""
+        """Wait up to `patience_seconds` for acknowledgements; unacknowledged events stay in the queue."""
         deadline = time.monotonic() + patience_seconds
         while len(self._queue) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -140,12 +140,12 @@ class Device:
             if oldest is None or not self._connected.wait(0.2):
                 continue
             event_id, event = oldest
-            self._told.clear()
-            # If the connection is lost meanwhile, paho sends it again over the next one.
+            self._published.clear()
+            # If the connection is lost in the meantime, paho sends the event again over the next connection.
             self._client.publish(f"devices/{self._name}/events", event, qos=1)
-            while not self._told.wait(0.2) and not self._stopping.is_set():
+            while not self._published.wait(0.2) and not self._stopping.is_set():
                 pass
-            if self._told.is_set():
+            if self._published.is_set():
                 self._queue.remove(event_id)
                 self.acknowledged += 1
 
@@ -159,14 +159,14 @@ class Device:
 
 
 def main() -> None:
-    """Run one device."""
+    """Run a device until Ctrl-C or for a number of seconds."""
     parser = argparse.ArgumentParser(description="A simulated device.")
-    parser.add_argument("name")
-    parser.add_argument("--url", default="mqtt://127.0.0.1:1883")
-    parser.add_argument("--ca-file", help="the authority of the broker's certificate, PEM")
-    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS")
-    parser.add_argument("--seconds", type=float, default=float("inf"))
-    parser.add_argument("--queue", type=Path, help="default: NAME.queue")
+    parser.add_argument("name", help="name of the device; also its MQTT client id")
+    parser.add_argument("--url", default="mqtt://127.0.0.1:1883", help="address of the MQTT broker")
+    parser.add_argument("--ca-file", help="PEM file of the authority that signed the broker's certificate")
+    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="time between two readings")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="how long to run; default: until Ctrl-C")
+    parser.add_argument("--queue", type=Path, help="file of the queue; default: NAME.queue")
     given = parser.parse_args()
     queue = OfflineQueue(given.queue or Path(f"{given.name}.queue"))
     device = Device(given.name, given.url, queue, given.ca_file)

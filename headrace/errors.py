@@ -1,4 +1,4 @@
-"""The errors of our own. Each docstring is the error's default message."""
+"""Headrace's errors. The docstring of each class is its default message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class InvalidSettingError(HeadraceError):
 
 
 class DependencyAwayError(HeadraceError):
-    """A server that is needed does not answer; the same request may succeed later."""
+    """A required server does not answer; the same request may succeed later."""
 
 
 class StartError(HeadraceError):

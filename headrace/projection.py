@@ -1,4 +1,4 @@
-"""What a projection is: a name, a key, and pure functions that fold events into the state of one row."""
+"""Projections: a name, a key, and pure functions that fold events into the state of a row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ State = TypeVar("State")
 
 
 class Event(msgspec.Struct, Generic[Data], frozen=True, gc=False):
-    """An event as a handler sees it."""
+    """An event as a handler receives it."""
 
     position: int
     """Its place in the event store: 1, 2, 3, …"""
@@ -21,21 +21,21 @@ class Event(msgspec.Struct, Generic[Data], frozen=True, gc=False):
     type: str
     subject: str | None
     time: str
-    """RFC 3339 in UTC (ends in Z); the time of receipt where the sender gave none."""
+    """RFC 3339 in UTC (ends in Z); the time of receipt if the sender gave none."""
     data: Data
 
 
 class Field(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A member of the state that queries may filter and sort by."""
+    """A member of the state by which queries may filter and sort."""
 
     kind: Literal["text", "number", "time"]
     indexed: bool = False
-    """Whether filters and sorts by it have an index. It makes every update of every projection dearer; see
-    docs/projections.md. A row's key may then have 1,600 bytes at the most."""
+    """Whether filters and sorts use an index. It makes every update of every projection more expensive; see
+    docs/projections.md. A row's key may then have at most 1,600 bytes."""
 
 
 class FedBy(msgspec.Struct, frozen=True):
-    """Where the events of a row are, so that they are found in the event store: each of these that is set must hold."""
+    """Conditions by which the events of a row are found in the event store; every condition that is set must hold."""
 
     subjects: Sequence[str] | None = None
     """The event's subject is one of them."""
@@ -46,16 +46,16 @@ class FedBy(msgspec.Struct, frozen=True):
 
 
 class Subscription(msgspec.Struct, Generic[State], frozen=True):
-    """What a projection does with one type of event."""
+    """How a projection handles a type of event."""
 
     data: Any
     """The type that the event's `data` is decoded to."""
     handler: Callable[[State | None, Event[Any]], State | None]
-    """`(state or None, event) -> state or None`, pure; None means that the row does not exist (any more)."""
+    """`(state or None, event) -> state or None`, pure. None: the row does not exist; to return it deletes the row."""
 
 
 class Projection(Generic[State]):
-    """A named set of rows, each the fold of the events that share a key.
+    """A named set of rows; each row is the fold of the events with its key.
 
     >>> counts = Projection("counts", state=Count, key=lambda event: event.source, description="How many of a source")
     >>> @counts.on("thing.happened", Thing)
@@ -73,8 +73,8 @@ class Projection(Generic[State]):
         fields: Mapping[str, Field] | None = None,
         fed_by: Callable[[str], FedBy] | None = None,
     ) -> None:
-        """`fed_by` tells, for the key of a row, where its events are; without it, what a row was (`as_of`) is told
-        from all events of the projection's types. Raises ValueError for `fields` that are no members of the state.
+        """`fed_by` says, for the key of a row, where its events are; without it, `as_of` reads all events of the
+        projection's types. Raises ValueError for `fields` that are no members of the state.
         """
         self.name = name
         self.state = state
@@ -95,7 +95,7 @@ class Projection(Generic[State]):
     ) -> Callable[
         [Callable[[State | None, Event[Data]], State | None]], Callable[[State | None, Event[Data]], State | None]
     ]:
-        """Register the decorated function as the handler of events of this type; `data` is decoded to that type."""
+        """Register the decorated function as the handler of events of this type; their data is decoded to `data`."""
 
         def register(
             handler: Callable[[State | None, Event[Data]], State | None],
@@ -110,17 +110,17 @@ class Projection(Generic[State]):
     def on_every_other_event(
         self, handler: Callable[[State | None, Event[msgspec.Raw]], State | None]
     ) -> Callable[[State | None, Event[msgspec.Raw]], State | None]:
-        """Register the decorated function for every event that has no handler of its own; `data` is left undecoded."""
+        """Register the decorated function for every event that has no handler of its own; its data is not decoded."""
         if self.otherwise is not None:
             raise ValueError(f"projection {self.name}: two handlers for every other event")
         self.otherwise = Subscription(msgspec.Raw, handler)
         return handler
 
     def subscription(self, event_type: str) -> Subscription[State] | None:
-        """What to do with events of this type; None: nothing."""
+        """How to handle events of this type; None: ignore them."""
         return self.by_type.get(event_type, self.otherwise)
 
 
 def _members(state: Any) -> list[str]:
-    """The members of a state, with inherited ones, as its JSON names them; none for a type without named members."""
+    """The members of a state, inherited members included, as its JSON names them; none for a type without named members."""
     return [member.encode_name for member in getattr(msgspec.inspect.type_info(state), "fields", ())]

@@ -11,7 +11,7 @@ BIN = Path(sys.executable).parent
 
 
 def main() -> int:
-    """Run each linter; 0 when all of them are content."""
+    """Run each linter. Returns the exit code: 0 if none of them has a finding."""
     commands = [
         [str(BIN / "hadolint"), "Dockerfile"],
         [str(BIN / "yamllint"), "--strict", "-c", ".yamllint.yml", "docker-compose.yml"],

@@ -1,6 +1,6 @@
-"""Writes what fault tests found into docs/reliability.md (make document-faults).
+"""Writes the results of the fault tests into docs/reliability.md (make document-faults).
 
-The files are those that FAULT_RESULTS named in runs of `make faults`: a line of JSON for each fault.
+The files are those of FAULT_RESULTS in runs of `make faults`, with a line of JSON for each fault.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ END = "<!-- the end of what was found -->\n"
 
 
 def main(files: list[str]) -> int:
-    """The exit code."""
+    """Rewrite the section of the page. Returns the exit code: 1 without files."""
     if not files:
-        sys.stderr.write("Name the files that FAULT_RESULTS named in runs of make faults: FILES='a.jsonl b.jsonl'\n")
+        sys.stderr.write("Name the files of FAULT_RESULTS in runs of make faults: FILES='a.jsonl b.jsonl'\n")
         return 1
     lines = [line for file in files for line in Path(file).read_text("utf-8").splitlines()]
     outcomes = [Outcomes(**json.loads(line)) for line in lines]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -14,19 +17,32 @@ HEAD = """# Settings
 
 Environment variables, or lines of `.env` in the folder where the worker starts; the environment wins. An empty value
 counts as not set. A wrong value stops the worker at once, with a line that names the variable, the value and what is
-allowed. This page is made from `app/settings.py` by `make docs`.
+allowed. This page is generated from `app/settings.py` by `make docs`.
 
-| variable | default | allowed |
-| --- | --- | --- |
+| variable | default | what it does | allowed |
+| --- | --- | --- | --- |
 """
 
 
+def meanings(settings: type) -> dict[str, str]:
+    """What each field of a class does: the string that follows it. A field without one is absent."""
+    (class_,) = ast.parse(inspect.getsource(settings)).body
+    assert isinstance(class_, ast.ClassDef)
+    found = {}
+    for field, text in pairwise(class_.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            assert isinstance(text.value, ast.Constant)
+            found[field.target.id] = " ".join(str(text.value.value).split())
+    return found
+
+
 def text() -> str:
-    """The page."""
+    """The text of docs/settings.md. Raises KeyError for a setting that does not say what it does."""
+    meaning = meanings(Settings)
     rows = []
     for field, default in zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True):
         shown = f"`{default}`" if default != "" else ""
-        rows.append(f"| `{field.upper()}` | {shown} | {allowed(field)} |\n")
+        rows.append(f"| `{field.upper()}` | {shown} | {meaning[field]} | {allowed(field)} |\n")
     return HEAD + "".join(rows)
 
 

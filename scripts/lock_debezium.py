@@ -1,6 +1,6 @@
-"""Writes benchmarks/debezium.toml anew: the archive of one version of Debezium Server, with its SHA-256.
+"""Rewrites benchmarks/debezium.toml: the archive of a version of Debezium Server, with its SHA-256.
 
-python -m scripts.lock_debezium [VERSION]    (by default the version that the file has now)
+python -m scripts.lock_debezium [VERSION]    (default: the version in the file)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ sha256 = "{sha256}"
 
 
 def main() -> None:
-    """Download and hash."""
+    """Download the archive, hash it and write the file."""
     known = read_lock(LOCK_FILE.read_text())
     wanted = replace(known, version=sys.argv[1] if len(sys.argv) > 1 else known.version, sha256="")
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,4 +1,4 @@
-"""Resolves the files of requirements/, with hashes, from pyproject.toml (make lock)."""
+"""Resolves requirements/*.txt, with hashes, from pyproject.toml (make lock)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PROJECT = "pyproject.toml"
-# What each file is resolved from; the peers of the benchmarks stand alone, in an environment of their own.
+# The sources of each file. The peers of the benchmarks are resolved alone, for their own environment.
 SOURCES: dict[str, list[str]] = {
     "service": [PROJECT],
     "run": [PROJECT, "--extra", "embedded"],
@@ -18,7 +18,7 @@ SOURCES: dict[str, list[str]] = {
 
 
 def main() -> None:
-    """Write them; `make lock ARGS=--upgrade` takes newer versions."""
+    """Write the files; `make lock ARGS=--upgrade` upgrades to newer versions."""
     for name, chosen in SOURCES.items():
         output = f"requirements/{name}.txt"
         subprocess.run(

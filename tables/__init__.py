@@ -1,1 +1,1 @@
-"""PostgreSQL: one module a table; all SQL is here."""
+"""All access to PostgreSQL: all SQL is here, usually one module for each table."""

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: every one with timeouts, and one place that tells "away" from "wrong"."""
+"""Connections to PostgreSQL, all with timeouts, and the one rule for which errors mean that it is unavailable."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 PoolAcquireContext: TypeAlias = "asyncpg.pool.PoolAcquireContext[asyncpg.Record]"
 AnyConnection: TypeAlias = "Connection | PooledConnection"
 
-# An answer that says "committed" must survive a crash of the server, whatever its configuration says.
+# A commit that was reported must survive a crash of the server, whatever its configuration says.
 SERVER_SETTINGS = {"application_name": "headrace", "synchronous_commit": "on", "timezone": "UTC"}
-# A peer that vanished is noticed in seconds, so that its locks are given back (no effect on Unix sockets).
+# The server detects a dead client within seconds and releases its locks (no effect on Unix sockets).
 KEEPALIVES = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 
 HEARTBEAT = "SELECT 1"
 
-# What a server says when it is starting, stopping, full or overloaded: the same request may succeed later.
+# Errors of a server that is starting, stopping, full or overloaded: the same request may succeed later.
 _AWAY = (
     DependencyAwayError,
     OSError,
@@ -40,12 +40,12 @@ _AWAY = (
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether this error says that PostgreSQL cannot do it now: what was asked is worth another try."""
+    """Whether this error means that PostgreSQL is unavailable or busy, so that a retry is worthwhile."""
     return isinstance(error, _AWAY)
 
 
 def can_hold(text: str) -> bool:
-    """Whether PostgreSQL can take this text: no NUL, no lone surrogates."""
+    """Whether PostgreSQL can store this text: it has no NUL and no lone surrogates."""
     if text.isascii():
         return "\0" not in text
     try:
@@ -55,14 +55,14 @@ def can_hold(text: str) -> bool:
 
 
 class _PlainConnection(asyncpg.Connection):
-    """Goes back to the pool as it is: nothing here changes a session, and a reset is a round trip each time."""
+    """A connection without a reset on release, which would cost a round trip; nothing here changes session state."""
 
     def get_reset_query(self) -> str:
         return ""
 
 
 class Database:
-    """A pool whose address may become known later; until it is opened, PostgreSQL counts as away."""
+    """A connection pool that can be opened later; until then, PostgreSQL counts as unavailable."""
 
     def __init__(self, *, pool_size: int, timeout_seconds: float) -> None:
         self._pool_size = pool_size
@@ -70,7 +70,7 @@ class Database:
         self._opened: tuple[str, Pool] | None = None
 
     async def open(self, dsn: str) -> None:
-        """Open the pool; its connections are made when they are needed."""
+        """Open the pool; connections are created on demand."""
         pool = await asyncpg.create_pool(
             dsn,
             min_size=0,
@@ -83,26 +83,26 @@ class Database:
         self._opened = dsn, pool
 
     def close(self) -> None:
-        """Drop the pool's connections."""
+        """Terminate the pool's connections; a pool that is not open is ignored."""
         opened, self._opened = self._opened, None
         if opened is not None:
             opened[1].terminate()
 
     @property
     def dsn(self) -> str:
-        """The address, for connections of one's own. Raises DependencyAwayError before it is known."""
+        """The address, for connections outside the pool. Raises DependencyAwayError before the pool is open."""
         if self._opened is None:
             raise DependencyAwayError("PostgreSQL is not ready yet.")
         return self._opened[0]
 
     def acquire(self) -> PoolAcquireContext:
-        """`async with database.acquire() as connection`. Raises what `is_away` knows."""
+        """A context manager for a pooled connection. Raises an error that `is_away` accepts on failure or timeout."""
         if self._opened is None:
             raise DependencyAwayError("PostgreSQL is not ready yet.")
         return self._opened[1].acquire(timeout=self._timeout_seconds)
 
     async def answers(self) -> None:
-        """Return when PostgreSQL answers. Raises what `is_away` knows."""
+        """Return when PostgreSQL has answered a query. Raises an error that `is_away` accepts if it does not."""
         async with self.acquire() as connection:
             await connection.execute(HEARTBEAT)
 
@@ -110,10 +110,10 @@ class Database:
 async def connect(
     dsn: str, *, timeout_seconds: float, command_seconds: float | None = None, idle_seconds: float = 0
 ) -> Connection:
-    """One connection of its own, whose statements may take as long as connecting, or `command_seconds`.
+    """Open a connection outside the pool; its statements time out after `command_seconds` or `timeout_seconds`.
 
-    With `idle_seconds` the server ends it, and gives its locks back, when it has heard nothing for that long. Raises
-    what `is_away` knows when the server does not answer in time.
+    With `idle_seconds`, the server ends the session and releases its locks when it was idle for that long. Raises an
+    error that `is_away` accepts if the server does not answer in time.
     """
     idle = {"idle_session_timeout": f"{idle_seconds * 1000:.0f}"} if idle_seconds else {}
     connection: Connection = await asyncpg.connect(
@@ -126,5 +126,5 @@ async def connect(
 
 
 def drop(connection: AnyConnection) -> None:
-    """Close without a word to the server, which may not be listening any more."""
+    """Close the connection without a message to the server, which may be unreachable."""
     connection.terminate()

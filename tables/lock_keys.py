@@ -1,4 +1,4 @@
-"""The advisory locks of the product: numbers that no one else in the database uses, each with one meaning."""
+"""The keys of the advisory locks, chosen to be unlikely to collide with other software in the database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import IntEnum, unique
 
 @unique
 class LockKey(IntEnum):
-    """All of them in one place, so that no two are the same."""
+    """An advisory lock. All keys are here, so that no two are equal."""
 
     MIGRATE = 4_852_736_001
     RELAY = 4_852_736_002

@@ -1,4 +1,4 @@
-"""Migrations: numbered files of SQL, applied once each, in order, one worker at a time."""
+"""Migrations: numbered SQL files, each applied once, in order, by one worker at a time."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ APPLIED = "SELECT number FROM schema_migrations ORDER BY number"
 RECORD = "INSERT INTO schema_migrations (number, name) VALUES ($1, $2)"
 LOCK = "SELECT pg_advisory_xact_lock($1)"
 
-# A migration may rewrite a table; the pool's timeout is meant for requests.
+# A migration may rewrite a table, which exceeds the pool's timeout for requests.
 TIMEOUT_SECONDS = 600.0
 
 
 class Migration(NamedTuple):
-    """One file of `tables/migrations`."""
+    """A file of `tables/migrations`: its number, its name without `.sql`, and its text."""
 
     number: int
     name: str
@@ -33,7 +33,7 @@ class Migration(NamedTuple):
 
 
 def migrations() -> list[Migration]:
-    """All migrations that this version knows, in order."""
+    """All migrations of this version, in order of number."""
     found = [
         Migration(int(file.name[:3]), file.name.removesuffix(".sql"), file.read_text("utf-8"))
         for file in resources.files("tables").joinpath("migrations").iterdir()
@@ -43,9 +43,9 @@ def migrations() -> list[Migration]:
 
 
 async def migrate(connection: AnyConnection) -> list[str]:
-    """Apply what is missing and return the names; all of it in one transaction, under a lock.
+    """Apply the missing migrations in one transaction, under a lock, and return their names.
 
-    Raises StartError when the database was made by a newer version.
+    Raises StartError if a newer version has migrated the database.
     """
     async with connection.transaction():
         await connection.execute(LOCK, LockKey.MIGRATE, timeout=TIMEOUT_SECONDS)
@@ -55,7 +55,7 @@ async def migrate(connection: AnyConnection) -> list[str]:
         if unknown := applied - {one.number for one in known}:
             raise StartError(
                 f"The database has migration {max(unknown)}, which this version does not know. "
-                "Run the version that made it, or a newer one."
+                "Run the version that applied it, or a newer version."
             )
         missing = [one for one in known if one.number not in applied]
         for one in missing:

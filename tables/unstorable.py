@@ -1,4 +1,4 @@
-"""Errors with which PostgreSQL refuses what it is given, whatever is retried, and the search for what causes them."""
+"""Errors with which PostgreSQL permanently refuses a value, and the bisection that finds the item that causes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNSTORABLE = (
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
 )
-"""PostgreSQL cannot hold the value, or the row is not of the projection's state type: no retry helps."""
+"""PostgreSQL cannot store the value, or the row does not have the projection's state type: no retry helps."""
 
 
 async def halve(
@@ -25,8 +25,9 @@ async def halve(
     write: Callable[[Sequence[Item]], Awaitable[None]],
     set_aside: Callable[[Item, Exception], Awaitable[None]],
 ) -> None:
-    """Write the items together; if they cannot be stored, write the halves, down to the one item that is set aside with
-    its error. Raises what `write` raises for other reasons.
+    """Write the items together; if they cannot be stored, write the halves, recursively.
+
+    A single item that cannot be stored is passed to `set_aside` with its error. Other errors of `write` are raised.
     """
     try:
         await write(items)

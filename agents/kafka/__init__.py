@@ -1,1 +1,1 @@
-"""How Faust reads the topic: in batches, on a consumer that outlives the broker."""
+"""Reading the topic with Faust: in batches, by a consumer that survives broker outages."""

@@ -1,6 +1,6 @@
-"""Holds Faust's consumer back until the broker answers and the topic is there.
+"""Delays the start of Faust's consumer until the broker answers and the topic exists.
 
-A plain Faust worker exits when the broker is away at its start, and the door would go with it.
+A plain Faust worker exits if the broker is unavailable at start, which would also stop ingestion.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = ActionLog(__name__)
 
 
 class BrokerGate(Service):
-    """Its start ends when Kafka is ready for a consumer."""
+    """A service whose start completes when Kafka is ready for a consumer."""
 
     def __init__(self, bootstrap_servers: str, topic: str, *, partitions_if_new: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class BrokerGate(Service):
             if self.should_stop:
                 return
             try:
-                await self.look()
+                await self.check()
             except (KafkaError, OSError, TimeoutError) as error:
                 throttled.warning(
                     LogAction.KAFKA_UNAVAILABLE,
@@ -45,6 +45,6 @@ class BrokerGate(Service):
             else:
                 return
 
-    async def look(self) -> None:
-        """Return when the broker answers and has the topic. Raises KafkaError, OSError or TimeoutError when not."""
+    async def check(self) -> None:
+        """Create the topic if necessary. Raises KafkaError, OSError or TimeoutError if the broker is unavailable."""
         await ensure_topic(self._bootstrap_servers, self._topic, partitions=self._partitions_if_new)

@@ -1,8 +1,7 @@
-"""aiokafka's connections on uvloop.
+"""A patch for aiokafka's connections on uvloop.
 
-A transport of uvloop raises RuntimeError when it is written to after it was closed, as happens where two connections
-break at once. aiokafka knows OSError there; at any other error the task that wrote, which fetches or takes part in the
-consumer group, ends for good and without a word.
+A uvloop transport raises RuntimeError on a write after close, which happens when two connections break at once.
+aiokafka handles only OSError there: any other error silently ends the task that fetches or keeps the group membership.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from aiokafka.errors import KafkaConnectionError
 _send = AIOKafkaConnection.send
 
 
-def tell_closed_connections() -> None:
-    """Let aiokafka take a connection that is closed for a broken one, in the whole process."""
+def patch_closed_connections() -> None:
+    """Make aiokafka treat a closed connection as broken, for the whole process."""
     AIOKafkaConnection.send = _send_unless_closed
 
 

@@ -1,9 +1,9 @@
-"""Faust's thread with Kafka's consumer, looked after.
+"""Supervises the Kafka consumer in Faust's consumer thread.
 
-At an error that no retry of its own helps against, aiokafka's consumer stands still until somebody asks it for records
-in its own way, which Faust does not. Guarantee: no error of the consumer group ends the worker, whose door needs no
-Kafka, or is waited at for longer than it lasts; but a consumer that has ended by itself, whose worker would go on
-without applying anything, ends it.
+Guarantee: a consumer-group error never stops the worker, because ingestion does not need Kafka; consumption resumes
+when the error clears. If the consumer itself has ended, the worker stops: it would run without applying anything.
+
+After an error that it does not retry, aiokafka's consumer pauses until its `getmany` is called, which Faust never does.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 
-LOOK_SECONDS = 1.0
-# What is not committed is delivered again, and known. Longer, it would be committed to a topic that was made anew.
+CHECK_SECONDS = 1.0
+# An uncommitted fetch is redelivered and skipped. A longer commit could reach a topic that was recreated meanwhile.
 COMMIT_SECONDS = 5.0
 
 log = ActionLog(__name__)
 
 
 class ConsumerEndedError(HeadraceError):
-    """Kafka's consumer has ended by itself."""
+    """The Kafka consumer ended unexpectedly."""
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Hears what aiokafka has to say, and lets it go on."""
+    """Checks aiokafka's consumer for errors once a second, logs them and makes it rejoin its group."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.throttled = ThrottledLog(log)
 
     @Service.task
-    async def _look_after_the_consumer(self) -> None:
+    async def _watch_consumer(self) -> None:
         while not self.should_stop:
-            await self.sleep(LOOK_SECONDS)
+            await self.sleep(CHECK_SECONDS)
             if self._consumer is None or self.should_stop:
                 continue
             try:
                 error = take_error(self._consumer)
             except ConsumerEndedError as ended:
-                # Told to the worker's own loop: this thread's is about to go.
+                # On the worker's own loop, because the loop of this thread is about to close.
                 asyncio.run_coroutine_threadsafe(self.consumer.crash(ended), self.parent_loop)
                 return
             if error is not None:
@@ -58,7 +58,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 self.throttled.warning(LogAction.KAFKA_GROUP_FAILED, text, error=error)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit; False when it does not work now. Faust would end the worker."""
+        """Commit offsets; return False on failure, where Faust's own method would stop the worker."""
         assigned = self.assignment()
         chosen = {
             driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(at, "") for tp, at in offsets.items() if tp in assigned
@@ -74,21 +74,21 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 def take_error(consumer: Any) -> KafkaError | None:
-    """The error at which an aiokafka consumer stands still, if it does; it joins its group anew then.
+    """Return the error that has paused an aiokafka consumer, if any, and make the consumer rejoin its group.
 
-    Raises ConsumerEndedError when it does nothing any more.
+    Raises ConsumerEndedError if one of its background tasks has ended.
     """
     coordinator = consumer._coordinator
     for task in (coordinator._coordination_task, consumer._fetcher._fetch_task):
         if task.done():
             reason = None if task.cancelled() else task.exception()
             raise ConsumerEndedError(
-                f"Kafka's consumer has ended by itself: {reason!r}. This worker ends; start it again."
+                f"The Kafka consumer ended unexpectedly: {reason!r}. This worker stops; restart it."
             )
     try:
         coordinator.check_errors()
     except KafkaError as error:
-        # Which also starts its tasks again that ended with the error.
+        # This also restarts the coordinator tasks that ended with the error.
         coordinator.request_rejoin()
         return error
     return None

@@ -1,8 +1,8 @@
-"""Faust messages that are batches: what one fetch brought of all partitions.
+"""Faust messages that carry batches: the records of one fetch, from all partitions.
 
-Faust spends about 100 µs on a message whatever is in it, so a message carries a whole fetch. Of the driver's consumer
-`getmany` is replaced, `ack` does the whole fetch, and what is committed is each partition's last offset + 1; groups,
-rebalances and the times of commits stay Faust's. See docs/adr/0003-batches-in-faust.md.
+Faust spends about 100 µs on each message, whatever its size, so a message carries a whole fetch. `getmany` is replaced,
+`ack` acknowledges the whole fetch, and the committed offset is each partition's last offset + 1. Groups, rebalances
+and the times of commits remain Faust's. See docs/adr/0003-batches-in-faust.md.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ throttled = ThrottledLog(log)
 
 
 class RecordBatch:
-    """What one fetch brought, by partition; decoded once, for all agents."""
+    """The records of one fetch, by partition; decoded once, for all agents."""
 
     __slots__ = ("_events", "_values", "follows")
 
     def __init__(self, values: Mapping[int, Sequence[bytes | None]], follows: Mapping[int, int] | None = None) -> None:
         self.follows = follows or {}
-        """By partition, the position of the event before the first one; left out where the topic does not tell."""
+        """By partition, the position of the event before the first event; absent if its record does not name it."""
         self._values = values
         self._events: list[Record] | None = None
 
     def events(self) -> list[Record]:
-        """The events in order of position. What is no event of ours (no JSON, no position) is left out and logged."""
+        """The events in order of position. Records without valid JSON or a position are skipped and logged."""
         if self._events is None:
             events = (decode(value, partition) for partition, values in self._values.items() for value in values)
             self._events = sorted((event for event in events if event), key=_position)
@@ -50,21 +50,21 @@ def _position(event: Record) -> int:
 
 
 class FetchMessage(ConsumerMessage):
-    """The message of one partition of a fetch, whose value is the RecordBatch of all of them."""
+    """The message of the first partition of a fetch; its value is the RecordBatch of all partitions."""
 
     __slots__ = ("others",)
     others: Sequence[ConsumerMessage]
-    """The last messages of the other partitions: acknowledged with this one, delivered to nobody."""
+    """The last messages of the other partitions: acknowledged with this message, never delivered."""
 
 
 class BatchConsumer(driver.Consumer):
-    """Yields one message for a fetch."""
+    """A consumer whose `getmany` yields a single message for each fetch."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109 - the driver's
-        """Fetch, wait at most `timeout` seconds."""
+        """Fetch records, waiting at most `timeout` seconds; yield nothing if there are none or Kafka is unavailable."""
         try:
             fetched, active = await self._wait_next_records(timeout)
         except KafkaError as error:
@@ -89,23 +89,25 @@ class BatchConsumer(driver.Consumer):
         first.others = others
         for message in (first, *others):
             if message.offset < (self._read_offset[message.tp] or 0):
-                self._begin_anew(message.tp)
+                self._reset_offsets(message.tp)
         for other in others:
             self._read_offset[other.tp] = other.offset
         yield first.tp, first
 
-    def _begin_anew(self, tp: TP) -> None:
-        """The partition was made anew: its offsets begin at 0 again, and Faust would drop what it has read before."""
+    def _reset_offsets(self, tp: TP) -> None:
+        """Forget the offsets of a partition that was recreated: Faust would drop records with offsets it has seen."""
         self._read_offset[tp] = self._committed_offset[tp] = None
         for bookkeeping in (self._acked, self._acked_index):
             bookkeeping.pop(tp, None)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Faust keeps the offsets between two messages in a tree; nothing looks for them here."""
+        """Do nothing: Faust stores the offsets between two messages in a tree that is not used here."""
 
     def _new_offset(self, tp: TP) -> int | None:
-        """One past the last offset that was acknowledged: each agent takes the fetches in order, so none before it
-        waits. Faust would first look whether all between them are acknowledged or known as gaps."""
+        """The last acknowledged offset + 1, or None. Agents process fetches in order, so no earlier offset is pending.
+
+        Faust's own method would check that every offset in between is acknowledged or known as a gap.
+        """
         acked = self._acked[tp]
         if not acked:
             return None
@@ -122,13 +124,13 @@ class BatchConsumer(driver.Consumer):
         return super().ack(message)
 
     def on_buffer_full(self, tp: TP) -> None:
-        """A full buffer holds the next fetch up as it is; Faust would sleep a second when all partitions are full."""
+        """Do nothing: a full buffer already delays the next fetch. Faust would also sleep for a second."""
 
     def on_buffer_drop(self, tp: TP) -> None:
-        """See on_buffer_full."""
+        """Do nothing, because `on_buffer_full` paused nothing."""
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Faust looks for a message of every partition here."""
+        """Do nothing: Faust would check for messages in each partition, but only one partition delivers them."""
 
 
 def _message(tp: TP, last: Any, batch: RecordBatch, generation: int) -> FetchMessage:
@@ -140,7 +142,7 @@ def _message(tp: TP, last: Any, batch: RecordBatch, generation: int) -> FetchMes
         last.timestamp_type,
         last.headers,
         None,
-        cast("bytes", batch),  # handed on as it is
+        cast("bytes", batch),  # passed through unchanged
         None,
         -1,
         -1,
@@ -150,13 +152,13 @@ def _message(tp: TP, last: Any, batch: RecordBatch, generation: int) -> FetchMes
 
 
 class BatchTransport(driver.Transport):
-    """The aiokafka transport with the consumer above."""
+    """The aiokafka transport, with BatchConsumer as its consumer."""
 
     Consumer = BatchConsumer
 
 
 class AsIs(faust.Schema[Any, Any]):
-    """Hands keys and values over undecoded: a decoding error in Faust would lose the message."""
+    """A schema that passes keys and values through undecoded: a decoding error in Faust would lose the message."""
 
     def loads_key(self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None) -> Any:
         return message.key

@@ -1,4 +1,4 @@
-"""The topic that carries the events: made once, where the broker does not have it yet."""
+"""The topic that carries the events, created if the broker does not have it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 REQUEST_TIMEOUT_MS = 10_000
-MOST_REPLICAS = 3
+MAX_REPLICAS = 3
 
 
 async def ensure_topic(bootstrap_servers: str, topic: str, *, partitions: int) -> int:
-    """Make the topic if it is not there; return how many partitions it has.
+    """Create the topic if it does not exist, and return its number of partitions.
 
-    A topic that exists is left as it is. Raises KafkaError or OSError when the broker is away.
+    An existing topic is not changed. Raises KafkaError or OSError if the broker is unavailable.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS)
     await admin.start()
@@ -20,23 +20,23 @@ async def ensure_topic(bootstrap_servers: str, topic: str, *, partitions: int) -
         found = await _partitions(admin, topic)
         if found:
             return found
-        # Events are kept: the broker's default of seven days would drop what a new projection needs.
-        replicas = min(MOST_REPLICAS, len((await admin.describe_cluster())["brokers"]))
+        # No retention limit: the broker's default of seven days would delete events that a new projection needs.
+        replicas = min(MAX_REPLICAS, len((await admin.describe_cluster())["brokers"]))
         new = NewTopic(topic, partitions, replicas, topic_configs={"retention.ms": "-1"})
         response = await admin.create_topics([new], timeout_ms=REQUEST_TIMEOUT_MS)
         for _, code, *_ in response.topic_errors:
             error = for_code(code)
             if code and error is not TopicAlreadyExistsError:
-                raise error(f"topic {topic} could not be made")
+                raise error(f"Could not create topic {topic}.")
         return await _partitions(admin, topic) or partitions
     finally:
         await admin.close()
 
 
 async def partition_count(bootstrap_servers: str, topic: str) -> int:
-    """How many partitions the topic has; 0 when it is not there.
+    """The number of partitions of the topic; 0 if it does not exist.
 
-    Raises KafkaError or OSError when the broker is away.
+    Raises KafkaError or OSError if the broker is unavailable.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS)
     await admin.start()

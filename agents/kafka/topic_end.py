@@ -1,4 +1,4 @@
-"""How far the topic has come: where its partitions end, and the position of the last event in each."""
+"""The end of the topic: the end offset of each partition, and the position of the last event in it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from headrace.events.topic_record import decode
 
-# At the end of a partition there may be records of others; then it is looked further back.
-FIRST_LOOK_RECORDS = 4
-LOOK_FURTHER = 16
+# Foreign records may follow the last event of a partition; each further read covers more of them.
+FIRST_READ_RECORDS = 4
+READ_GROWTH = 16
 POLL_MS = 500
 
 
 class TopicEnd:
-    """Reads, without a consumer group. Raises KafkaError, OSError or TimeoutError when the broker is away."""
+    """Reads the ends of partitions, without a consumer group.
+
+    Its methods raise KafkaError, OSError or TimeoutError if the broker is unavailable.
+    """
 
     def __init__(self, bootstrap_servers: str, topic: str, *, timeout_seconds: float) -> None:
         self._topic = topic
@@ -28,34 +31,34 @@ class TopicEnd:
         )
 
     async def start(self) -> None:
-        """Connect."""
+        """Connect to the broker, within the timeout."""
         async with asyncio.timeout(self._timeout_seconds):
             await self._consumer.start()
 
     async def stop(self) -> None:
-        """Disconnect; safe where `start` failed."""
+        """Disconnect; also safe after `start` has failed."""
         await self._consumer.stop()
 
     async def ends(self, partitions: Iterable[int]) -> dict[int, int]:
         """The offset of the next record of each partition."""
-        asked = [TopicPartition(self._topic, partition) for partition in partitions]
-        async with asyncio.timeout(self._timeout_seconds):  # it would wait for a topic that is not there
-            return {tp.partition: end for tp, end in (await self._consumer.end_offsets(asked)).items()}
+        tps = [TopicPartition(self._topic, partition) for partition in partitions]
+        async with asyncio.timeout(self._timeout_seconds):  # aiokafka waits indefinitely for a missing topic
+            return {tp.partition: end for tp, end in (await self._consumer.end_offsets(tps)).items()}
 
     async def last_positions(self, partitions: Iterable[int]) -> dict[int, int]:
-        """The position of the last event of each partition; 0 where it has none."""
-        asked = [TopicPartition(self._topic, partition) for partition in partitions]
-        self._consumer.assign(asked)
+        """The position of the last event of each partition; 0 for a partition without events."""
+        tps = [TopicPartition(self._topic, partition) for partition in partitions]
+        self._consumer.assign(tps)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                begins = await self._consumer.beginning_offsets(asked)
-                ends = await self._consumer.end_offsets(asked)
-                return {tp.partition: await self._last_position(tp, begins[tp], ends[tp]) for tp in asked}
+                begins = await self._consumer.beginning_offsets(tps)
+                ends = await self._consumer.end_offsets(tps)
+                return {tp.partition: await self._last_position(tp, begins[tp], ends[tp]) for tp in tps}
         finally:
             self._consumer.unsubscribe()
 
     async def _last_position(self, tp: TopicPartition, begin: int, end: int) -> int:
-        records = FIRST_LOOK_RECORDS
+        records = FIRST_READ_RECORDS
         before = end
         while before > begin:
             start = max(begin, end - records)
@@ -63,11 +66,11 @@ class TopicEnd:
             if found:
                 return found
             before = start
-            records *= LOOK_FURTHER
+            records *= READ_GROWTH
         return 0
 
     async def _greatest_position(self, tp: TopicPartition, start: int, before: int) -> int:
-        """The greatest position between two offsets; a round that was published again repeats itself."""
+        """The greatest position between two offsets; not always the last, because a round may be published twice."""
         greatest = 0
         self._consumer.seek(tp, start)
         while await self._consumer.position(tp) < before:

@@ -1,9 +1,11 @@
-"""Devices' messages -> the door's validation -> the outbox.
+"""Device messages -> validation as in HTTP ingestion -> the outbox.
 
-Guarantee: a message is acknowledged only after its event is committed in the outbox, or it is kept with the reason for
-its refusal; acknowledgements go out in the order in which the messages came. While PostgreSQL is away, the database is
-full or the outbox is past its limit, nothing is acknowledged: the broker keeps what it has not yet sent, and sends
-again what a worker that died had not acknowledged. An event that comes again is a duplicate by its source and id.
+Guarantee: a message is acknowledged only after its event is committed in the outbox, or after the message is stored as
+a dead letter. Acknowledgements are sent in the order of arrival.
+
+While PostgreSQL is unavailable, the disk is full or the outbox is over its limit, nothing is acknowledged. The broker
+keeps unsent messages, and redelivers those that a dead worker had not acknowledged. A redelivered event is a duplicate
+by its source and id.
 """
 
 from __future__ import annotations
@@ -29,20 +31,20 @@ from headrace.process.waiting import backoff_seconds
 from tables.database import Database
 from tables.intake import dead_letters
 from tables.intake.backlog import Backlog
-from tables.intake.dead_letters import Letter
+from tables.intake.dead_letters import RefusedMessage
 from tables.intake.group_commit import MAX_GROUP_EVENTS, GroupCommit
 
 TOPICS = "devices/+/events"
 SHARED_TOPICS = f"$share/headrace/{TOPICS}"
 JSON = "application/json"
-MOST_WAIT_SECONDS = 2.0
-FIRST_LOOK_SECONDS = 3.0
+MAX_WAIT_SECONDS = 2.0
+START_WAIT_SECONDS = 3.0
 
 log = ActionLog(__name__)
 
 
 class MqttBridge(Background):
-    """The subscriber of one worker. One life is one connection."""
+    """The subscriber of one worker. Each call of `run` is one connection."""
 
     def __init__(
         self,
@@ -69,21 +71,21 @@ class MqttBridge(Background):
 
     @property
     def is_connected(self) -> bool:
-        """Whether it receives what devices publish."""
+        """Whether the bridge is connected and subscribed."""
         return self._connected.is_set()
 
     async def on_start(self) -> None:
-        """Raises InvalidSettingError when a file that is set cannot be used."""
+        """Load the TLS files. Raises InvalidSettingError if a configured file cannot be used."""
         if self._address.tls:
             await asyncio.to_thread(self._address.tls_context)
 
     async def on_started(self) -> None:
-        """Give a broker that is there the time to know the subscription before the worker says that it is up.
+        """Wait a few seconds for the subscription before the worker reports that it is ready.
 
-        Until the first subscription a broker acknowledges what devices publish, and keeps nothing of it.
+        Before the first subscription, a broker acknowledges device messages and discards them.
         """
         try:
-            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+            async with asyncio.timeout(START_WAIT_SECONDS):
                 await self._connected.wait()
         except TimeoutError:
             text = "No device messages until the MQTT broker at {broker} answers"
@@ -99,10 +101,10 @@ class MqttBridge(Background):
             self._client.wake()
 
     async def run(self) -> None:
-        """Connect, and take messages until the connection ends and all that came over it is taken."""
+        """Connect, and ingest messages until the connection has ended and all that it delivered are ingested."""
         wanted, unwanted = (SHARED_TOPICS, TOPICS) if self._address.shared else (TOPICS, SHARED_TOPICS)
         client = await MqttClient.connect(
-            self._address, max_in_flight=self._max_in_flight, subscribe_to=wanted, not_to=unwanted
+            self._address, max_in_flight=self._max_in_flight, subscribe_to=wanted, unsubscribe_from=unwanted
         )
         self._client = client
         self._connected.set()
@@ -116,7 +118,7 @@ class MqttBridge(Background):
             while not self.should_stop:
                 messages = await client.receive(MAX_GROUP_EVENTS)
                 if messages:
-                    await self._take(client, messages)
+                    await self._ingest(client, messages)
                 elif client.is_lost:
                     self.throttled.warning(
                         LogAction.MQTT_DISCONNECTED,
@@ -128,26 +130,26 @@ class MqttBridge(Background):
             self._connected.clear()
             await client.close()
 
-    async def _take(self, client: MqttClient, messages: Sequence[IncomingMessage]) -> None:
-        """Commit a group of messages, answer and acknowledge them; nothing of this when the worker stops first."""
+    async def _ingest(self, client: MqttClient, messages: Sequence[IncomingMessage]) -> None:
+        """Commit a group of messages, then respond to and acknowledge them; none of it if the worker stops first."""
         received_at = rfc3339.now()
-        taken = [self._read(received.message, received_at) for received in messages]
-        events = [one for one in taken if isinstance(one, ParsedEvent)]
-        waits = backoff_seconds(most=MOST_WAIT_SECONDS)
+        parsed = [self._read(received.message, received_at) for received in messages]
+        events = [one for one in parsed if isinstance(one, ParsedEvent)]
+        waits = backoff_seconds(most=MAX_WAIT_SECONDS)
         while not self.should_stop:
             try:
-                results = _with_outcomes(taken, await self._submit(events))
-                await self._keep_refused(messages, results)
+                results = _with_outcomes(parsed, await self._submit(events))
+                await self._store_refused(messages, results)
                 if MQTT_COMMITTED.armed:
                     await MQTT_COMMITTED.passed()
-            except Exception as error:  # noqa: BLE001 - what is not acknowledged is not lost, whatever it was
+            except Exception as error:  # noqa: BLE001 - unacknowledged messages are not lost, whatever the error
                 self._log_held(error)
                 await self.sleep(next(waits))
                 continue
             for received, (one, outcome) in zip(messages, results, strict=True):
                 self._count(outcome)
-                self._answer(client, received.message, one, outcome)
-            client.done(messages)
+                self._respond(client, received.message, one, outcome)
+            client.acknowledge(messages)
             return
 
     def _read(self, message: Message, received_at: str) -> ParsedEvent | Refusal:
@@ -159,25 +161,25 @@ class MqttBridge(Background):
         return misfit(event, errors) if errors else event
 
     async def _submit(self, events: Sequence[ParsedEvent]) -> Sequence[Outcome]:
-        """Raises what GroupCommit.submit raises: then the same events may be submitted again."""
+        """Wait for space in the outbox, then submit. Raises what GroupCommit.submit raises; a retry is safe."""
         if not events:
             return []
         while self._backlog is not None and self._backlog.retry_after_seconds is not None and not self.should_stop:
             self._log_held("the outbox is full")
-            await self.sleep(MOST_WAIT_SECONDS)
+            await self.sleep(MAX_WAIT_SECONDS)
         return await self._group_commit.submit(events)
 
-    async def _keep_refused(
+    async def _store_refused(
         self, messages: Sequence[IncomingMessage], results: Sequence[tuple[ParsedEvent | Refusal, Outcome | None]]
     ) -> None:
         letters = [
-            _letter(received.message, one)
+            _dead_letter(received.message, one)
             for received, (one, _) in zip(messages, results, strict=True)
             if isinstance(one, Refusal)
         ]
         if letters:
             async with self._database.acquire() as connection:
-                await dead_letters.keep(connection, letters)
+                await dead_letters.store(connection, letters)
 
     def _count(self, outcome: Outcome | None) -> None:
         if outcome is Outcome.ACCEPTED:
@@ -187,17 +189,17 @@ class MqttBridge(Background):
         else:
             self.counts.rejected += 1
 
-    def _answer(
+    def _respond(
         self, client: MqttClient, message: Message, one: ParsedEvent | Refusal, outcome: Outcome | None
     ) -> None:
         topic = answer_topic(message) if message.response_topic else None
         if topic is None:
             return
         if isinstance(one, Refusal):
-            sent = client.answer(topic, bytes(one.body()), PROBLEM, message.correlation_data)
+            sent = client.respond(topic, bytes(one.body()), PROBLEM, message.correlation_data)
         else:
             assert outcome is not None
-            sent = client.answer(topic, taken_body(one, outcome), JSON, message.correlation_data)
+            sent = client.respond(topic, taken_body(one, outcome), JSON, message.correlation_data)
         if not sent:
             self.throttled.warning(
                 LogAction.MQTT_ANSWERS_DROPPED,
@@ -210,20 +212,22 @@ class MqttBridge(Background):
 
 
 def _with_outcomes(
-    taken: Sequence[ParsedEvent | Refusal], outcomes: Sequence[Outcome]
+    parsed: Sequence[ParsedEvent | Refusal], outcomes: Sequence[Outcome]
 ) -> list[tuple[ParsedEvent | Refusal, Outcome | None]]:
-    """Events that are kept, with their outcome; refusals without one."""
+    """Pair accepted events and duplicates with their outcomes, and refusals, old and new, with None."""
     left = iter(outcomes)
     results: list[tuple[ParsedEvent | Refusal, Outcome | None]] = []
-    for one in taken:
+    for one in parsed:
         outcome = next(left) if isinstance(one, ParsedEvent) else None
         refusal = None if outcome is None else REFUSED.get(outcome)
         results.append((one, outcome) if refusal is None else (refusal, None))
     return results
 
 
-def _letter(message: Message, refusal: Refusal) -> Letter:
+def _dead_letter(message: Message, refusal: Refusal) -> RefusedMessage:
     reason = "; ".join(f"{error.pointer}: {error.detail}".removeprefix(": ") for error in refusal.errors)
-    # A broker lets no NUL into a topic, but one that is told so is not proof.
+    # Brokers refuse topics with NUL, but the database must not depend on that.
     topic = message.topic.replace("\0", "�")
-    return Letter(topic, message.payload, refusal.code, reason or refusal.detail, bytes(refusal.body()).decode())
+    return RefusedMessage(
+        topic, message.payload, refusal.code, reason or refusal.detail, bytes(refusal.body()).decode()
+    )

@@ -1,4 +1,4 @@
-"""One connection to an MQTT broker: paho's protocol on asyncio's transport, in the event loop and without a thread."""
+"""A connection to an MQTT broker: paho's protocol on an asyncio transport, in the event loop, without a thread."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import WakeUp
 
 CONNECT_SECONDS = 10.0
-# Long, because a broker that writes its whole backlog after each acknowledgement reads slowly. A connection that
-# is dead is noticed by TCP (agents/mqtt/socket.py).
+# Long, because a broker that writes its whole backlog after each acknowledgement reads slowly. TCP keepalives detect
+# a dead connection (agents/mqtt/socket.py).
 KEEPALIVE_SECONDS = 300
 TICK_SECONDS = 1.0
-# The session, and what the broker keeps for it, outlives any time without a worker.
+# The session, and the messages that the broker queues for it, survive any time without a worker.
 NEVER_EXPIRES = 0xFFFF_FFFF
 QOS = 1
-FAILURES = 0x80
-# What is held in memory and not acknowledged; then nothing more is received for a while.
-MOST_HELD_BYTES = 64_000_000
-# Of a message, besides its payload.
-MESSAGE_BYTES = 1_000
+FIRST_FAILURE_CODE = 0x80
+# When unacknowledged messages in memory reach this size, reading pauses.
+MAX_HELD_BYTES = 64_000_000
+# Estimated memory of a message in addition to its payload and topic.
+MESSAGE_OVERHEAD_BYTES = 1_000
 
 
 Answer = TypeVar("Answer")
@@ -45,11 +45,11 @@ throttled = ThrottledLog(log)
 
 
 class MqttAwayError(DependencyAwayError):
-    """The MQTT broker does not answer."""
+    """The MQTT broker is unavailable."""
 
 
 class IncomingMessage(NamedTuple):
-    """A message, and what its acknowledgement needs."""
+    """A message, with the packet identifier and QoS that its acknowledgement needs."""
 
     message: Message
     mid: int
@@ -57,10 +57,10 @@ class IncomingMessage(NamedTuple):
 
 
 class _Paho(Client):
-    """paho's client with our socket; `_create_socket` is where it makes its own for WebSockets, too.
+    """paho's client on an MqttSocket, returned by `_create_socket`, the hook that paho also uses for WebSockets.
 
-    Messages that we can read ourselves go to `received`, others, or none, to `on_message`: for those that come often
-    paho takes three times as long.
+    Messages that `read_publish` can parse go to `received`, the rest to `on_message`: paho's own parser needs three
+    times as long.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class _Paho(Client):
             manual_ack=True,
         )
         self._connection = connection
-        self._taken = received
+        self._on_received = received
         self._version_5 = version_5
 
     def _handle_publish(self) -> MQTTErrorCode:
@@ -90,7 +90,7 @@ class _Paho(Client):
             message, mid = read_publish(bytes(self._in_packet["packet"]), qos, version_5=self._version_5)
         except UnreadableError:
             return super()._handle_publish()
-        self._taken(IncomingMessage(message, mid, qos))
+        self._on_received(IncomingMessage(message, mid, qos))
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _create_socket(self) -> Any:
@@ -98,7 +98,7 @@ class _Paho(Client):
 
 
 class MqttClient:
-    """Receives the messages of a persistent session; nothing is acknowledged but by `acknowledge`."""
+    """Receives the messages of a persistent session; only `acknowledge` acknowledges them."""
 
     def __init__(self, socket: MqttSocket, address: MqttAddress, *, max_in_flight: int) -> None:
         self._socket = socket
@@ -109,9 +109,9 @@ class MqttClient:
         self._wake_up = WakeUp()
         self._connected: asyncio.Future[ReasonCode] = asyncio.get_running_loop().create_future()
         self._subscribed: asyncio.Future[Sequence[ReasonCode]] = asyncio.get_running_loop().create_future()
-        self._session_was_there = False
+        self._session_present = False
         self._tick: asyncio.TimerHandle | None = None
-        self._paho = _Paho(socket, address.client_id, self._take, version_5=address.version_5)
+        self._paho = _Paho(socket, address.client_id, self._receive, version_5=address.version_5)
         self._paho.max_queued_messages_set(max_in_flight)
         self._paho.on_connect = self._on_connect
         self._paho.on_subscribe = self._on_subscribe
@@ -122,11 +122,11 @@ class MqttClient:
 
     @classmethod
     async def connect(
-        cls, address: MqttAddress, *, max_in_flight: int, subscribe_to: str, not_to: str = ""
+        cls, address: MqttAddress, *, max_in_flight: int, subscribe_to: str, unsubscribe_from: str = ""
     ) -> MqttClient:
-        """Connect and subscribe, and give up the subscription `not_to`, which the session may have from before.
+        """Connect, subscribe, and remove the subscription `unsubscribe_from`, which an earlier session may have left.
 
-        Raises MqttAwayError, with the broker's reason where it gave one, or OSError.
+        Raises MqttAwayError, with the broker's reason if it gave any, or OSError.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -137,34 +137,34 @@ class MqttClient:
                 )
                 client = cls(socket, address, max_in_flight=max_in_flight)
                 try:
-                    await client._open(subscribe_to, not_to)
+                    await client._open(subscribe_to, unsubscribe_from)
                 except BaseException:
                     socket.abort()
                     raise
         except TimeoutError:
-            raise MqttAwayError(f"{address} has not answered for {CONNECT_SECONDS:.0f} s.") from None
+            raise MqttAwayError(f"{address} did not answer within {CONNECT_SECONDS:.0f} s.") from None
         except ssl.SSLError as error:
             raise MqttAwayError(f"{address}: {error.reason or error}.") from error
-        except InvalidSettingError as error:  # files change while we run
+        except InvalidSettingError as error:  # certificate files may change while the worker runs
             raise MqttAwayError(str(error)) from error
         return client
 
-    async def _open(self, subscribe_to: str, not_to: str) -> None:
+    async def _open(self, subscribe_to: str, unsubscribe_from: str) -> None:
         self._socket.readable = self._readable
         self._socket.lost.add_done_callback(lambda _: self.wake())
         self._start_session()
-        reason = await self._unless_lost(self._connected)
+        reason = await self._wait_unless_lost(self._connected)
         if reason.is_failure:
-            raise MqttAwayError(f"{self._address} refuses the connection: {reason}.")
-        if not_to:
-            self._paho.unsubscribe(not_to)
+            raise MqttAwayError(f"{self._address} refused the connection: {reason}.")
+        if unsubscribe_from:
+            self._paho.unsubscribe(unsubscribe_from)
         self._paho.subscribe(subscribe_to, QOS)
-        # What a session has kept comes at once, and amqtt answers only when that is acknowledged.
-        if not self._session_was_there:
-            refused = await self._unless_lost(self._subscribed)
+        # A session's queued messages arrive first, and amqtt confirms the subscription only once they are acknowledged.
+        if not self._session_present:
+            refused = await self._wait_unless_lost(self._subscribed)
             if refused:
-                raise MqttAwayError(f"{self._address} refuses the subscription to {subscribe_to}: {refused[0]}.")
-        self._tick = asyncio.get_running_loop().call_later(TICK_SECONDS, self._look)
+                raise MqttAwayError(f"{self._address} refused the subscription to {subscribe_to}: {refused[0]}.")
+        self._tick = asyncio.get_running_loop().call_later(TICK_SECONDS, self._keep_alive)
 
     def _start_session(self) -> None:
         address = self._address
@@ -178,31 +178,31 @@ class MqttClient:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the connection has ended; what was received before still counts."""
+        """Whether the connection has ended; messages that were received before can still be read."""
         return self._socket.lost.done()
 
     def wake(self) -> None:
-        """Let `receive` return."""
+        """Make a waiting `receive` return."""
         self._wake_up.set()
 
     async def receive(self, at_most: int) -> list[IncomingMessage]:
-        """The next messages, in the order in which they came; none when nothing came for a while."""
+        """The next messages in order of arrival, at most `at_most`; empty if none arrived within TICK_SECONDS."""
         if not self._received and not self.is_lost:
             await self._wake_up.wait(TICK_SECONDS)
         taken, self._received = self._received[:at_most], self._received[at_most:]
         return taken
 
-    def done(self, messages: Sequence[IncomingMessage]) -> None:
-        """Acknowledge them, in this order, which must be the one in which they came."""
+    def acknowledge(self, messages: Sequence[IncomingMessage]) -> None:
+        """Acknowledge messages in this order, which must be their order of arrival."""
         for _, mid, qos in messages:
             if qos and not self.is_lost:
                 self._paho.ack(mid, qos)
         self._held_bytes -= sum(_size_bytes(received.message) for received in messages)
-        if self._held_bytes < MOST_HELD_BYTES:
+        if self._held_bytes < MAX_HELD_BYTES:
             self._socket.resume()
 
-    def answer(self, topic: str, payload: bytes, content_type: str, correlation_data: bytes | None) -> bool:
-        """Publish to a response topic; False when too many answers wait for the broker."""
+    def respond(self, topic: str, payload: bytes, content_type: str, correlation_data: bytes | None) -> bool:
+        """Publish to a response topic; return False if too many responses are queued for the broker."""
         properties = _properties(PacketTypes.PUBLISH)
         properties.ContentType = content_type
         if correlation_data is not None:
@@ -211,7 +211,7 @@ class MqttClient:
         return sent.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
 
     async def close(self) -> None:
-        """End the connection; the session stays at the broker."""
+        """Disconnect; the broker keeps the session."""
         if self._tick is not None:
             self._tick.cancel()
         if not self.is_lost:
@@ -220,7 +220,7 @@ class MqttClient:
             await asyncio.wait((self._socket.lost,), timeout=TICK_SECONDS)
             self._socket.abort()
 
-    async def _unless_lost(self, answer: asyncio.Future[Answer]) -> Answer:
+    async def _wait_unless_lost(self, answer: asyncio.Future[Answer]) -> Answer:
         await asyncio.wait((answer, self._socket.lost), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             raise MqttAwayError(f"{self._address} closed the connection.")
@@ -231,28 +231,28 @@ class MqttClient:
             if self._paho.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self._socket.abort()
                 return
-        if self._held_bytes >= MOST_HELD_BYTES:
+        if self._held_bytes >= MAX_HELD_BYTES:
             self._socket.pause()
 
-    def _look(self) -> None:
-        """Keep the connection alive, and notice when the broker is silent."""
+    def _keep_alive(self) -> None:
+        """Send pings as needed, and drop the connection if the broker is silent; runs every TICK_SECONDS."""
         if self.is_lost:
             return
         if self._paho.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._socket.abort()
-        self._tick = asyncio.get_running_loop().call_later(TICK_SECONDS, self._look)
+        self._tick = asyncio.get_running_loop().call_later(TICK_SECONDS, self._keep_alive)
 
-    # What paho calls.
+    # Called by paho.
 
     def _on_connect(self, _: Client, __: Any, flags: ConnectFlags, reason: ReasonCode, ___: Properties | None) -> None:
-        self._session_was_there = flags.session_present
+        self._session_present = flags.session_present
         if not self._connected.done():
             self._connected.set_result(reason)
 
     def _on_subscribe(self, _: Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Properties | None) -> None:
-        refused = [reason for reason in reasons if reason.value >= FAILURES]
+        refused = [reason for reason in reasons if reason.value >= FIRST_FAILURE_CODE]
         self._subscribed.set_result(refused)
-        if refused and self._session_was_there:
+        if refused and self._session_present:
             throttled.warning(
                 LogAction.MQTT_REFUSED,
                 "The MQTT broker at {broker} refuses the subscription: {reason}",
@@ -273,29 +273,29 @@ class MqttClient:
             )
 
     def _on_message(self, _: Client, __: Any, received: MQTTMessage) -> None:
-        self._take(IncomingMessage(_message(received), received.mid, received.qos))
+        self._receive(IncomingMessage(_message(received), received.mid, received.qos))
 
-    def _take(self, received: IncomingMessage) -> None:
+    def _receive(self, received: IncomingMessage) -> None:
         self._held_bytes += _size_bytes(received.message)
         self._received.append(received)
         self.wake()
 
 
 def _size_bytes(message: Message) -> int:
-    return len(message.payload) + len(message.topic) + MESSAGE_BYTES
+    return len(message.payload) + len(message.topic) + MESSAGE_OVERHEAD_BYTES
 
 
 def _properties(packet_type: int) -> Properties:
-    return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho's only class without types
+    return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho's only untyped class
 
 
 def _message(received: MQTTMessage) -> Message:
-    told = vars(received.properties) if received.properties is not None else {}
+    properties = vars(received.properties) if received.properties is not None else {}
     return Message(
         topic=received.topic,
         payload=bytes(received.payload),
-        content_type=told.get("ContentType"),
-        user_properties=told.get("UserProperty", []),
-        response_topic=told.get("ResponseTopic"),
-        correlation_data=told.get("CorrelationData"),
+        content_type=properties.get("ContentType"),
+        user_properties=properties.get("UserProperty", []),
+        response_topic=properties.get("ResponseTopic"),
+        correlation_data=properties.get("CorrelationData"),
     )

@@ -1,4 +1,4 @@
-"""The socket that paho reads and writes: bytes that asyncio has received and will send, TCP or TLS."""
+"""A socket for paho on top of an asyncio transport, TCP or TLS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import cast
 
-# A peer that vanished is noticed in seconds, or, while something is on its way to it, within a minute.
+# A dead peer is detected within seconds, or within a minute if there is unacknowledged data.
 KEEPALIVES = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 if sys.platform == "linux":
     KEEPALIVES += [
@@ -20,13 +20,13 @@ if sys.platform == "linux":
 
 
 class MqttSocket(asyncio.Protocol):
-    """Gives paho the bytes of an asyncio transport. What paho sends within one turn of the loop goes out at once."""
+    """Connects paho to an asyncio transport. All writes within one iteration of the event loop are sent together."""
 
     def __init__(self) -> None:
         self.readable: Callable[[], None] = lambda: None
-        """Called when bytes have come; it must read all of them."""
+        """Called when bytes have been received; it must read all of them."""
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the connection has ended, however it ended."""
+        """Done when the connection has ended, for whatever reason."""
         self._transport: asyncio.Transport | None = None
         self._received = b""
         self._read = 0
@@ -35,25 +35,25 @@ class MqttSocket(asyncio.Protocol):
 
     @property
     def has_more(self) -> bool:
-        """Whether bytes are here that were not read."""
+        """Whether there are received bytes that paho has not read."""
         return self._read < len(self._received)
 
     def pause(self) -> None:
-        """Receive nothing for a while: the broker will notice when its buffers are full."""
+        """Stop reading from the connection: the broker stops sending when the buffers are full."""
         if self._transport is not None and not self._is_paused:
             self._is_paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Receive again."""
+        """Resume reading from the connection."""
         if self._transport is not None and self._is_paused:
             self._is_paused = False
             self._transport.resume_reading()
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport is one, but does not declare it
         connection = transport.get_extra_info("socket")
         for level, option, value in KEEPALIVES:
             connection.setsockopt(level, option, value)
@@ -67,10 +67,10 @@ class MqttSocket(asyncio.Protocol):
         if not self.lost.done():
             self.lost.set_result(None)
 
-    # What paho calls.
+    # Called by paho.
 
     def recv(self, size: int) -> bytes:
-        """Raises BlockingIOError when there is nothing to read now."""
+        """Up to `size` received bytes. Raises BlockingIOError if there are none."""
         chunk = self._received[self._read : self._read + size]
         if not chunk:
             raise BlockingIOError
@@ -78,28 +78,28 @@ class MqttSocket(asyncio.Protocol):
         return chunk
 
     def send(self, data: bytes) -> int:
-        """All of it, with what else is sent in this turn of the loop."""
+        """Queue the data until the end of this iteration of the event loop; return its length."""
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self.flush)
         self._unsent += data
         return len(data)
 
     def flush(self) -> None:
-        """Send now."""
+        """Pass all queued data to the transport."""
         unsent, self._unsent = self._unsent, bytearray()
         if unsent and self._transport is not None:
             self._transport.write(unsent)
 
     def setblocking(self, _: bool) -> None:  # noqa: FBT001 - a socket's method
-        """It never blocks."""
+        """Do nothing: this socket never blocks."""
 
     def close(self) -> None:
-        """Send what is left, and end the connection."""
+        """Send the queued data, then close the connection."""
         self.flush()
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
-        """End the connection at once."""
+        """Close the connection immediately, without sending queued data."""
         if self._transport is not None:
             self._transport.abort()

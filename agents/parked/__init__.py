@@ -1,1 +1,1 @@
-"""Retrying parked events."""
+"""Retrying and discarding parked events."""

@@ -1,4 +1,4 @@
-"""What becomes of the first events of a group when they are tried again: the pure part of a retry."""
+"""The pure part of a retry: folds the first events of a parked group and reports the outcome of each."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from headrace.folding.parked_groups import Group
 from headrace.folding.row_cache import RowCache, rows_to_write
 from headrace.folding.rows import ParkedEvent, ReadRow, WrittenRow
 
-NO_EVENT = "what the event store has there is no event that can be read"
+NO_EVENT = "the event store has no readable event at this position"
 
 
 class Replay:
-    """Events of one group, in order.
+    """Folds the events of one group, in order.
 
-    An event whose key is told now, or is another one than before the fix, belongs to that key: it is applied to its
-    row, or waits in its group.
+    If the fixed projection computes another key for an event, the event belongs to that key: it is applied to that
+    key's row, or moved to that key's group.
     """
 
     def __init__(self, folding: Folding[Any], group: Group, events: Sequence[PastEvent]) -> None:
@@ -32,7 +32,7 @@ class Replay:
         self._unreadable = {one.position: one.error for one in unreadable} | {
             position: NO_EVENT for position, record in records.items() if record is None
         }
-        self._known: RowCache[Any] = RowCache()
+        self._cache: RowCache[Any] = RowCache()
         self._states: dict[str, Any] = {}
         self._changed: dict[str, int] = {}
         self.applied: list[int] = []
@@ -41,31 +41,31 @@ class Replay:
 
     @property
     def keys(self) -> set[str]:
-        """The rows that the events change."""
+        """The keys of the rows that the events change."""
         return {one.key for one in self._chosen.values()}
 
     def run(self, found: Mapping[str, ReadRow], *, blocked: Collection[Group]) -> None:
-        """Fold as far as it goes, onto the rows that were found; `blocked`: other groups that have events parked.
+        """Fold the events onto the existing rows `found`, up to the first failure.
 
-        Raises StateError when a row cannot be read.
+        `blocked` are the other groups that have parked events. Raises StateError if a row cannot be read.
         """
         stopped = {group.key for group in blocked}
         for key in sorted(self.keys - stopped):
-            self._known.remember(key, self._folding.cached_row(found.get(key)))
-            self._states[key] = self._known[key].state
+            self._cache.remember(key, self._folding.cached_row(found.get(key)))
+            self._states[key] = self._cache[key].state
         for position in self._positions:
             if position in self._unreadable:
                 self.failed = ParkedEvent(position, self._group, self._unreadable[position], 1)
             elif position not in self._chosen:
-                self.applied.append(position)  # the projection minds it no more
+                self.applied.append(position)  # the projection no longer handles this event
             else:
                 self._fold(self._chosen[position], stopped)
             if self.failed:
                 return
 
     def rows(self) -> dict[str, WrittenRow]:
-        """The rows as they are to be written. Raises StateError when one cannot be."""
-        return rows_to_write(self._known, self._states, self._changed)[0]
+        """The rows to write. Raises StateError if a state is not JSON."""
+        return rows_to_write(self._cache, self._states, self._changed)[0]
 
     def _fold(self, one: Chosen, stopped: set[str]) -> None:
         group, position = Group(one.key), one.event.position

@@ -1,9 +1,8 @@
-"""Applies parked events of a group in order, after a fix, or goes on without some of them.
+"""Retries the parked events of a group in order after a fix, or discards events.
 
-Guarantee: an event is applied once, in the order of its group, also while event handlers run in other processes. A
-step holds the progress of the projection's every partition, so that nothing is applied or parked meanwhile; a writer
-that rests on what it remembers finds the versions of the rows changed. What cannot be applied stays, with all behind
-it.
+Guarantee: each event is applied once and in the order of its group, even while event handlers run in other processes.
+Each step locks the projection's progress in all partitions, so nothing is applied or parked meanwhile. A projector
+that relies on its cache then finds changed row versions. An event that fails stays parked, with all events behind it.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ log = ActionLog(__name__)
 
 EVENTS_AT_ONCE = 500
 GROUPS_AT_ONCE = 100
-MOST_FAILURES = 100
+MAX_FAILURES = 100
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 
@@ -43,28 +42,31 @@ class _Step(NamedTuple):
 
 
 class Retrier:
-    """Retries and discards, one request at a time."""
+    """Serves requests to retry or discard, one at a time. Implements `headrace.folding.parked_groups.Parking`."""
 
     def __init__(
-        self, projections: Iterable[Projection[Any]], database: Database, *, most_seconds: float = float("inf")
+        self, projections: Iterable[Projection[Any]], database: Database, *, max_seconds: float = float("inf")
     ) -> None:
-        """A request that is not done after `most_seconds` ends between two steps and tells what is left."""
+        """A request ends after the first step that exceeds `max_seconds`; its outcome counts what is still parked."""
         self._foldings = {projection.name: Folding(projection) for projection in projections}
         self._database = database
-        self._most_seconds = most_seconds
+        self._max_seconds = max_seconds
         self._turn = asyncio.Lock()
 
     async def retry(self, projection: str, group: Group | None) -> ParkedOutcome:
-        """See `app.parking.Parking`."""
+        """Retry a group, or all groups if it is None. Raises NotParkedError if the group has no parked events."""
         async with self._turn, self._database.acquire() as connection:
             if group is None:
                 return await self._retry_all(connection, projection)
             if not await parked.count(connection, projection, group):
-                raise NotParkedError(f"Nothing of this key is parked in {projection}.")
+                raise NotParkedError(f"No events of this key are parked in {projection}.")
             return await self._retry_group(connection, projection, group, self._deadline())
 
     async def discard(self, projection: str, what: Group | int, *, reason: str, by: str) -> ParkedOutcome:
-        """See `app.parking.Parking`."""
+        """Discard a group, or the first event of a group by its position, then retry the events behind it.
+
+        Raises NotParkedError if nothing is parked there, and NotFirstError if the event is not the first of its group.
+        """
         async with self._turn, self._database.acquire() as connection:
             group = what if isinstance(what, Group) else await parked.group_of(connection, projection, what)
             deadline = self._deadline()
@@ -76,12 +78,12 @@ class Retrier:
                     if only is not None or time.monotonic() >= deadline:
                         break
             if not count or group is None:
-                raise NotParkedError(f"It is not parked in {projection}.")
+                raise NotParkedError(f"No such event is parked in {projection}.")
             outcome = await self._retry_group(connection, projection, group, deadline)
             return ParkedOutcome(projection, count, outcome.applied, outcome.still_parked, outcome.failures)
 
     def _deadline(self) -> float:
-        return time.monotonic() + self._most_seconds
+        return time.monotonic() + self._max_seconds
 
     async def _retry_all(self, connection: AnyConnection, projection: str) -> ParkedOutcome:
         deadline = self._deadline()
@@ -93,7 +95,7 @@ class Retrier:
             for one in found:
                 outcome = await self._retry_group(connection, projection, one.group, deadline)
                 applied += outcome.applied
-                failures += outcome.failures[: MOST_FAILURES - len(failures)]
+                failures += outcome.failures[: MAX_FAILURES - len(failures)]
                 after = parked_list.After(projection, one.position)
         return ParkedOutcome(projection, 0, applied, (await parked.counts(connection)).get(projection, 0), failures)
 
@@ -122,7 +124,7 @@ class Retrier:
         return ParkedOutcome(projection, 0, applied, left + moved, [failure] if failure else [])
 
     async def _step(self, connection: AnyConnection, projection: str, group: Group, at_most: int) -> _Step:
-        """Apply the first events of a group, in one transaction, up to the first that fails."""
+        """Apply the first events of a group in one transaction, up to the first failure."""
         await writing.start_all_progress(connection, projection)
         async with connection.transaction():
             await writing.lock_all_progress(connection, projection)
@@ -141,7 +143,7 @@ class Retrier:
     async def _fail_first(
         self, connection: AnyConnection, projection: str, group: Group, error: Exception
     ) -> Failure | None:
-        """Note why the first event of a group cannot be stored."""
+        """Record why the result of the group's first event cannot be stored; None if the group is empty now."""
         async with connection.transaction():
             waiting = await parked.first(connection, projection, group, at_most=1)
             if not waiting:
@@ -160,8 +162,8 @@ class Retrier:
             positions = [one.position for one in await parked.first(connection, projection, group, at_most=at_most)]
             if only is not None and positions != [only]:
                 raise NotFirstError(
-                    f"The event at position {only} waits behind the one at position {positions[0]}: "
-                    "retry or discard that one first."
+                    f"The event at position {only} waits behind the event at position {positions[0]}: "
+                    "retry or discard that event first."
                     if positions
                     else None
                 )

@@ -1,1 +1,1 @@
-"""The projections that come with Headrace, one file each."""
+"""The projections that ship with Headrace, one file each."""

@@ -1,7 +1,7 @@
-"""What the events of a fleet of devices carry as `data`; `subject` is the device's id.
+"""The `data` of device events; `subject` is the device id.
 
-The door refuses data that does not fit, so a handler never meets it. Members that are not listed are let through.
-A text of 255 characters is at most 1,020 bytes: with an id of at most 255 bytes it fits into a key of the index.
+Ingestion refuses data that does not fit, so handlers never receive it. Unknown members are allowed. A text of 255
+characters has at most 1,020 bytes, so together with an id of at most 255 bytes it fits into an index key.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _kinds = {b'"': "str", b"t": "bool", b"f": "bool", b"n": "null", b"{": "object",
 
 
 class DeviceRegistered(msgspec.Struct, frozen=True):
-    """A device was made known, or made known anew."""
+    """A device was registered, or registered again."""
 
     needs_subject: ClassVar[bool] = True
 
@@ -37,12 +37,12 @@ class DeviceRegistered(msgspec.Struct, frozen=True):
 
 
 class ReadingRecorded(msgspec.Struct, frozen=True):
-    """A device measured something."""
+    """A device recorded a reading of a metric."""
 
     needs_subject: ClassVar[bool] = True
 
     metric: RequiredText
-    # As text: decoded to Decimal, msgspec would take the string "21" for a number.
+    # Raw text, because msgspec decodes even the string "21" to a Decimal.
     written: WrittenNumber = msgspec.field(name="value")
     unit: OptionalText = None
 
@@ -57,7 +57,7 @@ class ReadingRecorded(msgspec.Struct, frozen=True):
     def value(self) -> Decimal:
         """The number with every digit that was sent; -0 is 0, as in jsonb.
 
-        Only compare it, or make it an int or a float: arithmetic on Decimals rounds to 28 digits.
+        Only compare it or convert it to int or float: Decimal arithmetic rounds to 28 digits.
         """
         number = _number.decode(self.written)
         return number or number.copy_abs()
@@ -72,7 +72,7 @@ class DeviceRetired(msgspec.Struct, frozen=True):
 
 
 def device_of(event: Event[Any]) -> str:
-    """The id of the event's device. Raises ValueError where there is none; the door refuses such an event."""
+    """The id of the event's device. Raises ValueError if there is none; ingestion refuses such events."""
     if not event.subject:
-        raise ValueError(f"the event at position {event.position} has no subject: a {event.type} needs a device's id")
+        raise ValueError(f"the event at position {event.position} has no subject: {event.type} needs a device id")
     return event.subject

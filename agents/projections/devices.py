@@ -1,4 +1,4 @@
-"""The projection `devices`: what is known of each device. A row is fed by the events of one device, in order."""
+"""The projection `devices`: the current state of each device, folded from its events in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.projection import Event, FedBy, Field, Projection
 
 
 class LatestReading(msgspec.Struct, frozen=True):
-    """The reading of a metric with the greatest time; of equal times the last in order."""
+    """The reading of a metric with the latest time; among equal times, the last in order."""
 
     value: Decimal
     unit: str | None
@@ -22,7 +22,7 @@ class LatestReading(msgspec.Struct, frozen=True):
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """A device. Times are those of events: RFC 3339 in UTC."""
+    """A device. All times are event times: RFC 3339 in UTC."""
 
     status: Literal["unregistered", "active", "retired"] = "unregistered"
     name: str | None = None
@@ -56,7 +56,7 @@ devices = Projection(
 
 @devices.on("device.registered", DeviceRegistered)
 def registered(device: Device | None, event: Event[DeviceRegistered]) -> Device:
-    """The last registration in order counts, and makes the device active."""
+    """The last registration in order replaces earlier registrations and makes the device active."""
     return replace(
         _seen(device, event.time),
         status="active",
@@ -68,7 +68,7 @@ def registered(device: Device | None, event: Event[DeviceRegistered]) -> Device:
 
 @devices.on("reading.recorded", ReadingRecorded)
 def recorded(device: Device | None, event: Event[ReadingRecorded]) -> Device:
-    """A reading never changes the status."""
+    """Count the reading and keep the latest of each metric; the status never changes."""
     seen = _seen(device, event.time)
     metric = event.data.metric
     latest = seen.latest
@@ -80,7 +80,7 @@ def recorded(device: Device | None, event: Event[ReadingRecorded]) -> Device:
 
 @devices.on("device.retired", DeviceRetired)
 def retired(device: Device | None, event: Event[DeviceRetired]) -> Device:
-    """The last retirement in order counts; a later registration makes the device active, and `retired_at` stays."""
+    """Retire the device. A later registration makes it active again and keeps `retired_at`."""
     return replace(_seen(device, event.time), status="retired", retired_at=event.time)
 
 

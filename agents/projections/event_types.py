@@ -1,4 +1,4 @@
-"""The projection `event_types`: every event, known or not, counted by its type."""
+"""The projection `event_types`: counts all events, of known and unknown types, by type."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.projection import Event, FedBy, Field, Projection
 
 
 class EventType(msgspec.Struct, frozen=True):
-    """The events of one type; the times are the least and the greatest of theirs."""
+    """The events of one type: their number, and their earliest and latest time."""
 
     count: int
     first_time: str
@@ -21,16 +21,16 @@ event_types = Projection(
     state=EventType,
     key=lambda event: event.type,
     fed_by=lambda key: FedBy(types=[key]),
-    description="Each event type: how many events, and their first and last time.",
+    description="Each event type: number of events, earliest and latest time.",
     fields={"count": Field("number"), "first_time": Field("time"), "last_time": Field("time")},
 )
 
 
-# A type's events come from several partitions, and those are applied in no fixed order among each other: whatever is
-# kept here must come out the same in any order. So of two texts for the same instant the lesser or greater text counts.
+# Events of a type come from several partitions, which are applied in no fixed order. So the result must not depend on
+# the order: of two texts for the same instant, the smaller (or greater) text is kept.
 @event_types.on_every_other_event
 def counted(known: EventType | None, event: Event[msgspec.Raw]) -> EventType:
-    """Count the event."""
+    """Count the event and widen the range of times."""
     if known is None:
         return EventType(1, event.time, event.time)
     return EventType(

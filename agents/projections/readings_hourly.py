@@ -1,4 +1,4 @@
-"""The projection `readings_hourly`: the readings of each device and metric, by the hour (UTC) of the event's time."""
+"""The projection `readings_hourly`: the readings of each device and metric, by the hour (UTC) of the event time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOUR_CHARACTERS = len("YYYY-MM-DDTHH")
 
 
 class Hour(msgspec.Struct, frozen=True):
-    """The readings of one device and metric in one hour; `last` is the last in order, whatever its time."""
+    """The readings of one device and metric in one hour; `last` is the last in order, regardless of its time."""
 
     device: str
     metric: str
@@ -32,7 +32,7 @@ def _key(event: Event[ReadingRecorded]) -> str:
 
 
 def _fed_by(key: str) -> FedBy:
-    """Ids and metrics may have slashes, so several devices may be meant."""
+    """The devices and the hour that a key may name; several devices, because ids and metrics may contain slashes."""
     *parts, hour = key.split("/")
     try:
         begin = to_utc(f"{hour}:00:00Z")
@@ -47,7 +47,7 @@ readings_hourly = Projection(
     state=Hour,
     key=_key,
     fed_by=_fed_by,
-    description="The readings of each device and metric in each hour (UTC): count, sum, least, greatest and last.",
+    description="The readings of each device and metric in each hour (UTC): count, sum, min, max and last.",
     fields={
         "device": Field("text"),
         "metric": Field("text"),
@@ -65,8 +65,8 @@ readings_hourly = Projection(
 def recorded(hour: Hour | None, event: Event[ReadingRecorded]) -> Hour:
     """Add a reading to its hour.
 
-    Raises OverflowError when the sum leaves the range of a double, and ValueError when ids with slashes
-    give two devices the same key: one row cannot hold both.
+    Raises OverflowError if the sum exceeds the range of a double, and ValueError if slashes in ids give two devices
+    the same key, because one row cannot hold both.
     """
     value = event.data.value
     device, metric = device_of(event), event.data.metric
@@ -74,8 +74,8 @@ def recorded(hour: Hour | None, event: Event[ReadingRecorded]) -> Hour:
         return Hour(device, metric, event.time[:HOUR_CHARACTERS], 1, _plus(Decimal(0), value), value, value, value)
     if (hour.device, hour.metric) != (device, metric):
         raise ValueError(
-            f"the row {_key(event)} belongs to device {hour.device!r} and metric {hour.metric!r}, and cannot also hold "
-            f"device {device!r} and metric {metric!r}: rename one so that they differ in more than the place of a slash"
+            f"row {_key(event)} belongs to device {hour.device!r} and metric {hour.metric!r}, and cannot also hold "
+            f"device {device!r} and metric {metric!r}: choose names that differ in more than the position of a slash"
         )
     return Hour(
         device,
@@ -90,21 +90,21 @@ def recorded(hour: Hour | None, event: Event[ReadingRecorded]) -> Hour:
 
 
 def _plus(total: Decimal, value: Decimal) -> Decimal:
-    """What Python's `+` gives for the two as `json.loads` reads them: integers, or doubles where one has a fraction.
+    """Add the numbers as Python would after `json.loads`: as integers, or as doubles if either has a fraction.
 
-    The result is written so that it is read as the same kind again: a double always with a point, because jsonb
-    would turn 1e16 into the integer 10000000000000000. Sums of Decimals would round to 28 digits.
+    The result keeps its kind in jsonb: a double is written with a decimal point, because jsonb would turn 1e16 into
+    the integer 10000000000000000. Decimal sums would round to 28 digits. Raises OverflowError.
     """
     if _is_integer(total) and _is_integer(value):
         return Decimal(int(total) + int(value))
     result = float(total) + float(value)
     if not math.isfinite(result):
-        raise OverflowError(f"the sum of the hour, {total:.6g} plus {value:.6g}, is beyond what a double can hold")
+        raise OverflowError(f"the sum of the hour, {total:.6g} plus {value:.6g}, exceeds the range of a double")
     exact = Decimal(repr(result))
     return Decimal(f"{exact:f}.0") if _is_integer(exact) else exact
 
 
 def _is_integer(number: Decimal) -> bool:
-    """Whether jsonb writes the number without a fraction: 2 and 2E+5 are integers, 2.0 is not."""
+    """Whether jsonb writes the number without a fraction: 2 and 2E+5 are integers, 2.0 is a double."""
     text = str(number)  # several times faster than as_tuple().exponent
     return "E+" in text or not ("." in text or "E" in text)

@@ -1,4 +1,4 @@
-"""Work that can be ended from outside, so that it begins anew."""
+"""Attempts that can be cancelled from outside, to be retried by their caller."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 
 
 class CancellableAttempts:
-    """What is under way now."""
+    """The attempts in flight."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Timeout] = set()
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Raises TimeoutError inside, and out of it, when `end` is called meanwhile."""
+    async def attempt(self) -> AsyncIterator[None]:
+        """Run the body as an attempt: `cancel` cancels the body, and the context raises TimeoutError."""
         async with asyncio.timeout(None) as attempt:
             self._running.add(attempt)
             try:
@@ -23,8 +23,8 @@ class CancellableAttempts:
             finally:
                 self._running.discard(attempt)
 
-    def end(self) -> None:
-        """End all that is under way. What does not let itself be cancelled goes on."""
+    def cancel(self) -> None:
+        """Cancel all attempts in flight. Code that suppresses the cancellation keeps running."""
         now = asyncio.get_running_loop().time()
         for attempt in list(self._running):
             attempt.reschedule(now)

@@ -1,8 +1,8 @@
-"""When an event handler starts, brings each projection up to the event store.
+"""Brings each projection up to date with the event store when an event handler starts.
 
-Guarantee: a projection that was added to a system with history gets all of it, even where no new event comes; one
-whose worker was killed does not wait for the consumer group to notice. The progress decides what is applied, so this
-and the agents may do the same events at the same time.
+Guarantee: a projection that is added to a system with history gets all of it, even if no new events arrive. After a
+worker was killed, its projections do not wait for the consumer group to detect that. The progress decides which events
+are applied, so this and the agents may process the same events concurrently.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agents.projector.projector import Projector
 
 
 class CatchUp(Background):
-    """Works once, after each start; begins again when PostgreSQL was away."""
+    """Runs once after each start; resumes with the unfinished projection after a PostgreSQL outage."""
 
     def __init__(self, projectors: Sequence[Projector[Any]]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Applies events to one projection in order, from a batch or from the event store, and fills the gaps between them."""
+"""Applies events to one projection in order, from a batch or from the event store, and fills gaps between them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ PAST_EVENTS_AT_ONCE = 1_000
 
 
 class EventApplier(Generic[State]):
-    """Remembers what it wrote last, so that usually one statement does everything.
+    """Caches the rows that it wrote last, so that a single statement is usually enough.
 
-    That statement fails when anything is not as remembered; then everything is forgotten, and the events are applied
-    in a transaction that locks what it reads.
+    That statement fails if a row or the progress differs from the cache. Then the cache is cleared, and the events are
+    applied in a transaction that locks the rows that it reads.
     """
 
     def __init__(self, projection: Projection[State]) -> None:
@@ -34,14 +34,14 @@ class EventApplier(Generic[State]):
         self._rows = ProjectedRows(projection)
         self._locked_path = LockedPath(self._rows)
         self._turn = asyncio.Lock()
-        """The agent and the catch-up take turns: what is remembered belongs to one of them at a time."""
+        """Held by the agent or by the catch-up: they share the cache."""
 
     async def apply_events(self, connection: AnyConnection, events: Sequence[Record]) -> None:
-        """Apply events, in order of position, in one transaction; where PostgreSQL cannot hold the result, in halves,
-        down to the one event that is then parked.
+        """Apply events, in order of position, in one transaction.
 
-        Raises what goes wrong, asyncpg.TransactionRollbackError (a deadlock too) when it is worth another try at once.
-        What was not committed then is not done.
+        If PostgreSQL cannot store the result, the halves are applied separately, down to the single event to park.
+        Raises asyncpg.TransactionRollbackError, also for a deadlock, if an immediate retry is worthwhile, and any
+        other error. On an error, uncommitted events are not applied.
         """
         async with self._turn:
             if events:
@@ -60,9 +60,10 @@ class EventApplier(Generic[State]):
             raise
 
     async def fill_gaps(self, connection: AnyConnection, batch: RecordBatch) -> None:
-        """Apply what lies between the progress and the batch, where the batch does not follow what was applied last.
+        """Apply the stored events between the progress and the batch, if the batch does not follow the progress.
 
-        So it is for a new projection, after a rebalance, and after the topic, its end or the group's offsets were lost.
+        That happens for a new projection, after a rebalance, and after the topic, its end or the group's offsets were
+        lost.
         """
         seen: set[int] = set()
         for event in batch.events():
@@ -77,6 +78,7 @@ class EventApplier(Generic[State]):
     async def apply_past(
         self, connection: AnyConnection, *, after: int, before: int, partition: int | None = None
     ) -> None:
+        """Apply the stored events strictly between two positions, of one partition or of all."""
         while events := await event_store.read(
             connection, after=after, before=before, partition=partition, at_most=PAST_EVENTS_AT_ONCE
         ):

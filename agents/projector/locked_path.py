@@ -1,4 +1,4 @@
-"""The careful path of a projector: a transaction that locks what it reads, and parks what cannot be applied."""
+"""The careful path of a projector: a transaction that locks the rows it reads, and parks events that fail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = ActionLog(__name__)
 
 
 class LockedPath(Generic[State]):
-    """Applies events of one projection under locks, with the retries before an event is parked."""
+    """Applies events of one projection under row locks, and retries a failed event before parking it."""
 
     def __init__(self, rows: ProjectedRows[State]) -> None:
         self._rows = rows
@@ -33,14 +33,14 @@ class LockedPath(Generic[State]):
         self._throttled = ThrottledLog(log)
 
     async def apply(self, connection: AnyConnection, events: Sequence[Record]) -> None:
-        """Apply the events; an event that fails is retried, and then parked."""
+        """Apply the events; retry an event that fails, then park it."""
         for attempts, wait in enumerate(self._retry_schedule.waits(), start=1):
             if await self._apply_once(connection, events, attempts=attempts, park=wait is None):
                 return
             await asyncio.sleep(wait or 0)
 
     async def park(self, connection: AnyConnection, event: Record, error: Exception) -> None:
-        """Park an event that PostgreSQL cannot store the result of; `error` says why."""
+        """Park an event whose result PostgreSQL cannot store, with `error` as the reason."""
         self._rows.cache.forget()
         await self._apply_once(connection, [event], unstorable=error)
 
@@ -53,9 +53,9 @@ class LockedPath(Generic[State]):
         park: bool = True,
         unstorable: Exception | None = None,
     ) -> bool:
-        """Apply what is new of the events; with `unstorable`, park it instead.
+        """Apply the events beyond the progress; with `unstorable`, park them instead.
 
-        Returns False, with nothing written, when an event failed and may not be parked yet.
+        Return False, with nothing written, if an event failed and `park` is false.
         """
         rows, cache = self._rows, self._rows.cache
         partitions = sorted({event.partition for event in events})
@@ -71,7 +71,7 @@ class LockedPath(Generic[State]):
                 chosen = []
             keys = sorted({candidate.key for candidate in chosen})
             found = await writing.read_rows(connection, rows.name, keys, lock=True)
-            # After the locks, so that an event that was parked by who held them is seen.
+            # After locking, to see events that the previous lock holder parked.
             blocked = await blocked_before(connection, rows.name, chosen, unreadable)
             free = {one.key for one in chosen if not blocked.group_of(one.event.position, one.key, one.partition_key)}
             rows.remember(sorted(free), found)

@@ -1,4 +1,4 @@
-"""The fast path of a projector: one statement that rests on remembered rows, and fails if any of them has changed."""
+"""The fast path of a projector: a single statement that relies on cached rows and fails if any has changed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ State = TypeVar("State")
 
 
 async def apply_from_memory(connection: AnyConnection, rows: ProjectedRows[State], events: Sequence[Record]) -> bool:
-    """Apply the events that are beyond the remembered progress.
+    """Apply the events beyond the cached progress.
 
-    Returns False, with nothing written, when memory is not enough: progress is not known, an event is parked or would
-    have to be. Raises asyncpg.SerializationError when a row or the progress is not as remembered.
+    Return False, with nothing written, if the cache is not enough: a partition's progress is unknown, or an event is
+    parked or has to be. Raises asyncpg.SerializationError if a row or the progress differs from the cache.
     """
     cache = rows.cache
     if cache.has_parked or any(event.partition not in cache.progress for event in events):

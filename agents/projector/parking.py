@@ -1,4 +1,4 @@
-"""What of a batch must wait, and in which group."""
+"""Which events of a batch must wait behind parked events, and in which group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tables.parked import parked
 async def blocked_before(
     connection: AnyConnection, projection: str, chosen: Sequence[Chosen], unreadable: Sequence[Unreadable]
 ) -> BlockedGroups:
-    """What blocked these events, before any handler was tried: parked events, and the unreadable ones among them."""
+    """The groups blocked before any handler runs, by events already parked and by the unreadable events."""
     keys = {one.key for one in chosen} | {one.key for one in unreadable if one.key is not None}
     partition_keys = {one.partition_key for one in chosen} | {one.partition_key for one in unreadable}
     groups = [*(Group(key) for key in keys), *(Group(key, key_is_known=False) for key in partition_keys)]
@@ -27,11 +27,11 @@ async def blocked_before(
 
 
 def unfit(event: Chosen, error: Exception) -> Unreadable:
-    """An event whose result PostgreSQL cannot hold, or whose row cannot be read, as one that is to be parked."""
+    """Convert an event to park, because its result cannot be stored or its row cannot be read."""
     return Unreadable(event.event.position, event.key, event.partition_key, reason(error))
 
 
 def parked_as(event: Unreadable, blocked: BlockedGroups, attempts: int) -> ParkedEvent:
-    """An unreadable event as it is parked: where an earlier one blocked it, in that one's group, and not as tried."""
+    """The parked form of an unreadable event: behind an earlier event in that event's group, with 0 attempts."""
     behind = blocked.group_of(event.position, event.key, event.partition_key)
     return ParkedEvent(event.position, behind or event.group, event.error, 0 if behind else attempts)

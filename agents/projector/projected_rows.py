@@ -1,4 +1,4 @@
-"""The rows of a projection between memory and PostgreSQL: both ways to apply a batch read and write them here."""
+"""The rows of a projection, cached and in PostgreSQL; both paths that apply a batch read and write them here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ State = TypeVar("State")
 
 
 class ProjectedRows(Generic[State]):
-    """One projection's fold, and the rows and the progress that are remembered."""
+    """The fold of a projection, and the cache of its rows and progress."""
 
     def __init__(self, projection: Projection[State]) -> None:
         self.name = projection.name
@@ -25,12 +25,12 @@ class ProjectedRows(Generic[State]):
         self.cache: RowCache[State] = RowCache()
 
     def remember(self, keys: Iterable[str], found: Mapping[str, ReadRow]) -> None:
-        """Remember the rows of these keys as they were read. Raises StateError when one cannot be decoded."""
+        """Cache the rows of these keys as they were read. Raises StateError if a row cannot be decoded."""
         for key in keys:
             self.cache.remember(key, self.folding.cached_row(found.get(key)))
 
     def states(self, keys: Iterable[str]) -> dict[str, State | None]:
-        """The remembered states, for a fold to replace."""
+        """The cached states of these keys, in a new dict that a fold may change."""
         return {key: self.cache[key].state for key in keys}
 
     async def write(
@@ -42,9 +42,9 @@ class ProjectedRows(Generic[State]):
         *,
         if_none_is_parked: bool = False,
     ) -> None:
-        """Write the changed rows and the progress in one statement, and remember the rows.
+        """Write the changed rows and the progress in one statement, then cache the rows.
 
-        Raises StateError for a state that is not JSON, and what `tables.projections.writing.write` raises.
+        Raises StateError for a state that is not JSON, and the errors of `tables.projections.writing.write`.
         """
         rows, after = rows_to_write(self.cache, states, changed)
         if PROJECTOR_WRITING.armed:
@@ -54,6 +54,6 @@ class ProjectedRows(Generic[State]):
             self.cache.remember(key, row)
 
     async def read_missing(self, connection: AnyConnection, keys: Sequence[str]) -> None:
-        """Read and remember those of the rows that are not remembered. Raises StateError."""
+        """Read and cache the rows that are not cached yet. Raises StateError if a row cannot be decoded."""
         if missing := self.cache.missing(keys):
             self.remember(missing, await writing.read_rows(connection, self.name, missing))

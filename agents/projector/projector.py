@@ -1,4 +1,4 @@
-"""The loop of a projector: each batch is retried until it is applied, committed and acknowledged."""
+"""The loop of a projector: retries each batch until it is applied, committed and acknowledged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = ActionLog(__name__)
 
 
 class Projector(Generic[State]):
-    """Applies what is fetched to one projection, and retries until it is committed."""
+    """Applies fetched batches to one projection, and retries each until it is committed."""
 
     def __init__(self, projection: Projection[State], database: Database, disk_space: DiskSpace | None = None) -> None:
         self.applier = EventApplier(projection)
@@ -45,18 +45,18 @@ class Projector(Generic[State]):
         self._throttled = ThrottledLog(log)
 
     async def apply(self, batch: RecordBatch) -> None:
-        """Apply a batch; returns only when it is committed."""
+        """Apply a batch; return only when it is committed."""
         started = time.perf_counter()
         for wait in backoff_seconds():
-            await self._disk_space.room()
+            await self._disk_space.wait_for_space()
             try:
-                async with self._attempts.one():
+                async with self._attempts.attempt():
                     await self._apply_batch(batch)
             except asyncpg.TransactionRollbackError:
                 continue
-            except Exception as error:  # noqa: BLE001 - whatever it is: an exception that leaves would lose the batch
+            except Exception as error:  # noqa: BLE001 - any exception that escaped would lose the batch
                 self.failed_attempts += 1
-                self._disk_space.saw(error)
+                self._disk_space.note_error(error)
                 self._throttled.warning(
                     LogAction.PROJECTION_RETRYING,
                     "Projection {projection}: batch failed, retrying in {seconds:.1f} s: {error}",
@@ -71,8 +71,8 @@ class Projector(Generic[State]):
         self.batch_events.observe(len(batch.events()))
 
     def restart(self) -> None:
-        """Cancel the attempts in flight; they are retried with nothing remembered, on another connection."""
-        self._attempts.end()
+        """Cancel the attempts in flight; they are retried with an empty cache, on another connection."""
+        self._attempts.cancel()
 
     async def _apply_batch(self, batch: RecordBatch) -> None:
         if PROJECTOR_FETCHED.armed:
@@ -86,15 +86,15 @@ class Projector(Generic[State]):
             await PROJECTOR_ACKNOWLEDGING.passed()
 
     async def catch_up(self) -> None:
-        """Apply what is stored and not applied yet, straight from the store: for a new projection, everything.
+        """Apply all stored events that are not applied yet, directly from the event store.
 
-        Raises what the database raises, except for conflicts with another writer, which are retried.
+        Raises database errors, except for conflicts with another writer, which are retried.
         """
         done = False
         while not done:
-            await self._disk_space.room()
+            await self._disk_space.wait_for_space()
             with contextlib.suppress(asyncpg.TransactionRollbackError):
-                async with self._attempts.one(), self._database.acquire() as connection:
+                async with self._attempts.attempt(), self._database.acquire() as connection:
                     before = await event_store.last_position(connection) + 1
                     after = await writing.first_progress(connection, self._name)
                     if after is not None:
@@ -103,7 +103,7 @@ class Projector(Generic[State]):
 
 
 def agent_of(projector: Projector[Any]) -> Callable[[Any], Awaitable[None]]:
-    """The body of a Faust agent: applies each batch, and acknowledges it only then."""
+    """The body of a Faust agent, which applies each batch and then acknowledges it."""
 
     async def agent(stream: Any) -> None:
         async for event in stream.noack().events():

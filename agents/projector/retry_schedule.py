@@ -1,7 +1,7 @@
-"""How often an event that fails is tried again before it is parked.
+"""The retries of an event that fails, before it is parked.
 
-A handler is a pure function, so as a rule it fails again; but memory may have been short, or it is less pure than it
-should be. The tries are few, and seldom when many events fail: the other keys of the projection wait meanwhile.
+A handler is a pure function, so it usually fails again, unless memory was short or the handler is not quite pure.
+Retries are few, and rare when many events fail, because they delay the other keys of the projection.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import time
 from collections.abc import Iterator
 
 WAITS_SECONDS = (0.1, 0.4)
-SELDOM_SECONDS = 10.0
+COOLDOWN_SECONDS = 10.0
 
 
 class RetrySchedule:
-    """The retries of one projection."""
+    """Delays between the attempts of one projection's events; no retries during a cooldown."""
 
     def __init__(self) -> None:
-        self._free_at = float("-inf")
+        self._retry_allowed_at = float("-inf")
 
     def waits(self) -> Iterator[float | None]:
-        """For each try, how many seconds to wait before the next one; None for the last, after which to park.
+        """For each attempt, the seconds to wait before the next; None for the last attempt, after which to park.
 
-        When waits were needed less than ten seconds ago, the first try is the last.
+        Within COOLDOWN_SECONDS after earlier retries, the first attempt is the last.
         """
-        if time.monotonic() >= self._free_at:
+        if time.monotonic() >= self._retry_allowed_at:
             for wait in WAITS_SECONDS:
                 yield wait
-                self._free_at = time.monotonic() + SELDOM_SECONDS
+                self._retry_allowed_at = time.monotonic() + COOLDOWN_SECONDS
         yield None

@@ -1,7 +1,7 @@
-"""LISTENs for new rows of the outbox and sets the relay's wake-up.
+"""LISTENs for new rows of the outbox and wakes the relay; NOTIFYs the relay of another worker.
 
-Guarantee: while PostgreSQL answers, a notification reaches the relay, or the connection is found dead within
-seconds, made anew, and the relay looks. A connection in a black hole raises nothing, hence the heartbeat.
+Guarantee: while PostgreSQL answers, every notification reaches the relay, or a dead connection is detected within
+seconds and replaced, and the relay polls. A black-holed connection raises no error, hence the heartbeat.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 3.0
 
 
 class OutboxListener(Background):
-    """Keeps one LISTEN connection of its own, never in a transaction."""
+    """Keeps a dedicated LISTEN connection, never in a transaction."""
 
     def __init__(self, source: Database, wake_up: WakeUp) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class OutboxListener(Background):
         try:
             connection.add_termination_listener(lambda _: self._lost.set())
             await connection.add_listener(outbox.CHANNEL, lambda *_: self._wake_up.set())
-            # What came while nobody listened.
+            # Rows may have been inserted while no connection was listening.
             self._wake_up.set()
             while not self.should_stop and not self._lost.is_set():
                 await connection.execute(database.HEARTBEAT, timeout=TIMEOUT_SECONDS)
@@ -50,7 +50,7 @@ class OutboxListener(Background):
 
 
 class OutboxNotifier(Background):
-    """NOTIFYs the relay in another worker: one at a time, and whatever is committed meanwhile shares the next."""
+    """NOTIFYs the relay in another worker, one NOTIFY at a time; commits during a NOTIFY share the next."""
 
     def __init__(self, source: Database) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class OutboxNotifier(Background):
         self._wake_up = WakeUp()
 
     def wake(self) -> None:
-        """Notify soon."""
+        """Request a NOTIFY; several requests before it is sent share it."""
         self._wake_up.set()
 
     async def run(self) -> None:

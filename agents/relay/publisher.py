@@ -1,4 +1,4 @@
-"""Publishes stored events to the topic: in order by partition, each round wholly or not at all as far as we know."""
+"""Publishes stored events to the topic, in order within each partition; a round counts only if fully acknowledged."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from tables.intake.outbox import StoredEvent
 
 REQUEST_TIMEOUT_MS = 10_000
 TIMEOUT_SECONDS = 10.0
-# A round has longer, the more bytes it has.
-SLOWEST_BYTES_A_SECOND = 500_000
+# The timeout of a round grows with its bytes, at this rate.
+MIN_BYTES_PER_SECOND = 500_000
 CLOSE_TIMEOUT_SECONDS = 1.0
-# Under the 1,048,588 bytes that a broker takes by default; one event alone may be larger than this.
+# Below the broker's default limit of 1,048,588 bytes; a single event may be larger.
 MAX_BATCH_BYTES = 900_000
 
 
 class TopicLostError(HeadraceError):
-    """The topic does not have any more what it had acknowledged."""
+    """The topic has lost records that it had acknowledged."""
 
 
 class TopicTooSmallError(HeadraceError):
-    """The topic has fewer partitions than when events were stored for it."""
+    """The topic has fewer partitions than the event store has events for."""
 
 
 class Publisher:
-    """An idempotent producer that is thrown away after every error.
+    """An idempotent producer that is discarded after every error.
 
-    After an error nobody knows what the broker has; the round is published again by a new producer, and the
-    projectors drop what they have seen. A topic that was lost, or its end, is noticed at the next connect, when there
-    is nothing to publish (`check`), and at the next acknowledgement.
+    After an error it is unknown which records the broker has. A new producer publishes the round again, and projectors
+    skip duplicates. Loss of the topic or of its end is detected on the next connect, by `check` when there is nothing
+    to publish, and on the next acknowledgement.
     """
 
     def __init__(self, bootstrap_servers: str, topic: str, *, partitions_if_new: int) -> None:
@@ -51,18 +51,18 @@ class Publisher:
         self._topic_end: TopicEnd | None = None
         self._ends: dict[int, int] = {}
         self._last: dict[int, int] = {}
-        self._all_is_lost = False
+        self._is_topic_lost = False
         self.partitions = 0
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a producer; it may be found dead when it is used."""
+        """Whether there is a producer; its connection may be dead."""
         return self._producer is not None
 
     async def connect(self) -> None:
-        """Connect, and make the topic if need be; then `partitions` tells how many it has.
+        """Connect, create the topic if necessary, and set `partitions` to its number of partitions.
 
-        Raises KafkaError, OSError or TimeoutError when the broker is away.
+        Raises KafkaError, OSError or TimeoutError if the broker is unavailable.
         """
         async with asyncio.timeout(TIMEOUT_SECONDS):
             self.partitions = await ensure_topic(
@@ -82,11 +82,11 @@ class Publisher:
             await producer.start()
 
     async def last_positions(self) -> dict[int, int]:
-        """The position of the last event in each partition of the topic; what comes after it is to be published.
+        """The position of the last event in each partition of the topic; later events are not published yet.
 
-        Raises like `connect`.
+        All are 0 after the topic was lost. Raises the same errors as `connect`.
         """
-        if self._all_is_lost:
+        if self._is_topic_lost:
             self._last = dict.fromkeys(range(self.partitions), 0)
         else:
             assert self._topic_end is not None
@@ -94,11 +94,11 @@ class Publisher:
         return dict(self._last)
 
     def note_refilled(self) -> None:
-        """Note that everything that is stored has been published again."""
-        self._all_is_lost = False
+        """Record that all stored events are on the topic again."""
+        self._is_topic_lost = False
 
     async def check(self) -> None:
-        """Look whether the topic still has what it has acknowledged. Raises like `publish`."""
+        """Check that the topic still has all acknowledged records. Raises the same errors as `publish`."""
         assert self._topic_end is not None
         ends = await self._topic_end.ends(range(self.partitions))
         if any(ends[partition] < end for partition, end in self._ends.items()):
@@ -107,13 +107,13 @@ class Publisher:
     async def publish(self, events: Sequence[StoredEvent]) -> None:
         """Publish a round and return when every record is acknowledged.
 
-        Raises KafkaError, OSError or TimeoutError when that is not certain, alone or in a group, and TopicLostError;
-        the same round may be published again.
+        Raises TopicLostError, or KafkaError, OSError or TimeoutError if the outcome is unknown, also in an exception
+        group. The same round may be published again.
         """
         by_partition: dict[int, list[StoredEvent]] = defaultdict(list)
         for event in events:
             by_partition[event.partition].append(event)
-        seconds = TIMEOUT_SECONDS + sum(len(event.text) for event in events) / SLOWEST_BYTES_A_SECOND
+        seconds = TIMEOUT_SECONDS + sum(len(event.text) for event in events) / MIN_BYTES_PER_SECOND
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as sends:
             for partition, chosen in by_partition.items():
                 sends.create_task(self._publish_to(partition, chosen))
@@ -125,7 +125,7 @@ class Publisher:
         for event in events:
             key, value = event.partition_key.encode(), topic_record.encode(event.text, event.position)
             if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
-                # Acknowledged before the next one leaves: a hole in the middle would lose its events for good.
+                # Wait for the acknowledgement before the next batch: a lost batch in the middle would never be resent.
                 await self._send(partition, batch)
                 batch = self._producer.create_batch()
                 headers = topic_record.headers(event.position, self._last.get(partition))
@@ -142,22 +142,24 @@ class Publisher:
             await PUBLISHER_PUBLISHING.passed()
         offset = (await sent).offset
         if 0 <= offset < self._ends[partition]:
-            self._all_is_lost = True  # the end of the topic does not tell it any more
+            self._is_topic_lost = True  # the end of the topic no longer shows the loss
             raise TopicLostError
         self._ends[partition] = max(self._ends[partition], offset + count)
 
     async def discard(self) -> None:
-        """Throw the producer away, and what it has not sent: if it went on trying, what it holds would come to the
-        topic at any time later."""
+        """Discard the producer and its unsent records, which later retries could publish out of order.
+
+        Errors of the broker are suppressed.
+        """
         producer, self._producer = self._producer, None
         topic_end, self._topic_end = self._topic_end, None
         if topic_end is not None:
             await _stop(topic_end.stop())
         if producer is not None:
-            # There is no public way to stop it without waiting for what it holds.
+            # aiokafka has no public method that stops a producer without flushing it.
             if producer._sender.sender_task is not None:
                 producer._sender.sender_task.cancel()
-            # A connection that is merely closed stays for as long as a broker that is frozen or cut off reads nothing.
+            # A graceful close would wait indefinitely for a frozen or unreachable broker to read.
             for connection in producer.client._conns.values():
                 if connection._writer is not None:
                     connection._writer.transport.abort()

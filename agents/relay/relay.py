@@ -1,9 +1,11 @@
 """Outbox -> event store -> topic -> delete.
 
-Guarantee: an event of the outbox gets its position once, in the order of `seq`, in a commit before anything is
-published; it leaves the outbox only after it is stored and acknowledged by the broker. In a topic's partition no
-event appears for the first time before an earlier one. Exactly one relay of a database is active: it holds an
-advisory lock and writes on the connection that holds it, so one that lost the lock cannot write.
+Guarantee: each event of the outbox gets its position once, in the order of `seq`, in a transaction that commits before
+the event is published. It leaves the outbox only after it is stored and acknowledged by the broker. In a partition of
+the topic, no event first appears before an earlier event.
+
+Exactly one relay of a database is active. It holds an advisory lock and writes on the connection that holds the lock,
+so a relay that has lost the lock cannot write.
 """
 
 from __future__ import annotations
@@ -29,29 +31,29 @@ from tables.intake.outbox import StoredEvent
 from tables.lock_keys import LockKey
 
 STANDBY_SECONDS = 0.5
-# PostgreSQL ends the session, and with it the lock, of a relay that it has not heard of for so long: one whose process
-# is frozen would keep it for ever, because its system still answers for it.
-SILENT_SECONDS = 20.0
-SILENT_WATCHDOGS = 3
+# PostgreSQL ends a session that was idle for this long, which releases the lock. A frozen process would hold the lock
+# indefinitely, because its kernel still answers keepalives.
+IDLE_TIMEOUT_SECONDS = 20.0
+IDLE_TIMEOUT_WATCHDOGS = 3
 PAST_EVENTS_AT_ONCE = 200
-EVERYWHERE = 2**62
-# A round waits for other writers' locks at the most; longer than any statement should take.
+ALL_POSITIONS = 2**62
+# Longer than any statement should need: a round waits at most for the locks of other writers.
 TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS = 0.004
-# A round with more events than these was one of some 2,000 a second or more: from there throughput counts.
+# A round with more events means some 2,000 events a second or more, where throughput matters more than latency.
 FEW_EVENTS = 20
-PAUSE_SECONDS_AN_EVENT_MORE = 0.001
-MOST_PAUSE_SECONDS = 0.05
+PAUSE_SECONDS_PER_EXTRA_EVENT = 0.001
+MAX_PAUSE_SECONDS = 0.05
 
-# What the publisher raises when it is not certain that the broker has a round.
+# Errors of the publisher after which it is unknown whether the broker has the round.
 UNPUBLISHED = (KafkaError, OSError, TimeoutError, TopicLostError, TopicTooSmallError)
-MOST_WAIT_SECONDS = 2.0
+MAX_WAIT_SECONDS = 2.0
 
 log = ActionLog(__name__)
 
 
 class Relay(Background):
-    """The relay of one worker: active, or standing by for the lock."""
+    """The relay of one worker: active, or on standby for the lock."""
 
     def __init__(
         self,
@@ -66,14 +68,14 @@ class Relay(Background):
         super().__init__()
         self.is_active = False
         self.rounds = self.events = self.publish_errors = 0
-        """Since the start, for the metrics."""
+        """Counters since the start of the worker, for metrics."""
         self._disk_space = disk_space or DiskSpace()
         self._source = source
         self._publisher = publisher
         self._wake_up = wake_up
         self._batch_events = batch_events
         self._watchdog_seconds = watchdog_seconds
-        self._among_last = outbox.MOST_ROUND_EVENTS
+        self._within_last = outbox.MAX_ROUND_EVENTS
 
     def wake(self) -> None:
         self._wake_up.set()
@@ -83,12 +85,12 @@ class Relay(Background):
         await self._publisher.discard()
 
     async def run(self) -> None:
-        """Stand by for the lock, then relay for as long as the connection that holds it lives."""
-        await self._wait_for_room()
+        """Wait for the lock, then relay until its connection is lost or the worker stops."""
+        await self._wait_for_space()
         connection = await database.connect(
             self._source.dsn,
             timeout_seconds=TIMEOUT_SECONDS,
-            idle_seconds=max(SILENT_SECONDS, self._watchdog_seconds * SILENT_WATCHDOGS),
+            idle_seconds=max(IDLE_TIMEOUT_SECONDS, self._watchdog_seconds * IDLE_TIMEOUT_WATCHDOGS),
         )
         try:
             while not await outbox.try_lock(connection, LockKey.RELAY):
@@ -97,31 +99,31 @@ class Relay(Background):
                     return
             self.is_active = True
             log.info(LogAction.RELAY_ACTIVE, "This worker's relay is active.")
-            await self._finish_what_is_stored(connection, among_last=self._among_last)
-            self._among_last = outbox.MOST_ROUND_EVENTS
+            await self._publish_stored(connection, within_last=self._within_last)
+            self._within_last = outbox.MAX_ROUND_EVENTS
             await self._relay(connection)
         except asyncpg.UniqueViolationError:
-            # The outbox holds an event that is already stored, where none should be: the next life looks everywhere.
-            self._among_last = EVERYWHERE
+            # The outbox has an event that was stored long ago, so the next run searches all positions.
+            self._within_last = ALL_POSITIONS
             text = "The outbox holds an event that is already stored; publishing it again"
             self.throttled.warning(LogAction.RELAY_DUPLICATE, text)
         except asyncpg.DiskFullError as error:
-            self._disk_space.saw(error)
+            self._disk_space.note_error(error)
             raise
         finally:
             self.is_active = False
             database.drop(connection)
-            # Another relay may publish before this one does again.
+            # Another relay may publish before this relay publishes again.
             await self._publisher.discard()
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_space(self) -> None:
         while self._disk_space.is_full and not self.should_stop:
             await self.sleep(STANDBY_SECONDS)
 
-    async def _finish_what_is_stored(self, connection: database.Connection, *, among_last: int) -> None:
-        """Publish what an earlier relay stored, before anything new gets a position."""
+    async def _publish_stored(self, connection: database.Connection, *, within_last: int) -> None:
+        """Publish events that an earlier relay stored, before new events get positions."""
         while not self.should_stop:
-            events = await outbox.stored_before(connection, among_last=among_last, at_most=PAST_EVENTS_AT_ONCE)
+            events = await outbox.stored_before(connection, within_last=within_last, at_most=PAST_EVENTS_AT_ONCE)
             if not events or not await self._publish(connection, events):
                 return
             await outbox.delete(connection, [event.seq for event in events])
@@ -135,7 +137,7 @@ class Relay(Background):
             if RELAY_STORING.armed:
                 await RELAY_STORING.passed()
             if self._disk_space.is_full:
-                await self._wait_for_room()
+                await self._wait_for_space()
                 continue
             events = await outbox.store_next(connection, published, at_most=self._batch_events, partitions=partitions)
             published = []
@@ -148,47 +150,51 @@ class Relay(Background):
             await outbox.delete(connection, published)
 
     def _pause_seconds(self, events: int) -> float:
-        """After a round, let events gather for the next: what a round costs, here and in all that follows, it costs
-        once. An event that comes after a pause waits for nobody; there is none where more wait already."""
+        """How long to let events accumulate after a round, because each round has a fixed cost downstream.
+
+        0 if more events are waiting already. An event that arrives after the pause is not delayed.
+        """
         if events >= self._batch_events:
             return 0
         more = max(events - FEW_EVENTS, 0)
-        return min(PAUSE_SECONDS + more * PAUSE_SECONDS_AN_EVENT_MORE, MOST_PAUSE_SECONDS)
+        return min(PAUSE_SECONDS + more * PAUSE_SECONDS_PER_EXTRA_EVENT, MAX_PAUSE_SECONDS)
 
     async def _partitions(self, connection: database.Connection, *, before: int | None = None) -> int:
-        """How many partitions the topic has, once it is there and has all that is stored (before a position); 0 when
-        the worker stops first."""
-        waits = backoff_seconds(most=MOST_WAIT_SECONDS)
+        """Connect and refill the topic (up to a position) if necessary, and return its number of partitions.
+
+        Retries while Kafka is unavailable; returns 0 if the worker stops first.
+        """
+        waits = backoff_seconds(most=MAX_WAIT_SECONDS)
         while not self.should_stop:
             try:
                 if not self._publisher.is_connected:
                     await self._publisher.connect()
                     await refill(connection, self._publisher, before=before)
             except* UNPUBLISHED as errors:
-                await self._kafka_is_away(connection, errors.exceptions[0], next(waits))
+                await self._back_off_from_kafka(connection, errors.exceptions[0], next(waits))
             else:
                 return self._publisher.partitions
         return 0
 
     async def _wait_for_events(self, connection: database.Connection) -> None:
-        """Until there may be some, or the watchdog looks; then see that the topic is as it was left, too."""
+        """Wait for a wake-up or for the watchdog's interval, after which the topic is checked for losses."""
         if await self._wake_up.wait(self._watchdog_seconds):
             return
         try:
             await self._publisher.check()
         except UNPUBLISHED as error:
-            await self._kafka_is_away(connection, error, 0)
+            await self._back_off_from_kafka(connection, error, 0)
 
     async def _publish(self, connection: database.Connection, events: Sequence[StoredEvent]) -> bool:
-        """Publish until the broker has it all; False when the worker stops first."""
+        """Retry until the broker has acknowledged all events; return False if the worker stops first."""
         if RELAY_STORED.armed:
             await RELAY_STORED.passed()
-        waits = backoff_seconds(most=MOST_WAIT_SECONDS)
+        waits = backoff_seconds(most=MAX_WAIT_SECONDS)
         while await self._partitions(connection, before=events[0].position):
             try:
                 await self._publisher.publish(events)
             except* UNPUBLISHED as errors:
-                await self._kafka_is_away(connection, errors.exceptions[0], next(waits))
+                await self._back_off_from_kafka(connection, errors.exceptions[0], next(waits))
             else:
                 self.rounds += 1
                 self.events += len(events)
@@ -197,7 +203,7 @@ class Relay(Background):
                 return True
         return False
 
-    async def _kafka_is_away(self, connection: database.Connection, error: BaseException, wait: float) -> None:
+    async def _back_off_from_kafka(self, connection: database.Connection, error: BaseException, wait: float) -> None:
         self.publish_errors += 1
         if isinstance(error, TopicTooSmallError):
             self.throttled.warning(LogAction.TOPIC_TOO_SMALL, "The relay waits for partitions: {error}", error=error)

@@ -1,6 +1,6 @@
-"""Publishes again, from the event store, what the topic lacks at its end: after it was lost, or its end was.
+"""Republishes events that are missing at the end of the topic, from the event store, after the topic lost records.
 
-Guarantee: what it publishes is in order of position, and nothing later comes before it.
+Guarantee: events are published in order of position, and no later event is published before them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from headrace.process.log_actions import LogAction
 from tables.database import AnyConnection
 from tables.history import event_store
 from tables.history.event_store import StoredUpTo
-from tables.intake.outbox import MOST_ROUND_EVENTS, StoredEvent
+from tables.intake.outbox import MAX_ROUND_EVENTS, StoredEvent
 
 Answer = TypeVar("Answer")
 
-AT_ONCE = 200
+READ_EVENTS = 200
 NOT_IN_THE_OUTBOX = 0
 
 log = ActionLog(__name__)
@@ -39,16 +39,16 @@ _decoder = msgspec.json.Decoder(_Keys)
 
 
 async def refill(connection: AnyConnection, publisher: Publisher, *, before: int | None = None) -> None:
-    """Bring the topic up to the event store, or up to `before`, from where on the relay has the events at hand.
+    """Bring the topic up to date with the event store, up to but excluding position `before` if it is given.
 
-    Only the active relay may, before it publishes anything else. Raises what `Publisher.publish` raises and what the
-    database raises; then the publisher must be discarded, so that the next connection begins here again.
+    Only the active relay may call this, before it publishes anything else. Raises TopicTooSmallError, the errors of
+    `Publisher.publish`, and database errors. Then the publisher must be discarded, so that the next connect refills.
     """
-    stored = await _answer(event_store.stored_up_to(connection))
+    stored = await _from_database(event_store.stored_up_to(connection))
     if stored and max(stored) >= publisher.partitions:
         raise TopicTooSmallError(
-            f"The topic has {publisher.partitions} partitions, and events are stored for {max(stored) + 1}: "
-            "make it with at least as many"
+            f"The topic has {publisher.partitions} partitions, but events are stored for {max(stored) + 1}: "
+            "recreate it with at least that many."
         )
     published = await publisher.last_positions()
     after = {partition: _after(published[partition], up_to) for partition, up_to in stored.items()}
@@ -57,8 +57,8 @@ async def refill(connection: AnyConnection, publisher: Publisher, *, before: int
     end = max((stored[partition].last + 1 for partition in behind), default=0)
     end, count = end if before is None else min(end, before), 0
     while done + 1 < end:
-        read = event_store.read_partitions(connection, behind, after=done, before=end, at_most=AT_ONCE)
-        events = await _answer(read)
+        read = event_store.read_partitions(connection, behind, after=done, before=end, at_most=READ_EVENTS)
+        events = await _from_database(read)
         missing = [_as_stored(event) for event in events if event.position > after[event.partition]]
         await publisher.publish(missing)
         count += len(missing)
@@ -69,18 +69,21 @@ async def refill(connection: AnyConnection, publisher: Publisher, *, before: int
         log.warning(LogAction.RELAY_REFILLED, text, count=count)
 
 
-async def _answer(asked: Awaitable[Answer]) -> Answer:
-    """What the database answers; that it does not must not be taken for Kafka's silence."""
+async def _from_database(call: Awaitable[Answer]) -> Answer:
+    """Await a database call; convert connection errors to DependencyAwayError, to tell them from Kafka's."""
     try:
-        return await asked
+        return await call
     except (OSError, TimeoutError) as error:
         raise DependencyAwayError from error
 
 
 def _after(published: int, stored: StoredUpTo) -> int:
-    """The position from where on a partition's events may be lacking. The last round is short; what was before it may
-    be far away where the partition had no events for long, and as a rule it is in the topic."""
-    return published if published < stored.previous else max(published, stored.last - MOST_ROUND_EVENTS)
+    """The position after which events of a partition may be missing.
+
+    The last round spans few positions, but the event before it may be far back if the partition was idle. That event
+    is usually on the topic.
+    """
+    return published if published < stored.previous else max(published, stored.last - MAX_ROUND_EVENTS)
 
 
 def _as_stored(event: PastEvent) -> StoredEvent:

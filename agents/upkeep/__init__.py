@@ -1,1 +1,1 @@
-"""What keeps a worker healthy: the disk, the backlog, stalls, idle partitions, indexes, the database's opening."""
+"""Upkeep of a worker: opening the database, disk and backlog checks, stalls, idle partitions, field indexes."""

@@ -1,6 +1,6 @@
-"""Once a second, looks how much waits in the outbox, so that the door need not ask for each request.
+"""Measures the backlog of the outbox once a second, so that ingestion need not query it for each request.
 
-Guarantee: the outbox outgrows its limits by no more than what is accepted between two looks.
+Guarantee: the outbox exceeds its limits by at most what is accepted between two measurements.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import time
 from agents.background import Background
 from headrace.process.waiting import WakeUp
 from tables.database import Database
-from tables.intake.backlog import Backlog, look
+from tables.intake.backlog import Backlog, measure
 
 INTERVAL_SECONDS = 1.0
 
 
 class BacklogWatch(Background):
-    """Runs in every worker that takes events in."""
+    """Runs in every worker that accepts events. While PostgreSQL is unavailable, the backlog is unknown."""
 
-    only_looks = True
+    cancel_on_stop = True
 
     def __init__(self, source: Database, backlog: Backlog) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class BacklogWatch(Background):
         try:
             while not self.should_stop:
                 async with self._source.acquire() as connection:
-                    depth = await look(connection)
+                    depth = await measure(connection)
                 self._backlog.note(depth, at=time.monotonic())
                 await self._wake_up.wait(INTERVAL_SECONDS)
         finally:

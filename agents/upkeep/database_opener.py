@@ -1,4 +1,4 @@
-"""Opens the database for everyone in this worker, once its tables are as this version needs them."""
+"""Migrates the database, then opens the connection pool that the whole worker uses."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tables.database import Database
 from tables.migrate import migrate
 
 CONNECT_SECONDS = 5.0
-FIRST_LOOK_SECONDS = 5.0
+START_WAIT_SECONDS = 5.0
 
 log = ActionLog(__name__)
 
 
-class Storage(Background):
-    """Migrates, then opens; before that, and when the server is away, everyone is told that PostgreSQL is away."""
+class DatabaseOpener(Background):
+    """Migrates, then opens the pool; until then, every use of the pool raises DependencyAwayError."""
 
     def __init__(self, source: Database, dsn: str) -> None:
         super().__init__()
@@ -27,14 +27,14 @@ class Storage(Background):
         self._opened = asyncio.Event()
         self._stop = asyncio.Event()
 
-    def use(self, dsn: str) -> None:
-        """The address, when it is known only after the embedded server's start."""
+    def set_dsn(self, dsn: str) -> None:
+        """Set the address, for an embedded server whose address is known only after its start."""
         self._dsn = dsn
 
     async def on_started(self) -> None:
-        """Give a server that is there the time to be ready before the next service starts; do not insist."""
+        """Wait a few seconds for the database before the next service starts; continue without it after that."""
         try:
-            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+            async with asyncio.timeout(START_WAIT_SECONDS):
                 await self._opened.wait()
         except TimeoutError:
             text = "PostgreSQL does not answer yet; requests get 503 until it does"

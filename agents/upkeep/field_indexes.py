@@ -1,6 +1,6 @@
-"""When a worker starts, makes the indexes that projections declare, and drops those that are not declared any more.
+"""Creates the indexes that projections declare when a worker starts, and drops those no longer declared.
 
-Guarantee: writers and readers go on meanwhile; until an index is there, queries by its field are only slower.
+Guarantee: readers and writers are not blocked. Until an index exists, queries by its field are only slower.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tables.projections import field_indexes
 from tables.projections.field_indexes import IndexedField
 
 TIMEOUT_SECONDS = 5.0
-LOOK_AGAIN_SECONDS = 5.0
+RETRY_SECONDS = 5.0
 
 log = ActionLog(__name__)
 
 
 class FieldIndexes(Background):
-    """Works once; when another worker is at it, looks again until that one is done. Stops in the middle of a build."""
+    """Runs once, or retries until another worker has finished. A stop cancels a build; the next start repeats it."""
 
     def __init__(self, source: Database, projections: Sequence[Projection[Any]]) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class FieldIndexes(Background):
         self._stop.set()
 
     async def run(self) -> None:
-        work = asyncio.create_task(self._keep())
+        work = asyncio.create_task(self._sync())
         stop = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -58,11 +58,11 @@ class FieldIndexes(Background):
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
 
-    async def _keep(self) -> None:
+    async def _sync(self) -> None:
         connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
         try:
-            while (changed := await field_indexes.keep(connection, self._fields)) is None:
-                await self.sleep(LOOK_AGAIN_SECONDS)
+            while (changed := await field_indexes.sync(connection, self._fields)) is None:
+                await self.sleep(RETRY_SECONDS)
             for field in changed.created:
                 text = "Created the index on {field} of projection {projection}"
                 log.info(LogAction.INDEX_CREATED, text, field=field.member, projection=field.projection)

@@ -1,7 +1,7 @@
-"""Once a second, moves the progress of idle partitions up to the head of the store.
+"""Advances the progress of idle partitions to the end of the event store, once a second.
 
-Guarantee: only a partition whose every stored event is applied is moved (see `tables.positions`), so the position of
-a projection is told without a long look back, and a new event on an idle partition is found at once.
+Guarantee: only a partition whose stored events are all applied is advanced (see `tables.projections.positions`). So a
+query for the first unapplied event never scans far, even if its partition was idle for long.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ INTERVAL_SECONDS = 1.0
 
 
 class IdlePartitions(Background):
-    """Runs in every event handler; they do not disturb each other."""
+    """Runs in every event handler; concurrent runs do not interfere with each other."""
 
     def __init__(self, source: Database) -> None:
         super().__init__()

@@ -1,14 +1,14 @@
-"""Finds a projection that does not move although it could, begins it anew, and then ends the worker.
+"""Detects a stalled projection and restarts it; if that does not help, stops the worker.
 
-Guarantee: a projection that has published events to apply in a partition of this worker, and whose progress does not
-move in any of them for `stall_seconds`, begins anew with what it has in hand; when it has not moved for that long
-again, the worker ends with a line that names it. Nothing is lost by either: what is not applied is not acknowledged.
+Guarantee: a projection is restarted with its current batch if it has published events to apply in partitions of this
+worker, and its progress moves in none of them for `stall_seconds`. If it stalls again for that long, the worker stops
+with a message that names it. Neither loses events: unapplied events are not acknowledged.
 
-Nobody is blamed for what others do: time counts only while PostgreSQL and Kafka answer and the disk has room, and only
-partitions that this worker has. It is counted in looks, not by the clock, so a worker that was frozen has its chance.
+Time counts only while PostgreSQL and Kafka answer and the disk has space, and only for partitions of this worker. It is
+measured in checks, not by the clock, so that a worker that was frozen gets a chance to recover.
 
-Faust's own `agent.restart()` is not used: the batch in hand is taken from its queue and would not come again, nor would
-it be acknowledged, so that nothing after it is committed. What is under way is cancelled instead, inside the agent.
+Faust's own `agent.restart()` is not used. The current batch has left its queue, so it would be neither redelivered nor
+acknowledged, and no later offset would be committed. Instead, the attempt in flight is cancelled inside the agent.
 """
 
 from __future__ import annotations
@@ -28,108 +28,110 @@ from tables.database import Database
 from tables.intake.disk_space import DiskSpace
 from tables.projections.stalls import waiting
 
-MOST_INTERVAL_SECONDS = 5.0
-LOOKS = 10
+MAX_INTERVAL_SECONDS = 5.0
+CHECKS_PER_STALL = 10
 BROKER_SECONDS = 5.0
 
 log = ActionLog(__name__)
 
 
 class StalledError(HeadraceError):
-    """A projection does not move."""
+    """A projection is stalled."""
 
 
 @dataclass
-class _Standstill:
+class _Stall:
     progress: Mapping[int, int]
-    looks: int = 0
-    begun_anew: bool = False
+    unchanged_checks: int = 0
+    restarted: bool = False
 
     def has_moved(self, now: Mapping[int, int]) -> bool:
         return any(now.get(partition) != position for partition, position in self.progress.items())
 
 
 class StallDetector(Background):
-    """Runs in every event handler."""
+    """Runs in every event handler, for the partitions assigned to this worker."""
 
-    only_looks = True
+    cancel_on_stop = True
 
     def __init__(
         self,
         source: Database,
-        begin_anew: Mapping[str, Callable[[], None]],
+        restarts: Mapping[str, Callable[[], None]],
         *,
         partitions: Callable[[], frozenset[int]],
         broker_answers: Callable[[], Awaitable[object]],
         disk_space: DiskSpace,
         stall_seconds: float,
     ) -> None:
-        """`begin_anew`: by projection; `partitions`: those that this worker has now; `broker_answers` raises KafkaError
-        or OSError when Kafka is away."""
+        """`restarts` has a function for each projection; `partitions` returns the partitions assigned to this worker.
+
+        `broker_answers` raises KafkaError, OSError or TimeoutError if Kafka is unavailable.
+        """
         super().__init__()
         self._source = source
-        self._begin_anew = begin_anew
+        self._restarts = restarts
         self._partitions = partitions
         self._broker_answers = broker_answers
         self._disk_space = disk_space
         self._stall_seconds = stall_seconds
-        self._interval_seconds = min(stall_seconds / LOOKS, MOST_INTERVAL_SECONDS)
+        self._interval_seconds = min(stall_seconds / CHECKS_PER_STALL, MAX_INTERVAL_SECONDS)
         self._wake_up = WakeUp()
-        self._waits: dict[str, _Standstill] = {}
-        self._seen_partitions: frozenset[int] = frozenset()
+        self._stalls: dict[str, _Stall] = {}
+        self._last_partitions: frozenset[int] = frozenset()
 
     def wake(self) -> None:
         self._wake_up.set()
 
     async def run(self) -> None:
-        self._waits.clear()
+        self._stalls.clear()
         while not self.should_stop:
-            await self.look()
+            await self.check()
             await self._wake_up.wait(self._interval_seconds)
 
-    async def look(self) -> None:
-        """One look. Raises StalledError when a projection has not moved although it was begun anew."""
+    async def check(self) -> None:
+        """Check all projections once. Raises StalledError if a projection has stalled again after its restart."""
         partitions = self._partitions()
-        if partitions != self._seen_partitions or self._disk_space.is_full:
-            self._seen_partitions = partitions
-            self._waits.clear()
+        if partitions != self._last_partitions or self._disk_space.is_full:
+            self._last_partitions = partitions
+            self._stalls.clear()
         if not partitions:
             return
         async with self._source.acquire() as connection:
-            found = await waiting(connection, list(self._begin_anew), partitions)
-        for projection in self._begin_anew:
+            found = await waiting(connection, list(self._restarts), partitions)
+        for projection in self._restarts:
             await self._compare(projection, found.get(projection, {}))
 
     async def _compare(self, projection: str, progress: Mapping[int, int]) -> None:
-        wait = self._waits.get(projection)
+        stall = self._stalls.get(projection)
         if not progress:
-            self._waits.pop(projection, None)
-        elif wait is None or wait.has_moved(progress):
-            self._waits[projection] = _Standstill(progress)
+            self._stalls.pop(projection, None)
+        elif stall is None or stall.has_moved(progress):
+            self._stalls[projection] = _Stall(progress)
         else:
-            wait.progress = progress
-            wait.looks += 1
-            if wait.looks * self._interval_seconds >= self._stall_seconds:
-                await self._act(projection, wait)
+            stall.progress = progress
+            stall.unchanged_checks += 1
+            if stall.unchanged_checks * self._interval_seconds >= self._stall_seconds:
+                await self._act(projection, stall)
 
-    async def _act(self, projection: str, wait: _Standstill) -> None:
+    async def _act(self, projection: str, stall: _Stall) -> None:
         try:
             async with asyncio.timeout(BROKER_SECONDS):
                 await self._broker_answers()
         except (KafkaError, OSError, TimeoutError):
-            self._waits.clear()
+            self._stalls.clear()
             return
-        where = ", ".join(f"{partition} at position {at}" for partition, at in sorted(wait.progress.items()))
+        where = ", ".join(f"{partition} at position {at}" for partition, at in sorted(stall.progress.items()))
         told = f"Projection {projection} has not moved for {self._stall_seconds:g} s (partition {where})"
-        if wait.begun_anew:
-            raise StalledError(f"{told}, although it was begun anew. This worker ends; start it again.")
+        if stall.restarted:
+            raise StalledError(f"{told}, although it was restarted. This worker stops; restart it.")
         log.error(
             LogAction.PROJECTION_STALLED,
             "Projection {projection} has not moved for {seconds:g} s (last position by partition: {positions}); "
             "restarting it",
             projection=projection,
             seconds=self._stall_seconds,
-            positions=wait.progress,
+            positions=stall.progress,
         )
-        self._begin_anew[projection]()
-        self._waits[projection] = _Standstill(wait.progress, begun_anew=True)
+        self._restarts[projection]()
+        self._stalls[projection] = _Stall(stall.progress, restarted=True)

@@ -1,4 +1,4 @@
-"""What the columns of `outbox` and `event_store` repeat of an event."""
+"""Compares the columns of `outbox` and `event_store` with the event in the same row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tables.history.snapshot import StoredRow, WaitingRow
 
 
 class _Columns(msgspec.Struct, frozen=True):
-    """What the columns repeat of an event."""
+    """The attributes of an event that are also columns."""
 
     id: str
     source: str
@@ -33,7 +33,7 @@ def _read(event: str) -> _Columns | None:
 
 
 def wrong_columns(row: StoredRow | WaitingRow) -> list[str]:
-    """The columns that do not say what the event says."""
+    """The names of columns that differ from the event; `event` if it cannot be read."""
     event = _read(row.event)
     if event is None:
         return ["event"]

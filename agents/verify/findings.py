@@ -1,4 +1,4 @@
-"""What `verify` found: of each kind of difference how many, and the first."""
+"""The findings of `verify`: the number of differences of each kind, and the first of them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import msgspec
 
-MOST_SHOWN_CHARACTERS = 400
+MAX_SHOWN_CHARACTERS = 400
 
 Say = Callable[[str], None]
 
 
 class Difference(msgspec.Struct):
-    """A kind of difference."""
+    """The differences of one kind: how many, and a description of the first."""
 
     kind: str
     count: int
@@ -20,25 +20,25 @@ class Difference(msgspec.Struct):
 
 
 class Findings:
-    """Differences, and how much was looked at."""
+    """Collects differences, and counts of what was compared."""
 
     def __init__(self) -> None:
         self._differences: dict[str, Difference] = {}
         self.looked_at: dict[str, int] = {}
 
     def differ(self, kind: str, what: str) -> None:
-        """Note a difference."""
+        """Record a difference; `what` describes it, and is kept for the first of its kind."""
         known = self._differences.get(kind)
         if known is None:
-            self._differences[kind] = Difference(kind, 1, what[:MOST_SHOWN_CHARACTERS])
+            self._differences[kind] = Difference(kind, 1, what[:MAX_SHOWN_CHARACTERS])
         else:
             known.count += 1
 
     def count(self, what: str, number: int = 1) -> None:
-        """Note that so many more of something were looked at."""
+        """Add to the number of things of a sort that were compared."""
         self.looked_at[what] = self.looked_at.get(what, 0) + number
 
     @property
     def differences(self) -> list[Difference]:
-        """One of each kind."""
+        """One entry for each kind, in the order of discovery."""
         return list(self._differences.values())

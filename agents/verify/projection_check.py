@@ -1,4 +1,4 @@
-"""Folds a projection anew from the event store, and compares its rows."""
+"""Refolds a projection from the event store and compares the result with its rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS_AT_ONCE = 5_000
 
 
 class VerifiedProjection:
-    """The fold of what the progress says is applied, without what is parked or discarded."""
+    """The fold of all events up to the progress, without parked and discarded events."""
 
     def __init__(
         self, projection: Projection[Any], progress: Mapping[int, int], folded: FoldedRows, findings: Findings
@@ -32,15 +32,15 @@ class VerifiedProjection:
         self._progress = progress
         self._folded = folded
         self._findings = findings
-        self._waits_from: dict[tuple[int, Group], int] = {}
+        self._parked_from: dict[tuple[int, Group], int] = {}
 
     def apply(self, records: Sequence[Record], held_back: Sequence[HeldBack]) -> None:
-        """Fold the next events of the store; `held_back`: what is parked or discarded of them."""
+        """Fold the next events of the event store; `held_back` lists those that are parked or discarded."""
         left_out = {one.position for one in held_back}
         partitions = {record.position: record.partition for record in records}
         for one in held_back:
             if one.waits and one.position in partitions:
-                self._waits_from.setdefault((partitions[one.position], one.group), one.position)
+                self._parked_from.setdefault((partitions[one.position], one.group), one.position)
         applied = [
             record
             for record in records
@@ -48,19 +48,19 @@ class VerifiedProjection:
         ]
         chosen, unreadable = self._folding.choose(applied)
         for wrong in unreadable:
-            self._cannot_be(wrong.position, wrong.error)
+            self._report_unparked(wrong.position, wrong.error)
         for event in chosen:
             self._check_turn(event, partitions[event.event.position])
         self._fold(chosen)
 
     def _check_turn(self, event: Chosen, partition: int) -> None:
         for group in (Group(event.key), Group(event.partition_key, key_is_known=False)):
-            parked = self._waits_from.get((partition, group), event.event.position)
+            parked = self._parked_from.get((partition, group), event.event.position)
             if parked < event.event.position:
                 self._findings.differ(
                     "overtaken",
-                    f"{self.name}: the event at position {event.event.position} should wait behind the one that is "
-                    f"parked at position {parked} (key {group.key!r}), and is applied",
+                    f"{self.name}: the event at position {event.event.position} was applied before the event parked "
+                    f"at position {parked} (key {group.key!r})",
                 )
 
     def _fold(self, chosen: Sequence[Chosen]) -> None:
@@ -71,7 +71,7 @@ class VerifiedProjection:
         changed, failed = self._folding.fold(states, chosen, BlockedGroups())
         for event in failed:
             if event.attempts:
-                self._cannot_be(event.position, event.error)
+                self._report_unparked(event.position, event.error)
         rows, gone = [], []
         for key, position in changed.items():
             if states[key] is None:
@@ -81,17 +81,17 @@ class VerifiedProjection:
             try:
                 rows.append(FoldedRow(key, encode_state(states[key]), last))
             except StateError as error:
-                self._cannot_be(position, str(error))
+                self._report_unparked(position, str(error))
         self._folded.write(self.name, rows, gone)
 
-    def _cannot_be(self, position: int, error: str) -> None:
+    def _report_unparked(self, position: int, error: str) -> None:
         self._findings.differ(
             "not_parked",
-            f"{self.name}: the event at position {position} cannot be applied ({error}), and is not parked",
+            f"{self.name}: the event at position {position} cannot be applied ({error}), but is not parked",
         )
 
     async def compare(self, snapshot: Snapshot) -> None:
-        """Compare every row; both sides come in order of key."""
+        """Compare all rows with the fold, merging both in order of key."""
         expected = self._folded.in_order(self.name)
         wanted = next(expected, None)
         after: str | None = None
@@ -101,7 +101,7 @@ class VerifiedProjection:
             for row in found:
                 wanted = self._missing_before(row.key, wanted, expected)
                 if wanted is None or wanted.key != row.key:
-                    self._findings.differ("row_unexpected", f"{self.name}: there is a row {row.key!r}: {row.state}")
+                    self._findings.differ("row_unexpected", f"{self.name}: unexpected row {row.key!r}: {row.state}")
                 else:
                     self._compare(row, wanted)
                     wanted = next(expected, None)
@@ -111,19 +111,19 @@ class VerifiedProjection:
         self, key: str | None, wanted: FoldedRow | None, expected: Iterator[FoldedRow]
     ) -> FoldedRow | None:
         while wanted is not None and (key is None or wanted.key.encode() < key.encode()):
-            self._findings.differ("row_missing", f"{self.name}: there is no row {wanted.key!r}: {wanted.state}")
+            self._findings.differ("row_missing", f"{self.name}: missing row {wanted.key!r}: {wanted.state}")
             wanted = next(expected, None)
         return wanted
 
     def _compare(self, row: FoundRow, wanted: FoldedRow) -> None:
         if _numbers_by_value(row.state) != _numbers_by_value(wanted.state):
             self._findings.differ(
-                "row_differs", f"{self.name}: the row {row.key!r} is {row.state}; the fold is {wanted.state}"
+                "row_differs", f"{self.name}: row {row.key!r} is {row.state}; the fold is {wanted.state}"
             )
         elif row.position != wanted.position:
             self._findings.differ(
                 "row_position_differs",
-                f"{self.name}: the row {row.key!r} has position {row.position}; "
+                f"{self.name}: row {row.key!r} has position {row.position}; "
                 f"the last event that changed it is at {wanted.position}",
             )
 

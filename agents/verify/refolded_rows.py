@@ -1,4 +1,4 @@
-"""Rows that `verify` folds: in a temporary SQLite file, so that memory stays small however many there are."""
+"""The rows that `verify` folds, in a temporary SQLite file, so that memory use does not grow with their number."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ CREATE TABLE folded (
     PRIMARY KEY (projection, key)
 ) WITHOUT ROWID
 """
-# The file is worth nothing after a crash.
+# Fast and without durability: the file is useless after a crash.
 PRAGMAS = ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", "PRAGMA cache_size = -65536")
 READ = "SELECT state, position FROM folded WHERE projection = ? AND key = ?"
 WRITE = "INSERT OR REPLACE INTO folded (projection, key, state, position) VALUES (?, ?, ?, ?)"
 DELETE = "DELETE FROM folded WHERE projection = ? AND key = ?"
-# BINARY collation: by bytes of UTF-8, as COLLATE "C" in PostgreSQL.
+# The default BINARY collation compares UTF-8 bytes, like COLLATE "C" in PostgreSQL.
 IN_ORDER = "SELECT key, state, position FROM folded WHERE projection = ? ORDER BY key"
 
 
 class FoldedRow(NamedTuple):
-    """A row as it should be."""
+    """The row that a projection should have."""
 
     key: str
     state: str
@@ -32,7 +32,7 @@ class FoldedRow(NamedTuple):
 
 
 class FoldedRows:
-    """The file lasts as long as the context, in the folder for temporary files (TMPDIR)."""
+    """A context manager for the file, which lies in the folder for temporary files (TMPDIR)."""
 
     def __enter__(self) -> FoldedRows:
         self._folder = tempfile.TemporaryDirectory(prefix="headrace-verify-")
@@ -47,7 +47,7 @@ class FoldedRows:
         self._folder.cleanup()
 
     def read(self, projection: str, keys: Iterable[str]) -> dict[str, FoldedRow]:
-        """Those of the rows that exist."""
+        """The existing rows of these keys, by key."""
         found = {}
         for key in keys:
             row = self._rows.execute(READ, (projection, key)).fetchone()
@@ -56,13 +56,13 @@ class FoldedRows:
         return found
 
     def write(self, projection: str, rows: Sequence[FoldedRow], gone: Sequence[str]) -> None:
-        """Put these rows there, and take those keys away."""
+        """Insert or replace these rows, and delete the keys in `gone`."""
         self._rows.execute("BEGIN")
         self._rows.executemany(WRITE, [(projection, *row) for row in rows])
         self._rows.executemany(DELETE, [(projection, key) for key in gone])
         self._rows.execute("COMMIT")
 
     def in_order(self, projection: str) -> Iterator[FoldedRow]:
-        """All rows, in order of key."""
+        """All rows of a projection, in order of the UTF-8 bytes of their keys."""
         for row in self._rows.execute(IN_ORDER, (projection,)):
             yield FoldedRow(*row)

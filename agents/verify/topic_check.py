@@ -19,11 +19,11 @@ from tables.history.snapshot import Snapshot
 RECORDS_AT_ONCE = 2_000
 POLL_MS = 1_000
 SILENCE_SECONDS = 30.0
-TELL_SECONDS = 5.0
+PROGRESS_SECONDS = 5.0
 
 
 class VerifiedTopic:
-    """What is on the topic of the events up to a position. Holds a bit for each."""
+    """Which events up to a position are on the topic; uses one bit of memory for each."""
 
     def __init__(self, snapshot: Snapshot, last_position: int, findings: Findings, say: Say) -> None:
         self._snapshot = snapshot
@@ -31,20 +31,20 @@ class VerifiedTopic:
         self._findings = findings
         self._say = say
         self._seen = bytearray(last_position // 8 + 1)
-        self._begins: dict[int, int] = {}
+        self._first_positions: dict[int, int] = {}
         self._greatest: dict[int, int] = {}
-        self._forgets: set[int] = set()
+        self._truncated: set[int] = set()
 
     def has(self, position: int) -> bool:
-        """Whether the event is on the topic."""
+        """Whether the event at this position is on the topic."""
         return position <= self._last_position and bool(self._seen[position // 8] & 1 << position % 8)
 
-    def may_have_forgotten(self, position: int, partition: int) -> bool:
-        """Whether the event is older than what its partition keeps."""
-        return partition in self._forgets and position < self._begins.get(partition, self._last_position + 1)
+    def may_have_expired(self, position: int, partition: int) -> bool:
+        """Whether the event is older than the first event that its partition still has."""
+        return partition in self._truncated and position < self._first_positions.get(partition, self._last_position + 1)
 
     async def read(self, bootstrap_servers: str, topic: str) -> None:
-        """Read from beginning to end, as the topic is now: the snapshot is older, so all of it must be there.
+        """Read the topic from its beginning to its current end, which is newer than the snapshot.
 
         Raises KafkaError, OSError, TimeoutError or DependencyAwayError.
         """
@@ -54,13 +54,13 @@ class VerifiedTopic:
             return
         consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)
         try:
-            asked = [TopicPartition(topic, partition) for partition in range(partitions)]
+            tps = [TopicPartition(topic, partition) for partition in range(partitions)]
             async with asyncio.timeout(SILENCE_SECONDS):
                 await consumer.start()
-                consumer.assign(asked)
-                begins = await consumer.beginning_offsets(asked)
-                ends = await consumer.end_offsets(asked)
-            self._forgets = {tp.partition for tp, offset in begins.items() if offset > 0}
+                consumer.assign(tps)
+                begins = await consumer.beginning_offsets(tps)
+                ends = await consumer.end_offsets(tps)
+            self._truncated = {tp.partition for tp, offset in begins.items() if offset > 0}
             for tp, offset in begins.items():
                 consumer.seek(tp, offset)
             await self._read_until(consumer, ends)
@@ -69,18 +69,18 @@ class VerifiedTopic:
 
     async def _read_until(self, consumer: Any, ends: dict[TopicPartition, int]) -> None:
         left = {tp for tp, end in ends.items() if await consumer.position(tp) < end}
-        heard = told = time.monotonic()
+        last_fetch = last_report = time.monotonic()
         while left:
             fetched = await consumer.getmany(*left, timeout_ms=POLL_MS, max_records=RECORDS_AT_ONCE)
             for tp, records in fetched.items():
                 await self._compare(tp.partition, [record for record in records if record.offset < ends[tp]])
             left = {tp for tp in left if await consumer.position(tp) < ends[tp]}
             now = time.monotonic()
-            heard = now if fetched else heard
-            if now - heard > SILENCE_SECONDS:
-                raise DependencyAwayError(f"Kafka sent nothing for {SILENCE_SECONDS:.0f} s. Look at BROKER_URL.")
-            if now - told > TELL_SECONDS:
-                told = now
+            last_fetch = now if fetched else last_fetch
+            if now - last_fetch > SILENCE_SECONDS:
+                raise DependencyAwayError(f"Kafka sent nothing for {SILENCE_SECONDS:.0f} s. Check BROKER_URL.")
+            if now - last_report > PROGRESS_SECONDS:
+                last_report = now
                 self._say(f"topic: {self._findings.looked_at.get('records of the topic', 0)} records")
 
     async def _compare(self, partition: int, records: Sequence[Any]) -> None:
@@ -91,7 +91,7 @@ class VerifiedTopic:
             where = f"the record at offset {record.offset} of partition {partition}"
             event = decode(record.value, partition)
             if event is None:
-                self._findings.differ("topic_phantom", f"{where} is no event of ours")
+                self._findings.differ("topic_phantom", f"{where} is not an event")
             elif event.position > self._last_position:
                 self._findings.count("records of the topic that are newer")
             else:
@@ -103,15 +103,15 @@ class VerifiedTopic:
         await self._compare_with_store(partition, events, values)
 
     def _check_order(self, event: Record, where: str) -> None:
-        """The first time that an event appears, no later one of its partition has appeared."""
+        """Check that an event that appears for the first time is later than all before it in its partition."""
         if self.has(event.position):
             return
-        begin = self._begins.setdefault(event.partition, event.position)
+        begin = self._first_positions.setdefault(event.partition, event.position)
         greatest = self._greatest.get(event.partition, 0)
-        if event.position < greatest and not (event.partition in self._forgets and event.position < begin):
+        if event.position < greatest and not (event.partition in self._truncated and event.position < begin):
             self._findings.differ(
                 "topic_out_of_order",
-                f"{where}: the event at position {event.position} comes after the one at {greatest}",
+                f"{where}: the event at position {event.position} follows the event at position {greatest}",
             )
         self._greatest[event.partition] = max(greatest, event.position)
         self._seen[event.position // 8] |= 1 << event.position % 8
@@ -123,7 +123,7 @@ class VerifiedTopic:
             found = await self._snapshot.same([event.position for event in events], values)
         except asyncpg.DataError:
             if len(events) == 1:
-                self._findings.differ("topic_differs", f"{_place(events[0])}: jsonb cannot hold what the topic has")
+                self._findings.differ("topic_differs", f"{_place(events[0])}: jsonb cannot store the record")
                 return
             half = len(events) // 2
             await self._compare_with_store(partition, events[:half], values[:half])
@@ -131,15 +131,19 @@ class VerifiedTopic:
             return
         for index, (event, value) in enumerate(zip(events, values, strict=True)):
             if index not in found:
-                self._findings.differ("topic_phantom", f"{_place(event)}: the store has no such position: {value}")
+                self._findings.differ(
+                    "topic_phantom", f"{_place(event)}: the event store has no such position: {value}"
+                )
                 continue
             stored_in, same = found[index]
             if stored_in != partition:
                 self._findings.differ(
-                    "topic_partition", f"{_place(event)}: it belongs to partition {stored_in}, as the store says"
+                    "topic_partition", f"{_place(event)}: the event store has it in partition {stored_in}"
                 )
             if not same:
-                self._findings.differ("topic_differs", f"{_place(event)}: the store has another content than: {value}")
+                self._findings.differ(
+                    "topic_differs", f"{_place(event)}: the event store has different content than: {value}"
+                )
 
 
 def _place(event: Record) -> str:

@@ -1,4 +1,4 @@
-"""Compares outbox, event store, topic and projections with each other, as they are at one moment of a live system."""
+"""Compares outbox, event store, topic and projections with each other, at one point in time of a running system."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ async def verify(
     findings: Findings,
     say: Say,
 ) -> list[int]:
-    """Compare everything; `kafka`: bootstrap servers and topic, or None to leave the topic out.
+    """Compare everything; `kafka` has the bootstrap servers and the topic, or is None to skip the topic.
 
-    Returns the rows of the outbox that should have been deleted long ago, if they are still there afterwards. Raises
-    what the database and Kafka raise.
+    Return the `seq` of outbox rows that should have been deleted long ago; the caller checks whether they still exist.
+    Raises database and Kafka errors.
     """
     last_position = await snapshot.last_position()
     outbox = VerifiedOutbox(snapshot, findings)
@@ -40,7 +40,7 @@ async def verify(
     progress = await snapshot.progress()
     with FoldedRows() as folded:
         verified = [
-            VerifiedProjection(projection, _of(projection.name, progress), folded, findings)
+            VerifiedProjection(projection, _progress_of(projection.name, progress), folded, findings)
             for projection in projections
             if only in {None, projection.name}
         ]
@@ -50,27 +50,27 @@ async def verify(
             await one.compare(snapshot)
     await _check_progress(snapshot, last_position, findings)
     for name, rows in (await snapshot.others([projection.name for projection in projections])).items():
-        findings.count(f"rows of {name}, which is no projection here, not looked at", rows)
+        findings.count(f"rows of {name}, which is not a projection of this version, not checked", rows)
     return overdue
 
 
-def _of(projection: str, progress: Mapping[tuple[str, int], int]) -> dict[int, int]:
+def _progress_of(projection: str, progress: Mapping[tuple[str, int], int]) -> dict[int, int]:
     return {partition: position for (name, partition), position in progress.items() if name == projection}
 
 
 async def _check_progress(snapshot: Snapshot, last_position: int, findings: Findings) -> None:
-    """Progress and parked events against the store."""
+    """Compare progress, parked and discarded events with the event store."""
     for (name, partition), position in (await snapshot.progress()).items():
         if position > last_position:
             findings.differ(
                 "progress_ahead",
-                f"{name}: the progress of partition {partition} is {position}; the store ends at {last_position}",
+                f"{name}: the progress of partition {partition} is {position}; the last position is {last_position}",
             )
     for held in await snapshot.held_back_wrongly():
         what = f"{held.projection}: the event at position {held.position} is parked or discarded"
         if held.is_unknown:
-            findings.differ("parked_unknown", f"{what}, and not in the event store")
+            findings.differ("parked_unknown", f"{what}, but not in the event store")
         elif held.times > 1:
             findings.differ("parked_and_discarded", f"{what} twice")
         else:
-            findings.differ("parked_ahead", f"{what}, though the progress is not there yet")
+            findings.differ("parked_ahead", f"{what}, but beyond the progress")

@@ -1,4 +1,4 @@
-"""The servers that a command needs: those of the settings, or the embedded ones, started for as long as it takes."""
+"""The servers that a command needs: those of the settings, or embedded servers, started for the command's duration."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Result = TypeVar("Result")
 
 
 def run(command: Coroutine[Any, Any, Result]) -> Result:
-    """Run a command to its end; end the program with one line where it cannot be done."""
+    """Run a command and return its result; for an expected error, print one line and exit with code 1."""
     try:
         return asyncio.run(command)
     except HeadraceError as error:
         refuse(error)
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
-        refuse(StartError(f"The tables are not those of this version ({error}): run faust -A app migrate."))
+        refuse(StartError(f"The database schema is not that of this version ({error}): run faust -A app migrate."))
     except Exception as error:
         if not database.is_away(error):
             raise
@@ -37,7 +37,7 @@ def run(command: Coroutine[Any, Any, Result]) -> Result:
 
 @asynccontextmanager
 async def postgres(settings: Settings) -> AsyncIterator[str]:
-    """The address of PostgreSQL. Raises HeadraceError."""
+    """The address of PostgreSQL; the embedded one is started if none is set. Raises HeadraceError."""
     if settings.database_url:
         yield settings.database_url
         return
@@ -50,7 +50,7 @@ async def postgres(settings: Settings) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Connection]:
-    """A connection to the database. Raises HeadraceError, DependencyAwayError when it does not answer."""
+    """A connection to the database. Raises HeadraceError; if the database does not answer, DependencyAwayError."""
     async with postgres(settings) as dsn:
         connection = await connect(dsn)
         try:
@@ -61,7 +61,7 @@ async def connected(settings: Settings) -> AsyncIterator[Connection]:
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Database]:
-    """A small pool on the database. Raises HeadraceError, DependencyAwayError when it does not answer."""
+    """A pool of 2 connections. Raises HeadraceError; if the database does not answer, DependencyAwayError."""
     async with postgres(settings) as dsn:
         database.drop(await connect(dsn))
         pool = Database(pool_size=2, timeout_seconds=settings.database_timeout_seconds)
@@ -73,10 +73,10 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
 
 
 async def connect(dsn: str, *, command_seconds: float = CONNECT_SECONDS) -> Connection:
-    """A connection whose statements may take so long. Raises DependencyAwayError, naming the setting to look at."""
+    """A connection whose statements time out after `command_seconds`. Raises DependencyAwayError."""
     try:
         return await database.connect(dsn, timeout_seconds=CONNECT_SECONDS, command_seconds=command_seconds)
     except Exception as error:
         if not database.is_away(error) and not isinstance(error, asyncpg.PostgresError):
             raise
-        raise DependencyAwayError(f"PostgreSQL does not answer: {error}. Look at DATABASE_URL.") from error
+        raise DependencyAwayError(f"PostgreSQL does not answer: {error}. Check DATABASE_URL.") from error

@@ -1,4 +1,4 @@
-"""`faust -A app migrate`."""
+"""`faust -A app migrate`: applies the migrations that the database lacks."""
 
 from __future__ import annotations
 
@@ -16,15 +16,25 @@ def add_migrate(app: Headrace, settings: Settings) -> None:
 
     @app.command(name="migrate")
     async def migrate_command(self: Any) -> None:
-        """Bring the tables of the database to this version."""
+        """Apply the migrations that the database lacks, and print the name of each.
+
+        Safe to run again. Fails if the database has a newer migration than this version knows.
+
+        \b
+        Example:
+          faust -A app migrate
+        """
         try:
             names = await run(settings)
         except HeadraceError as error:
             refuse(error)
-        self.say("\n".join(f"applied {name}" for name in names) or "nothing to do")
+        self.say("\n".join(f"applied {name}" for name in names) or "OK, nothing to do")
 
 
 async def run(settings: Settings) -> list[str]:
-    """Migrate the database of the settings, the embedded one if they name none. Raises HeadraceError."""
+    """Migrate the database of the settings, or the embedded one if none is set. Returns the names of the migrations.
+
+    Raises HeadraceError.
+    """
     async with connected(settings) as connection:
         return await migrate(connection)

@@ -1,4 +1,4 @@
-"""`faust -A app parked list|show|retry|discard`: the events that a projection could not apply."""
+"""`faust -A app parked list|show|retry|discard`: lists and handles the events that projections could not apply."""
 
 from __future__ import annotations
 
@@ -21,16 +21,55 @@ from tables.parked import parked_list
 from tables.parked.parked_list import ParkedGroup, ParkedOne
 
 AS_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
-KEY = click.Option(["--key"], help="The key of a row.")
+KEY = click.Option(["--key"], help="Key of a row: all its parked events.")
 PARTITION_KEY = click.Option(
-    ["--partition-key"], help="The partition key, where the key of the first event could not be told."
+    ["--partition-key"],
+    help="Partition key: all its parked events, if the key of the first event could not be computed.",
 )
 PROJECTION = click.Argument(["projection"])
 POSITION = click.IntRange(1, 10**18)
 
+HELP = """List, show, retry or discard the events that a projection could not apply.
+
+\b
+Example:
+  faust -A app parked list
+"""
+LIST_HELP = """List the first parked event of each key, with its error and the number of events that wait behind it.
+
+\b
+Examples:
+  faust -A app parked list --projection devices
+  faust -A app parked list --dead-letters --limit 10
+"""
+SHOW_HELP = """Show a parked event with its envelope.
+
+\b
+Example:
+  faust -A app parked show devices 4711
+"""
+RETRY_HELP = """Apply parked events in order, with the handlers of this checkout.
+
+Stops in a key at the first event that fails again. Exits with 1 if any of the events is still parked.
+
+\b
+Examples:
+  faust -A app parked retry devices --key dev-1
+  faust -A app parked retry devices --all
+"""
+DISCARD_HELP = """Remove parked events from the projection permanently, then retry the events that wait behind them.
+
+The discarded events stay in the event store and in the other projections. Exits with 1 if any event behind them is
+still parked.
+
+\b
+Example:
+  faust -A app parked discard devices --position 4711 --reason "sent by mistake"
+"""
+
 
 class _Parked:
-    """What the commands do; each prints its result and returns the exit code."""
+    """The commands; each prints its result and returns the exit code. They raise HeadraceError."""
 
     def __init__(self, settings: Settings, projections: Sequence[Projection[Any]]) -> None:
         self._settings = settings
@@ -43,12 +82,12 @@ class _Parked:
         if as_json:
             click.echo(_json({"items": shown, "more": len(found) > limit}))
             return 0
-        for one in shown:
-            click.echo(_group_text(one))
+        for group in shown:
+            click.echo(_group_text(group))
         if not found:
-            click.echo("nothing is parked")
+            click.echo("OK, no parked events")
         elif len(found) > limit:
-            click.echo(f"and more: these are the first {limit} (--limit)")
+            click.echo(f"More exist: these are the first {limit}; use --limit for more")
         return 0
 
     async def list_dead_letters(self, limit: int, *, as_json: bool) -> int:
@@ -58,15 +97,15 @@ class _Parked:
         if as_json:
             click.echo(_json({"items": shown, "more": len(found) > limit}))
             return 0
-        for one in shown:
+        for letter in shown:
             click.echo(
-                f"{one.number}: {one.topic}, {one.payload_bytes} bytes, {one.times} times, "
-                f"last at {one.last_received_at:%Y-%m-%dT%H:%M:%SZ}\n  {one.code}: {one.reason}"
+                f"{letter.number}: {letter.topic}, {letter.payload_bytes} bytes, received {letter.times} times, "
+                f"last at {letter.last_received_at:%Y-%m-%dT%H:%M:%SZ}\n  {letter.code}: {letter.reason}"
             )
         if not found:
-            click.echo("no message of a device was refused")
+            click.echo("OK, no dead letters")
         elif len(found) > limit:
-            click.echo(f"and more: these are the newest {limit} (--limit)")
+            click.echo(f"More exist: these are the newest {limit}; use --limit for more")
         return 0
 
     async def show(self, projection: str, position: int, *, as_json: bool) -> int:
@@ -74,34 +113,34 @@ class _Parked:
             found = await parked_list.find(connection, projection, position)
         if found is None:
             raise NotParkedError(f"No event is parked in {projection} at position {position}.")
-        click.echo(_json(found) if as_json else _one_text(found))
+        click.echo(_json(found) if as_json else _event_text(found))
         return 0
 
     async def retry(self, projection: str, group: Group | None, *, as_json: bool) -> int:
         self._check(projection)
         async with opened(self._settings) as database:
             outcome = await Retrier(self._projections, database).retry(projection, group)
-        return _tell(outcome, as_json=as_json)
+        return _print(outcome, as_json=as_json)
 
     async def discard(self, projection: str, what: Group | int, *, reason: str, as_json: bool) -> int:
         self._check(projection)
         async with opened(self._settings) as database:
             retrier = Retrier(self._projections, database)
             outcome = await retrier.discard(projection, what, reason=reason, by=f"the command's user {_user()}")
-        return _tell(outcome, as_json=as_json)
+        return _print(outcome, as_json=as_json)
 
     def _check(self, projection: str) -> None:
-        names = [one.name for one in self._projections]
+        names = [known.name for known in self._projections]
         if projection not in names:
             raise UnknownProjectionError(
-                f"There is no projection {projection}; there are {', '.join(names)} (PROJECTIONS in app/main.py)."
+                f"There is no projection {projection}. Projections: {', '.join(names)} (PROJECTIONS in app/main.py)."
             )
 
 
 def add_parked(settings: Settings, projections: Sequence[Projection[Any]]) -> None:
-    """Add the commands to Faust's."""
+    """Add the commands to Faust's command line."""
     parked = _Parked(settings, projections)
-    group = click.Group("parked", help="The events that a projection could not apply: list, show, retry, discard.")
+    group = click.Group("parked", help=HELP)
     for command in (_list(parked), _show(parked), _retry(parked), _discard(parked)):
         group.add_command(command)
     cli.add_command(group)
@@ -112,20 +151,26 @@ def _list(parked: _Parked) -> click.Command:
         if not given.pop("dead_letters"):
             raise SystemExit(run(parked.list(**given)))
         if given.pop("projection") is not None or given.pop("key") is not None:
-            raise click.UsageError("--dead-letters are of no projection and no key")
+            raise click.UsageError("--dead-letters cannot be combined with --projection or --key")
         raise SystemExit(run(parked.list_dead_letters(given["limit"], as_json=given["as_json"])))
 
     return click.Command(
         "list",
         callback=command,
         params=[
-            click.Option(["--projection"], help="Of this projection only."),
-            click.Option(["--key"], help="Of this key only."),
-            click.Option(["--dead-letters"], is_flag=True, help="Messages of devices that were refused, newest first."),
-            click.Option(["--limit"], type=click.IntRange(1, 100_000), default=100, show_default=True),
+            click.Option(["--projection"], help="This projection only."),
+            click.Option(["--key"], help="This key only."),
+            click.Option(["--dead-letters"], is_flag=True, help="List refused device messages instead, newest first."),
+            click.Option(
+                ["--limit"],
+                type=click.IntRange(1, 100_000),
+                default=100,
+                show_default=True,
+                help="Maximum number of entries.",
+            ),
             AS_JSON,
         ],
-        help="The first event of each key: why it waits, since when, and how many wait behind it.",
+        help=LIST_HELP,
     )
 
 
@@ -137,7 +182,7 @@ def _show(parked: _Parked) -> click.Command:
         "show",
         callback=command,
         params=[PROJECTION, click.Argument(["position"], type=POSITION), AS_JSON],
-        help="One parked event with its envelope.",
+        help=SHOW_HELP,
     )
 
 
@@ -153,11 +198,10 @@ def _retry(parked: _Parked) -> click.Command:
             PROJECTION,
             KEY,
             PARTITION_KEY,
-            click.Option(["--all", "everything"], is_flag=True, help="Everything that is parked in it."),
+            click.Option(["--all", "everything"], is_flag=True, help="All parked events of the projection."),
             AS_JSON,
         ],
-        help="Apply parked events in order, with the handlers as they are now. Stops in a key at the first that "
-        "fails again; exits with 1 when any event is still parked.",
+        help=RETRY_HELP,
     )
 
 
@@ -167,7 +211,7 @@ def _discard(parked: _Parked) -> click.Command:
     ) -> NoReturn:
         _check_one_of(position, key, partition_key, names="--position, --key and --partition-key")
         if not given["reason"].strip() or "\0" in given["reason"]:
-            raise click.UsageError("give a --reason: it is kept with the event")
+            raise click.UsageError("--reason must not be empty: it is stored with the event")
         what = position if position is not None else _group(key, partition_key)
         assert what is not None
         raise SystemExit(run(parked.discard(projection, what, **given)))
@@ -177,20 +221,19 @@ def _discard(parked: _Parked) -> click.Command:
         callback=command,
         params=[
             PROJECTION,
-            click.Option(["--position"], type=POSITION, help="The first event of a key; what waits behind goes on."),
-            click.Option(["--key"], help="All that is parked of this key."),
+            click.Option(["--position"], type=POSITION, help="Position of the first event of a key."),
+            KEY,
             PARTITION_KEY,
-            click.Option(["--reason"], required=True, help="Why; kept in the table discarded."),
+            click.Option(["--reason"], required=True, help="Why; stored in the table discarded."),
             AS_JSON,
         ],
-        help="Let the projection go on without parked events, for good. They stay in the event store, and in the "
-        "other projections. Then retries what waits behind; exits with 1 when any of it is still parked.",
+        help=DISCARD_HELP,
     )
 
 
 def _check_one_of(*given: object, names: str) -> None:
-    if [one is not None for one in given].count(True) != 1:
-        raise click.UsageError(f"give one of {names}")
+    if [option is not None for option in given].count(True) != 1:
+        raise click.UsageError(f"give exactly one of {names}")
 
 
 def _group(key: str | None, partition_key: str | None) -> Group | None:
@@ -199,35 +242,36 @@ def _group(key: str | None, partition_key: str | None) -> Group | None:
     return None if key is None else Group(key)
 
 
-def _tell(outcome: ParkedOutcome, *, as_json: bool) -> int:
+def _print(outcome: ParkedOutcome, *, as_json: bool) -> int:
     if as_json:
         click.echo(_json(outcome))
     else:
         discarded = f"{outcome.discarded} discarded, " if outcome.discarded else ""
         click.echo(f"{outcome.projection}: {discarded}{outcome.applied} applied, {outcome.still_parked} still parked")
-        for one in outcome.failures:
-            click.echo(f"  position {one.position}, key {one.key!r}: {one.error}")
+        for failure in outcome.failures:
+            click.echo(f"  position {failure.position}, key {failure.key!r}: {failure.error}")
     return 1 if outcome.still_parked else 0
 
 
-def _group_text(one: ParkedGroup) -> str:
-    kind = "key" if one.key_is_known else "partition key"
+def _group_text(group: ParkedGroup) -> str:
+    kind = "key" if group.key_is_known else "partition key"
     return (
-        f"{one.projection}, {kind} {one.key!r}: {one.waiting_behind} behind it\n"
-        f"  position {one.position}: {one.type}, source {one.source!r}, id {one.id!r}\n"
-        f"  {one.error}\n"
-        f"  tried {one.attempts} times, parked since {one.parked_at:%Y-%m-%dT%H:%M:%SZ}"
+        f"{group.projection}, {kind} {group.key!r}: {group.waiting_behind} waiting behind it\n"
+        f"  position {group.position}: {group.type}, source {group.source!r}, id {group.id!r}\n"
+        f"  {group.error}\n"
+        f"  {group.attempts} attempts, parked since {group.parked_at:%Y-%m-%dT%H:%M:%SZ}"
     )
 
 
-def _one_text(one: ParkedOne) -> str:
-    kind = "key" if one.key_is_known else "partition key"
-    first = "the first" if one.first_position == one.position else f"behind position {one.first_position}"
+def _event_text(event: ParkedOne) -> str:
+    kind = "key" if event.key_is_known else "partition key"
+    is_first = event.first_position == event.position
+    place = "first of its group" if is_first else f"waits behind position {event.first_position}"
     return (
-        f"{one.projection}, {kind} {one.key!r}, position {one.position}: {first}\n"
-        f"{one.error}\n"
-        f"tried {one.attempts} times, parked since {one.parked_at:%Y-%m-%dT%H:%M:%SZ}\n"
-        f"{'' if one.event is None else bytes(one.event).decode()}"
+        f"{event.projection}, {kind} {event.key!r}, position {event.position}: {place}\n"
+        f"{event.error}\n"
+        f"{event.attempts} attempts, parked since {event.parked_at:%Y-%m-%dT%H:%M:%SZ}\n"
+        f"{'' if event.event is None else bytes(event.event).decode()}"
     )
 
 

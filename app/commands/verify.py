@@ -1,4 +1,4 @@
-"""`faust -A app verify`: proves that outbox, event store, topic and projections agree."""
+"""`faust -A app verify`: compares outbox, event store, topic and projections."""
 
 from __future__ import annotations
 
@@ -21,19 +21,27 @@ from headrace.projection import Projection
 from tables import database
 from tables.history.snapshot import TIMEOUT_SECONDS, snapshot, still_waiting
 
-HELP = """Prove that outbox, event store, topic and projections agree, as they are at one moment; workers may go on.
+HELP = """Compare outbox, event store, topic and projections in one snapshot, while workers keep running.
 
-Exits with 1 and tells the first difference of each kind, and how many there are. Only reads. The fold of each
-projection is made anew, in a temporary file as large as its rows (set TMPDIR to choose the folder): memory stays below
-250 MB whatever is stored, apart from one bit for each event. A million events with the three projections that come
-along take two to three minutes of CPU. PostgreSQL keeps the moment open meanwhile, and cleans up no dead rows.
+Reads only. Exits with 0 if there are no differences. Otherwise exits with 1 and prints, for each kind of difference,
+the count and the first example.
+
+Each projection is folded again in a temporary file as large as its rows; TMPDIR chooses the folder. Memory stays below
+250 MB plus one bit for each event. A million events with the three built-in projections need two to three minutes of
+CPU. Meanwhile the snapshot stays open, so PostgreSQL cannot vacuum dead rows.
+
+\b
+Examples:
+  faust -A app verify
+  faust -A app verify --projection devices --skip-topic
+  faust -A app verify --json
 """
 
 
 def add_verify(settings: Settings, projections: Sequence[Projection[Any]], *, embedded_kafka: bool) -> None:
-    """Add the command to Faust's."""
+    """Add the command to Faust's command line."""
 
-    def command(projection: str | None, skip_topic: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    def command(projection: str | None, skip_topic: bool, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
         raise SystemExit(
             run(_verify(settings, projections, projection, topic=not skip_topic, as_json=as_json, kafka=embedded_kafka))
         )
@@ -63,7 +71,7 @@ async def _verify(
 ) -> int:
     names = [projection.name for projection in projections]
     if only is not None and only not in names:
-        raise UnknownProjectionError(f"There is no projection {only}; there are {', '.join(names)}.")
+        raise UnknownProjectionError(f"There is no projection {only}. Projections: {', '.join(names)}.")
     findings = Findings()
     async with postgres(settings) as dsn, _broker(settings, embedded=kafka and topic):
         connection = await connect(dsn, command_seconds=TIMEOUT_SECONDS)
@@ -79,13 +87,13 @@ async def _verify(
                 )
             for seq in sorted(await still_waiting(connection, overdue)):
                 findings.differ(
-                    "outbox_not_deleted", f"outbox, seq {seq}: stored and on the topic for long, and still there"
+                    "outbox_not_deleted", f"outbox, seq {seq}: stored and published long ago, but still in the outbox"
                 )
         except (KafkaError, TimeoutError) as error:
-            raise DependencyAwayError(f"Kafka does not answer: {error!r}. Look at BROKER_URL.") from error
+            raise DependencyAwayError(f"Kafka does not answer: {error!r}. Check BROKER_URL.") from error
         finally:
             database.drop(connection)
-    _tell(findings, as_json=as_json)
+    _print(findings, as_json=as_json)
     return 1 if findings.differences else 0
 
 
@@ -102,17 +110,23 @@ async def _broker(settings: Settings, *, embedded: bool) -> AsyncIterator[None]:
         await servers.stop()
 
 
-def _tell(findings: Findings, *, as_json: bool) -> None:
+def _print(findings: Findings, *, as_json: bool) -> None:
     if as_json:
-        told = {
+        report = {
             "agree": not findings.differences,
             "looked_at": findings.looked_at,
             "differences": findings.differences,
         }
-        click.echo(msgspec.json.encode(told).decode())
+        click.echo(msgspec.json.encode(report).decode())
         return
     for what, number in findings.looked_at.items():
-        click.echo(f"{number} {what}")
-    for one in findings.differences:
-        click.echo(f"{one.kind}, {one.count} times; the first: {one.first}")
-    click.echo("they differ" if findings.differences else "they agree")
+        click.echo(f"Compared {number} {what}")
+    for difference in findings.differences:
+        click.echo(f"{difference.kind}: {difference.count}, the first: {difference.first}")
+    click.echo(_verdict(len(findings.differences)))
+
+
+def _verdict(kinds: int) -> str:
+    if not kinds:
+        return "OK, no differences"
+    return "FAILED, 1 kind of difference" if kinds == 1 else f"FAILED, {kinds} kinds of difference"

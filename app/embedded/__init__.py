@@ -1,1 +1,1 @@
-"""The embedded servers, for a machine that has none."""
+"""The embedded PostgreSQL, Apache Kafka and MQTT broker, for a machine without these servers."""

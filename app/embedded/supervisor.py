@@ -1,4 +1,4 @@
-"""The embedded servers as a service of the worker: started before what needs them, kept running, stopped after it."""
+"""The embedded servers as a service of the worker: started first, restarted when they end, stopped last."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from headrace.process.waiting import backoff_seconds
 
-LOOK_SECONDS = 1.0
-MOST_WAIT_SECONDS = 30.0
-# One that has run for so long is started again without a wait; one that ends again and again is not.
+CHECK_SECONDS = 1.0
+MAX_WAIT_SECONDS = 30.0
+# A server that has run this long is restarted without a wait; otherwise it is restarted with backoff.
 LONG_SECONDS = 60.0
 
 log = ActionLog(__name__)
@@ -35,10 +35,10 @@ class _Server(NamedTuple):
 
 
 class Embedded(Service):
-    """Starts what is not set to an address; tells PostgreSQL's address. The others may take longer than the door.
+    """Starts the servers that have no configured address, and passes on PostgreSQL's. Only PostgreSQL is waited for.
 
-    One that ends while the worker runs, whoever ended it, is started again: by the first worker that sees it; the
-    others then find it running.
+    If a server ends while a worker runs, whoever ended it, the first worker that notices restarts it. The other workers
+    then find it running.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Embedded(Service):
         self._with_mqtt = with_mqtt
 
     async def on_start(self) -> None:
-        """Raises StartError when PostgreSQL cannot be started; the others' errors end the worker later."""
+        """Start the servers. Raises StartError if PostgreSQL cannot start; the others' errors end the worker later."""
         servers = self._servers
         if self._with_mqtt:
             self.add_future(self._run(_Server("MQTT broker", servers.start_mqtt, servers.mqtt_process)))
@@ -80,15 +80,15 @@ class Embedded(Service):
         await self._look_after(server)
 
     async def _look_after(self, server: _Server) -> None:
-        """Start it again whenever it has ended, until the worker stops."""
-        waits = backoff_seconds(most=MOST_WAIT_SECONDS)
+        """Restart the server whenever it has ended, until the worker stops."""
+        waits = backoff_seconds(most=MAX_WAIT_SECONDS)
         process, since = await asyncio.to_thread(server.process), time.monotonic()
         while not self.should_stop:
-            await self.sleep(LOOK_SECONDS)
+            await self.sleep(CHECK_SECONDS)
             if self.should_stop or is_alive(process):
                 continue
             if time.monotonic() - since > LONG_SECONDS:
-                waits = backoff_seconds(most=MOST_WAIT_SECONDS)
+                waits = backoff_seconds(most=MAX_WAIT_SECONDS)
             else:
                 await self.sleep(next(waits))
             process, since = await self._start_again(server), time.monotonic()

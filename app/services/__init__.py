@@ -1,1 +1,1 @@
-"""What each service of a worker is made of: one file a service, put together by `app.main`."""
+"""The parts of each service of a worker: a file for each service, combined by `app.main`."""

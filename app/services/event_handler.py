@@ -1,4 +1,4 @@
-"""The event handler: an agent for each projection, and what keeps them going."""
+"""The event handler: an agent for each projection, and the services that support them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def event_handler_service(
     disk_space: DiskSpace,
     metrics: MetricsView,
 ) -> list[ServiceT]:
-    """What runs before Faust's consumer; the agents are the app's."""
+    """Register an agent for each projection, and create the services that start before Faust's consumer."""
     topic = app.topic(settings.topic, schema=AsIs())
     projectors = {projection.name: Projector(projection, database, disk_space) for projection in projections}
     for name, projector in projectors.items():
@@ -42,7 +42,7 @@ def event_handler_service(
         database,
         {name: projector.restart for name, projector in projectors.items()},
         partitions=app.assigned_partitions,
-        broker_answers=gate.look,
+        broker_answers=gate.check,
         disk_space=disk_space,
         stall_seconds=settings.stall_seconds,
     )

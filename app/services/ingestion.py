@@ -1,4 +1,4 @@
-"""The ingestion service: the door, the bridge of devices, and the relay."""
+"""The ingestion service: the HTTP server, the bridge for devices, and the relay."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ingestion_service(
     disk_space: DiskSpace,
     metrics: MetricsView,
 ) -> tuple[HttpServer, list[ServiceT]]:
-    """The server of its port, and what runs beside it."""
+    """Create the HTTP server of the ingestion port, and the services that run with it, in start order."""
     wake_up = WakeUp()
     publisher = Publisher(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions)
     relay = Relay(
@@ -76,7 +76,9 @@ def ingestion_service(
     )
     bridges = mqtt_bridge(settings, database, group_commit, known, limits, backlog=backlog)
     metrics.add(
-        metric_sources.outbox(backlog), metric_sources.relay(relay), *(metric_sources.mqtt(one) for one in bridges)
+        metric_sources.outbox(backlog),
+        metric_sources.relay(relay),
+        *(metric_sources.mqtt(bridge) for bridge in bridges),
     )
     server = _server(
         settings, projections, database, group_commit, known=known, limits=limits, backlog=backlog, metrics=metrics
@@ -107,7 +109,7 @@ def _server(
     door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied)
     health = Health(needs={"postgresql": database.answers})
     times = RequestTimes("ingestion")
-    metrics.add(times.samples, metric_sources.intake("http", door.counts), metric_sources.door(group_commit, bodies))
+    metrics.add(times.samples, metric_sources.intake("http", door.counts), metric_sources.memory(group_commit, bodies))
     routes = [
         *door.routes(),
         *EventStories(database, names).routes(),
@@ -117,7 +119,7 @@ def _server(
         *documentation_of_ingestion(projections, limits, refuse_unknown=settings.unknown_types == "reject").routes(),
     ]
     application = make_application(routes, settings.max_body_bytes, times)
-    application.on_shutdown.append(applied.let_go)
+    application.on_shutdown.append(applied.on_shutdown)
     return HttpServer(
         application,
         settings.ingestion_host,

@@ -1,4 +1,4 @@
-"""The bridge of devices, to the broker that is set or to the embedded one."""
+"""The bridge for devices, connected to the configured MQTT broker or to the embedded one."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def mqtt_bridge(
     *,
     backlog: Backlog,
 ) -> list[MqttBridge]:
-    """One bridge, or none where the setting says so."""
+    """A list with the bridge, empty if MQTT_URL is off."""
     if settings.mqtt_url == "off":
         return []
     address = mqtt_address(settings, host_name=socket.gethostname())
     if not settings.mqtt_url and mosquitto() is None:
-        address = replace(address, version_5=False)  # amqtt
+        address = replace(address, version_5=False)  # amqtt speaks 3.1.1 only
     return [
         MqttBridge(
             address,

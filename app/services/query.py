@@ -1,4 +1,4 @@
-"""The query service."""
+"""The query service: the read API, parked events, audit log, health and metrics."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from web.server.metrics import MetricsView
 from web.server.request_times import RequestTimes
 from web.server.server import HttpServer, make_application
 
-# A request for a retry is answered by then; what is left is metrics.
+# A retry request is answered within this time; it reports what is still parked.
 RETRY_SECONDS = 20.0
 
 
 def query_service(
     settings: Settings, projections: Sequence[Projection[Any]], database: Database, metrics: MetricsView
 ) -> HttpServer:
-    """The server of its port."""
+    """Create the HTTP server of the query port."""
     names = [projection.name for projection in projections]
 
     async def stalls_now() -> list[Stall]:
@@ -41,7 +41,7 @@ def query_service(
     routes = [
         *views.routes(),
         *AuditLog(database).routes(),
-        *parked_routes(database, names, Retrier(projections, database, most_seconds=RETRY_SECONDS)),
+        *parked_routes(database, names, Retrier(projections, database, max_seconds=RETRY_SECONDS)),
         *dead_letter_routes(database),
         *health.routes(),
         *metrics.routes(),

@@ -1,1 +1,1 @@
-"""The Faust app of a worker, its banner, its log and its watchdog."""
+"""The Faust app of a worker, its banner, log, metrics and event loop watchdog."""

@@ -1,4 +1,4 @@
-"""The Faust app and its worker: Faust's own, with our services first in the boot chain and its web server off."""
+"""Faust's app and worker, with Headrace's services first in the boot chain and without Faust's web server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, NoReturn, cast
 
 import faust
 from faust.app.base import BootStrategy
-from faust.cli.worker import worker as WorkerCommand  # noqa: N812 - a class, whatever its name looks like
+from faust.cli.worker import worker as WorkerCommand  # noqa: N812 - a class with the name of a function
 from faust.exceptions import ConsumerNotStarted
 from faust.types import ServiceT, TransportT
 from faust.worker import Worker as FaustWorker
@@ -28,7 +28,7 @@ from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from web.server.server import HttpServer
 
-# Never sent to the broker; when it runs out, aiokafka leaves the group without a word.
+# Not sent to the broker. When it expires, aiokafka leaves the group silently.
 NEVER_SECONDS = 86_400.0 * 365
 GC_THRESHOLDS = (20_000, 20, 20)
 
@@ -36,7 +36,7 @@ log = ActionLog(__name__)
 
 
 class Boot(BootStrategy):
-    """Our services first, then Faust's consumer, if this worker handles events; Faust's web server never."""
+    """Starts Headrace's services, then Faust's consumer if this worker handles events; never Faust's web server."""
 
     enable_web = False
     enable_kafka_producer = False
@@ -49,7 +49,7 @@ class Boot(BootStrategy):
 
 
 class Headrace(faust.App):
-    """Runs `services` before Faust's own: the door must open, and stay open, without Kafka."""
+    """Runs `services` before Faust's own, so that ingestion starts, and keeps running, without Kafka."""
 
     BootStrategy = Boot
 
@@ -77,7 +77,7 @@ class Headrace(faust.App):
             consumer_max_fetch_size=262_144,
             consumer_group_instance_id=settings.consumer_instance_id or None,
             broker_commit_interval=1.0,
-            # A group that joins while the topic is away has no partitions until somebody looks again.
+            # A group that joins before the topic exists has no partitions until it refreshes its metadata.
             consumer_metadata_max_age_ms=2_000,
             broker_session_timeout=8.0,
             broker_heartbeat_interval=2.0,
@@ -90,9 +90,9 @@ class Headrace(faust.App):
         self._is_up = True
 
     def assigned_partitions(self) -> frozenset[int]:
-        """The partitions of the topic that this worker has now."""
+        """The partitions that are assigned to this worker now; empty before the consumer starts."""
         try:
-            return frozenset(one.partition for one in self.consumer.assignment())
+            return frozenset(assigned.partition for assigned in self.consumer.assignment())
         except ConsumerNotStarted:
             return frozenset()
 
@@ -100,10 +100,10 @@ class Headrace(faust.App):
         return BatchTransport(self.conf.broker_consumer, self)
 
     def _create_directories(self) -> None:
-        """Faust keeps tables on disk; we have none, and the folder may be read-only."""
+        """Do nothing: Faust's folder is for its tables, which Headrace does not use, and it may be read-only."""
 
     async def on_start(self) -> None:
-        # What was imported stays; looking through it again and again costs some percent of a core under load.
+        # Imported objects live until exit; to scan them again and again costs some percent of a core under load.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -113,9 +113,9 @@ class Headrace(faust.App):
         await super().on_start()
 
     async def on_stop(self) -> None:
-        """Say that no requests should come, then stop taking them, then stop the rest.
+        """Report not ready, then stop accepting requests, then stop the rest.
 
-        Faust can hang when Kafka is away: a deadline ends the worker all the same. That is safe: what is not applied is
+        Faust can hang when Kafka is away, so a deadline ends the worker. That is safe: events that are not applied are
         not acknowledged.
         """
         deadline = threading.Timer(self._drain_seconds + self._shutdown_seconds, os._exit, (1,))
@@ -129,14 +129,14 @@ class Headrace(faust.App):
 
 
 def _no_faust_banner(self: WorkerCommand, worker: Any) -> None:
-    """Faust's banner names a web server and folders that we do not have."""
+    """Print nothing: Faust's banner names a web server and folders that Headrace does not use."""
 
 
-WorkerCommand.on_worker_created = _no_faust_banner  # type: ignore[method-assign]  # there is no setting for it
+WorkerCommand.on_worker_created = _no_faust_banner  # type: ignore[method-assign]  # Faust has no setting for it
 
 
 class Worker(FaustWorker):
-    """Faust's worker, without its banner, and with one clear line instead of a traceback for errors of our own."""
+    """Faust's worker without its banner. For a HeadraceError it prints a line instead of a traceback."""
 
     _refusal: HeadraceError | None = None
 
@@ -145,17 +145,17 @@ class Worker(FaustWorker):
         self.spinner = None
 
     def _say(self, msg: str, file: Any = None, end: str = "\n", **kwargs: Any) -> None:
-        """The app prints its own banner, which tells what listens where."""
+        """Print nothing: the app has its own banner, which says what listens where."""
 
     async def start(self) -> None:
-        """Start; an error of our own is kept for the last line."""
+        """Start the worker; keep a HeadraceError for the last line of output."""
         try:
             await super().start()
         except HeadraceError as error:
             self._refusal = error
 
     def execute_from_commandline(self) -> NoReturn:
-        """Run until stopped; exit code 1 when the worker could not start."""
+        """Run until stopped; exit with code 1 if the worker could not start."""
         try:
             super().execute_from_commandline()
         except SystemExit:

@@ -1,9 +1,9 @@
-"""Ends the worker when its event loop does not turn: a handler that never returns stops everything else with it.
+"""Ends the worker when its event loop is blocked, because a handler that never returns stops everything else.
 
-Guarantee: when nothing was run by the loop for `stall_seconds`, the process ends, and its last lines name the place.
-Looks are counted, not seconds, so that a process that was frozen as a whole is not taken for a stuck one. Code that
-does not even let other threads run (C code that keeps the interpreter's lock) is ended after five times as long, and so
-is a process that was frozen for that long.
+Guarantee: if the loop has run nothing for `stall_seconds`, the process ends, and its last lines name the place in the
+code. Checks are counted, not seconds, so that a process that was suspended is not mistaken for a blocked one. C code
+that holds the interpreter's lock also blocks the watchdog's thread: then the process ends after five times as long.
+A process that was suspended for that long ends too.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from mode import Service
 
 from app.worker.log_formats import LogFormat, last_line
 
-MOST_INTERVAL_SECONDS = 1.0
-LOOKS = 10
+MAX_INTERVAL_SECONDS = 1.0
+CHECKS = 10
 BACKSTOP_TIMES = 5
 EXIT_CODE = 1
 
 
 class LoopWatchdog(Service):
-    """The loop counts, a thread watches that it does."""
+    """The loop increments a counter; a thread checks that the counter changes."""
 
     def __init__(self, stall_seconds: float, log_format: LogFormat = "text") -> None:
         super().__init__()
         self._log_format = log_format
         self._stall_seconds = stall_seconds
-        self._interval_seconds = min(stall_seconds / LOOKS, MOST_INTERVAL_SECONDS)
+        self._interval_seconds = min(stall_seconds / CHECKS, MAX_INTERVAL_SECONDS)
         self._turns = 0
         self._ended = threading.Event()
         self._loop_thread = threading.get_ident()
@@ -54,11 +54,11 @@ class LoopWatchdog(Service):
             await asyncio.sleep(self._interval_seconds)
 
     def _watch(self) -> None:
-        seen, looks = self._turns, 0
+        seen, unchanged = self._turns, 0
         while not self._ended.wait(self._interval_seconds):
-            looks = looks + 1 if self._turns == seen else 0
+            unchanged = unchanged + 1 if self._turns == seen else 0
             seen = self._turns
-            if looks * self._interval_seconds >= self._stall_seconds:
+            if unchanged * self._interval_seconds >= self._stall_seconds:
                 self._end()
 
     def _end(self) -> None:

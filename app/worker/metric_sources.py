@@ -1,4 +1,4 @@
-"""Where the numbers of the metrics come from: one source for each part of a worker."""
+"""The sources of the metrics: a source for each part of a worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from web.requests.bodies import BodyBudget
 
 
 def intake(transport: str, counts: IntakeCounts) -> Source:
-    """What one transport brought."""
+    """Events received over a transport, by outcome."""
 
     def samples() -> Iterator[Sample]:
         yield Sample(metrics.ACCEPTED, counts.accepted, (transport,))
@@ -28,8 +28,8 @@ def intake(transport: str, counts: IntakeCounts) -> Source:
     return samples
 
 
-def door(group_commit: GroupCommit, bodies: BodyBudget) -> Source:
-    """What waits in memory."""
+def memory(group_commit: GroupCommit, bodies: BodyBudget) -> Source:
+    """Events and request bodies of ingestion that are in memory."""
 
     def samples() -> Iterator[Sample]:
         yield Sample(metrics.QUEUE_EVENTS, group_commit.queued_events)
@@ -40,7 +40,7 @@ def door(group_commit: GroupCommit, bodies: BodyBudget) -> Source:
 
 
 def outbox(backlog: Backlog) -> Source:
-    """What waits in the outbox; nothing while PostgreSQL does not answer."""
+    """Depth and age of the outbox; no samples while PostgreSQL does not answer."""
 
     def samples() -> Iterator[Sample]:
         if backlog.depth is not None:
@@ -51,31 +51,31 @@ def outbox(backlog: Backlog) -> Source:
     return samples
 
 
-def relay(one: Relay) -> Source:
-    """The relay of this worker."""
+def relay(source: Relay) -> Source:
+    """Whether the relay of this worker is active, its rounds, events and errors."""
 
     def samples() -> Iterator[Sample]:
-        yield Sample(metrics.RELAY_ACTIVE, int(one.is_active))
-        yield Sample(metrics.RELAY_ROUNDS, one.rounds)
-        yield Sample(metrics.RELAY_EVENTS, one.events)
-        yield Sample(metrics.RELAY_ERRORS, one.publish_errors)
+        yield Sample(metrics.RELAY_ACTIVE, int(source.is_active))
+        yield Sample(metrics.RELAY_ROUNDS, source.rounds)
+        yield Sample(metrics.RELAY_EVENTS, source.events)
+        yield Sample(metrics.RELAY_ERRORS, source.publish_errors)
 
     return samples
 
 
 def mqtt(bridge: MqttBridge) -> Source:
-    """What devices brought over MQTT."""
-    brought = intake("mqtt", bridge.counts)
+    """Events received over MQTT, by outcome, and whether the bridge is connected."""
+    received = intake("mqtt", bridge.counts)
 
     def samples() -> Iterator[Sample]:
-        yield from brought()
+        yield from received()
         yield Sample(metrics.MQTT_CONNECTED, int(bridge.is_connected))
 
     return samples
 
 
 def disk(space: DiskSpace) -> Source:
-    """Whether nothing is written for want of room."""
+    """Whether writes are suspended because PostgreSQL's disk is full."""
 
     def samples() -> Iterator[Sample]:
         yield Sample(metrics.DISK_FULL, int(space.is_full))
@@ -84,12 +84,12 @@ def disk(space: DiskSpace) -> Source:
 
 
 def projectors(by_name: Mapping[str, Projector[Any]]) -> Source:
-    """The projectors of this worker."""
+    """Batch sizes, durations and failed attempts of the projectors of this worker, by name."""
 
     def samples() -> Iterator[Sample]:
-        for name, one in by_name.items():
-            yield Sample(metrics.BATCH_EVENTS, one.batch_events, (name,))
-            yield Sample(metrics.BATCH_SECONDS, one.batch_seconds, (name,))
-            yield Sample(metrics.BATCH_FAILURES, one.failed_attempts, (name,))
+        for name, projector in by_name.items():
+            yield Sample(metrics.BATCH_EVENTS, projector.batch_events, (name,))
+            yield Sample(metrics.BATCH_SECONDS, projector.batch_seconds, (name,))
+            yield Sample(metrics.BATCH_FAILURES, projector.failed_attempts, (name,))
 
     return samples

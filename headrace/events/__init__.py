@@ -1,1 +1,1 @@
-"""What an event is: the envelope and its rules, the content modes, the refusals, the record on the topic."""
+"""Events: the envelope and its rules, the content modes, the refusals, the record on the topic."""

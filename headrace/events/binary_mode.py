@@ -17,7 +17,7 @@ _NOT_ATTRIBUTES = frozenset({"data", "data_base64", "datacontenttype"})
 
 
 def is_json(content_type: str) -> bool:
-    """Whether a media type says that the data is JSON."""
+    """Whether data of this media type is JSON."""
     return _JSON.fullmatch(content_type.partition(";")[0].strip()) is not None
 
 
@@ -26,12 +26,12 @@ def parse_binary(
 ) -> ParsedEvent:
     """Read an event; see `parse_event`. A JSON body becomes `data`, any other body `data_base64`; it may be empty.
 
-    Raises InvalidEnvelope; its pointers lead into the structured form.
+    Raises InvalidEnvelope; its pointers refer to the structured form.
     """
     if len(body) > limits.event_bytes:
         raise too_large(limits)
     if wrong := _NOT_ATTRIBUTES.intersection(attributes):
-        detail = "is not an attribute in binary mode: the body is the data, and Content-Type its type"
+        detail = "is not an attribute in binary mode: the body is the data, and Content-Type is its type"
         raise InvalidEnvelope(
             [EnvelopeError(strict_json.pointer_to(name), "invalid_attribute_name", detail) for name in sorted(wrong)]
         )

@@ -20,14 +20,14 @@ Code = Literal[
 """The errors of an envelope, for programs: these names never change."""
 
 SEQUENCE_BYTES = len(',"sequence":""') + 20
-"""The extension `sequence`, which is added when the event is published: a position of 20 digits."""
+"""Bytes of the extension `sequence`, a position of 20 digits, which is added when the event is published."""
 
-MOST_ERRORS = 20
+MAX_ERRORS = 20
 """At most this many errors of an event are reported."""
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How large an event may be."""
+    """The maximum sizes of events and batches."""
 
     event_bytes: int = 1_000_000
     """Of an event's text in UTF-8 with `SEQUENCE_BYTES` added: the size of the record in Kafka."""
@@ -35,9 +35,9 @@ class Limits(msgspec.Struct, frozen=True):
     json_depth: int = 64
     """Levels of arrays and objects; the event itself is the first."""
     name_bytes: int = 255
-    """Of `id`, `type`, `subject` and `time` in UTF-8."""
+    """Size of `id`, `type`, `subject` and `time` in UTF-8."""
     source_bytes: int = 1_024
-    """Of `source` and `partitionkey` in UTF-8."""
+    """Size of `source` and `partitionkey` in UTF-8."""
 
 
 class ParsedEvent(msgspec.Struct, frozen=True, gc=False):
@@ -48,11 +48,11 @@ class ParsedEvent(msgspec.Struct, frozen=True, gc=False):
     type: str
     subject: str | None
     time: str
-    """In UTC, as `rfc3339.to_utc` writes it; the time of receipt where the sender gave none."""
+    """In UTC, as `rfc3339.to_utc` writes it; the time of receipt if the sender gave none."""
     time_given: bool
     partition_key: str
     data: msgspec.Raw | None
-    """The JSON text of `data`, which may be `null`; None where there is no `data`, or `data_base64` in its place."""
+    """The JSON text of `data`, which may be `null`; None if the event has no `data`, or `data_base64` instead."""
     text: str
     """The whole event as structured JSON, as it was sent, without white space around it.
 
@@ -64,9 +64,9 @@ class EnvelopeError(msgspec.Struct, frozen=True):
     """An error in an event, and its place."""
 
     pointer: str
-    """JSON pointer (RFC 6901) into the event; "" for the whole."""
+    """JSON pointer (RFC 6901) into the event; "" for the whole event."""
     code: str
-    """One of `Code`; what checks `data` may have codes of its own."""
+    """A member of `Code`, or a code of the check of `data`."""
     detail: str
     """For people. It repeats nothing of the event but an attribute's name."""
 
@@ -85,7 +85,7 @@ class InvalidEnvelope(HeadraceError):  # noqa: N818 - one word for it in code an
         super().__init__("; ".join(f"{error.pointer}: {error.detail}".removeprefix(": ") for error in errors))
         self.errors = tuple(errors)
         self.status = status
-        """HTTP: 400, or 413 for an event or a batch that is too large."""
+        """HTTP status: 400, or 413 for an event or a batch that is too large."""
         self.id = event_id
         """The event's id, if it can be read and is valid; the same for `source`."""
         self.source = source
@@ -186,7 +186,7 @@ def _event(strings: dict[str, Any], time: str, data: msgspec.Raw | None, text: s
 
 
 def _with_time(text: str, members: dict[str, msgspec.Raw], received_at: str) -> str:
-    if "time" in members:  # and null
+    if "time" in members:  # it is null
         text = strict_json.text_of({name: raw for name, raw in members.items() if name != "time"})
     return f'{text[:-1]},"time":"{received_at}"}}'
 
@@ -218,16 +218,16 @@ def _read_time(given: str, limits: Limits, errors: list[EnvelopeError]) -> str:
 
 def _check_strings(strings: dict[str, str | None], limits: Limits, errors: list[EnvelopeError]) -> None:
     for name, value in strings.items():
-        most_bytes = limits.source_bytes if name in _LONG else limits.name_bytes
-        if value is not None and (wrong := attribute_rules.RULES[name](value, most_bytes)) is not None:
-            errors.append(EnvelopeError(f"/{name}", *wrong))
+        max_bytes = limits.source_bytes if name in _LONG else limits.name_bytes
+        if value is not None and (violation := attribute_rules.RULES[name](value, max_bytes)) is not None:
+            errors.append(EnvelopeError(f"/{name}", *violation))
 
 
 def _check_extensions(members: dict[str, msgspec.Raw], errors: list[EnvelopeError]) -> None:
     for name, raw in members.items():
-        if name not in _KNOWN and (wrong := attribute_rules.wrong_extension(name, bytes(raw))) is not None:
-            errors.append(EnvelopeError(strict_json.pointer_to(name), *wrong))
-            if len(errors) >= MOST_ERRORS:
+        if name not in _KNOWN and (violation := attribute_rules.wrong_extension(name, bytes(raw))) is not None:
+            errors.append(EnvelopeError(strict_json.pointer_to(name), *violation))
+            if len(errors) >= MAX_ERRORS:
                 return
 
 
@@ -238,7 +238,7 @@ def _read_data(
     if data is None or strings.get("data_base64") is None:
         return data
     if bytes(data) != _NULL:
-        errors.append(EnvelopeError("/data_base64", "both_data_forms", "must not be there together with data"))
+        errors.append(EnvelopeError("/data_base64", "both_data_forms", "must not be present together with data"))
     return None
 
 
@@ -257,8 +257,9 @@ def _not_json(error: strict_json.InvalidJson) -> InvalidEnvelope:
 
 
 def too_large(limits: Limits) -> InvalidEnvelope:
+    """The error for an event of more than `limits.event_bytes`."""
     detail = (
-        f"an event may have {limits.event_bytes} bytes of UTF-8, {SEQUENCE_BYTES} of them for its sequence: "
-        "keep large data elsewhere and refer to it"
+        f"an event may have at most {limits.event_bytes} bytes of UTF-8, {SEQUENCE_BYTES} of them reserved for its "
+        "sequence: store large data elsewhere and refer to it"
     )
     return InvalidEnvelope([EnvelopeError("", "event_too_large", detail)], status=413)

@@ -31,7 +31,7 @@ class EventTypes:
 
     def __init__(self, projections: Iterable[Projection[Any]], *, refuse_unknown: bool = False) -> None:
         self._refuse_unknown = refuse_unknown
-        # In the order in which projections name them, each once.
+        # A dict as an ordered set: the types in the order in which projections name them.
         data_types: dict[str, dict[Any, None]] = {}
         for projection in projections:
             for event_type, subscription in projection.by_type.items():
@@ -49,7 +49,7 @@ class EventTypes:
             event_type: KnownType(event_type, event_type in self._need_subject, _schema(list(types)))
             for event_type, types in sorted(data_types.items())
         }
-        """By name."""
+        """By event type, sorted."""
 
     def errors(self, event: ParsedEvent) -> tuple[EnvelopeError, ...]:
         """The errors of the event for its type; empty when it is valid."""
@@ -57,7 +57,9 @@ class EventTypes:
         if decoders is None:
             if self._refuse_unknown:
                 return (
-                    EnvelopeError("/type", "unknown_type", "no projection knows this type, and UNKNOWN_TYPES=reject"),
+                    EnvelopeError(
+                        "/type", "unknown_type", "no projection declares this type, and UNKNOWN_TYPES=reject"
+                    ),
                 )
             return ()
         if event.subject is None and event.type in self._need_subject:

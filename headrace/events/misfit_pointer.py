@@ -11,9 +11,9 @@ import msgspec
 _PLACE = " - at `"
 _OF_A_KEY = "key` in `"
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`( - at |\Z)", re.DOTALL)
-# msgspec does not say at which key of a mapping; they are tried one by one.
+# msgspec does not name the key of a mapping, so each key is tried.
 _ANY_KEY = "[...]"
-_MOST_KEYS_TRIED = 1_000
+_MAX_KEYS_TRIED = 1_000
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -34,7 +34,7 @@ def pointer_to_misfit(message: str, data: bytes, check: Callable[[bytes], object
 
 
 def detail_of(message: str) -> str:
-    """The message without the place."""
+    """msgspec's message without the place."""
     return message.partition(_PLACE)[0]
 
 
@@ -43,7 +43,7 @@ def _steps(path: str, document: Any, message: str, check: Callable[[bytes], obje
     value = document
     while path:
         if path.startswith(_ANY_KEY):
-            step, rest = _key_to_blame(value, document, message, check), path[len(_ANY_KEY) :]
+            step, rest = _failing_key(value, document, message, check), path[len(_ANY_KEY) :]
         elif path.startswith("["):
             step, _, rest = path[1:].partition("]")
         else:
@@ -67,9 +67,9 @@ def _name_at_start(path: str, value: Any) -> tuple[str | None, str]:
     return None, ""
 
 
-def _key_to_blame(mapping: Any, document: Any, message: str, check: Callable[[bytes], object]) -> str | None:
+def _failing_key(mapping: Any, document: Any, message: str, check: Callable[[bytes], object]) -> str | None:
     """The key that, alone in the mapping, causes the same message."""
-    if not isinstance(mapping, dict) or len(mapping) > _MOST_KEYS_TRIED:
+    if not isinstance(mapping, dict) or len(mapping) > _MAX_KEYS_TRIED:
         return None
     members = dict(mapping)
     try:

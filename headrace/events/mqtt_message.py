@@ -86,7 +86,7 @@ def _attributes(properties: Iterable[tuple[str, str]]) -> dict[str, str]:
     attributes: dict[str, str] = {}
     for name, value in properties:
         if name in attributes:
-            error = EnvelopeError(strict_json.pointer_to(name), "duplicate_name", "is there more than once")
+            error = EnvelopeError(strict_json.pointer_to(name), "duplicate_name", "is present more than once")
             raise InvalidEnvelope([error])
         attributes[name] = value
     return attributes
@@ -94,6 +94,6 @@ def _attributes(properties: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def _with_subject(payload: bytes, device: str, limits: Limits) -> bytes:
     text, members = strict_json.members(payload, limits.json_depth)
-    if "subject" in members:  # and null
+    if "subject" in members:  # it is null
         text = strict_json.text_of({name: raw for name, raw in members.items() if name != "subject"})
     return f'{text[:-1]},"subject":{json.dumps(device, ensure_ascii=False)}}}'.encode()

@@ -1,4 +1,4 @@
-"""The outcome of an accepted, known or refused event, whatever transport brought it."""
+"""The outcome of an accepted, known or refused event, for every transport."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Outcome(Enum):
-    """What became of an event at the outbox."""
+    """The outcome of storing an event in the outbox."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"

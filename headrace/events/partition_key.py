@@ -1,4 +1,4 @@
-"""The partition key of an event: events of one key are stored, published and applied in order."""
+"""The partition key of an event: events with the same key are stored, published and applied in order."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ def partition_key(partitionkey: str | None, subject: str | None, source: str) ->
 
 
 def key_hash(key: str) -> int:
-    """CRC-32, as librdkafka's `consistent` partitioner: modulo the number of partitions it is the partition."""
+    """CRC-32, as in librdkafka's `consistent` partitioner: modulo the number of partitions, it is the partition."""
     return zlib.crc32(key.encode())

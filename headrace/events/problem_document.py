@@ -16,7 +16,7 @@ class ProblemError(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     pointer: str | None = None
     """A JSON pointer into the body."""
     parameter: str | None = None
-    """The name of a parameter of the query string."""
+    """The name of a query string parameter."""
     code: str
     detail: str
 

@@ -51,7 +51,7 @@ UNSTORABLE = Refusal(
     400,
     "unstorable",
     "The database cannot hold this event",
-    "A value in it is outside what PostgreSQL's jsonb or an index can hold, for example a number with too many digits.",
+    "A value is outside the range of PostgreSQL's jsonb or of an index, for example a number with too many digits.",
 )
 NOT_KEPT = Refusal(
     422,

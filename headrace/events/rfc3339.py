@@ -1,4 +1,4 @@
-"""Times as RFC 3339 text: any offset in, UTC out, and not one digit of the fraction lost."""
+"""Times as RFC 3339 text: any offset in, UTC out, with every digit of the fraction kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHAPE = re.compile(
     r"((?:[01][0-9]|2[0-3]):[0-5][0-9]:)([0-5][0-9]|60)(\.[0-9]+)?"
     r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
 )
-# What most clients send: canonical already, and a date that needs no calendar (any but February 29).
+# The fast path for most clients: already canonical, and a date that needs no calendar (any but February 29).
 _CANONICAL = re.compile(
     r"(?!0000)[0-9]{4}-"
     r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
@@ -20,17 +20,17 @@ _CANONICAL = re.compile(
 )
 _ALLOWED = (
     "must be an RFC 3339 time such as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00.5+01:00, "
-    "of the years 0001 to 9999 as written and in UTC"
+    "in the years 0001 to 9999 both as written and in UTC"
 )
 _LAST_SECOND = time(23, 59, 59)
 _MICROSECOND_DIGITS = 6
 
 
 def to_utc(text: str) -> str:
-    """Turn an RFC 3339 time into UTC, `YYYY-MM-DDTHH:MM:SS[.fraction]Z`, its fraction as it was written.
+    """Convert an RFC 3339 time to UTC, `YYYY-MM-DDTHH:MM:SS[.fraction]Z`, with an unchanged fraction.
 
-    A leap second (`:60`, only where UTC reads 23:59:60) becomes the second that follows it. Any other text, or a
-    time outside years 1 to 9999, raises ValueError with a message that says what is allowed and repeats nothing.
+    A leap second (`:60`, allowed only at 23:59:60 UTC) becomes the second that follows it. Any other text, or a time
+    outside years 1 to 9999, raises ValueError. Its message says what is allowed and does not repeat the text.
     """
     if _CANONICAL.fullmatch(text):
         return text
@@ -64,7 +64,7 @@ def instant(utc: str) -> str:
 
 
 def to_microseconds(utc: str) -> str:
-    """Cut a result of `to_utc` to six digits of fraction. PostgreSQL would round, and that may end in year 10000."""
+    """Truncate a result of `to_utc` to six digits of fraction. PostgreSQL would round, possibly to year 10000."""
     seconds, _, fraction = utc.partition(".")
     if len(fraction) <= _MICROSECOND_DIGITS + len("Z"):
         return utc

@@ -33,15 +33,15 @@ Code = Literal[
 
 
 class InvalidJson(HeadraceError):  # noqa: N818 - it says what the text is
-    """The text is not JSON as it is read here."""
+    """The text is not JSON that Headrace accepts."""
 
     def __init__(self, code: Code, detail: str, pointer: str = "") -> None:
         super().__init__(detail)
         self.code: Code = code
         self.detail = detail
-        """What is wrong, without the subject of the sentence; repeats nothing of the text."""
+        """What is wrong, without the subject of the sentence; never repeats the text."""
         self.pointer = pointer
-        """JSON pointer to the member of the outermost object that is wrong; "" for the whole text."""
+        """JSON pointer to the invalid member of the outermost object; "" for the whole text."""
 
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -49,7 +49,7 @@ _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY = msgspec.json.Decoder(msgspec.Raw)
 
 # A JSON text up to the first escape that is NUL or half a surrogate pair.
-_SOUND_ESCAPES = re.compile(
+_VALID_ESCAPES = re.compile(
     rb"(?:[^\\]++|\\[^u]|\\u(?!0000|[dD][89a-fA-F])|\\u[dD][89abAB]..\\u[dD][c-fC-F])*+", re.DOTALL
 )
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -58,10 +58,10 @@ _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord(","): 0}
 _COMMA = ord(",")
 
-# jsonb's limits. Far from both is a number without a run of 100 digits whose exponent has at most four.
-_MOST_DIGITS_BEFORE_POINT = 131_072
-_MOST_DIGITS_AFTER_POINT = 16_383
-_MOST_EXPONENT_DIGITS = 7
+# jsonb's limits. A number is far from both if it has no run of 100 digits and at most four exponent digits.
+_MAX_DIGITS_BEFORE_POINT = 131_072
+_MAX_DIGITS_AFTER_POINT = 16_383
+_MAX_EXPONENT_DIGITS = 7
 _ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _LONG_EXPONENT = b"0e00000"
 _LONG_RUN = b"0" * 100
@@ -69,7 +69,7 @@ _SHORT = 2_000
 _LONG_NUMBER = re.compile(rb"[\[:, \t\r\n](?:0++(?:\.0++)?+e00000|[0.]{100})")
 
 _NUMBER_OUT_OF_RANGE = (
-    f"has a number of more than {_MOST_DIGITS_BEFORE_POINT} digits before or {_MOST_DIGITS_AFTER_POINT} after the "
+    f"has a number with more than {_MAX_DIGITS_BEFORE_POINT} digits before or {_MAX_DIGITS_AFTER_POINT} after the "
     "decimal point"
 )
 
@@ -77,7 +77,7 @@ _COMMAS_IN_DOUBT = 40
 
 
 def members(body: bytes, max_depth: int) -> tuple[str, dict[str, msgspec.Raw]]:
-    """Return the text of an object, without white space around it, and its members by name, each as its own text.
+    """Return the text of an object, without surrounding white space, and the text of each member by name.
 
     The text is as it was sent, but escapes in names of members are decoded, so that a search for `"id"` finds it.
     The members are views of a single string about as large as the body.
@@ -87,7 +87,7 @@ def members(body: bytes, max_depth: int) -> tuple[str, dict[str, msgspec.Raw]]:
         text = body.decode()
         found = _OBJECT.decode(text)
     except UnicodeDecodeError as error:
-        raise InvalidJson("invalid_utf8", f"must be UTF-8, which byte {error.start} is not") from None
+        raise InvalidJson("invalid_utf8", f"must be UTF-8; byte {error.start} is not") from None
     except msgspec.ValidationError:
         raise InvalidJson("not_an_object", "must be a JSON object") from None
     except (msgspec.DecodeError, RecursionError) as error:
@@ -100,42 +100,42 @@ def members(body: bytes, max_depth: int) -> tuple[str, dict[str, msgspec.Raw]]:
     return text.strip(), found
 
 
-def elements(body: bytes, most: int) -> list[msgspec.Raw]:
-    """Return the elements of an array, each as its own text: a view of the whole body, so copy what is to be kept.
+def elements(body: bytes, max_elements: int) -> list[msgspec.Raw]:
+    """Return the text of each element of an array. It is a view of the whole body: copy it before storing it.
 
-    Of the elements only the grammar is checked: give each to `members`. Raises InvalidJson, also when there are more
-    than `most` of them.
+    Only the grammar of the elements is checked: pass each to `members`. Raises InvalidJson, also for more than
+    `max_elements` elements.
     """
-    # Every element becomes an object many times its size, so a body of commas must not get that far.
-    if body.count(b",") >= _COMMAS_IN_DOUBT * most and _has_more_elements(body, most):
-        raise _too_many(most)
+    # Each element becomes an object many times its size, so a body of commas is refused before it is decoded.
+    if body.count(b",") >= _COMMAS_IN_DOUBT * max_elements and _has_more_elements(body, max_elements):
+        raise _too_many(max_elements)
     try:
         found = _ARRAY.decode(body)
     except msgspec.ValidationError:
         raise InvalidJson("not_an_array", "must be a JSON array") from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise _unreadable(body, error) from None
-    if len(found) > most:
-        raise _too_many(most)
+    if len(found) > max_elements:
+        raise _too_many(max_elements)
     return found
 
 
 def value(body: bytes) -> str:
-    """Return the text of one value of any kind, without white space around it.
+    """Return the text of a value of any kind, without surrounding white space.
 
-    Only the encoding and the grammar are checked: give the object that it becomes a member of to `members`.
+    Only the encoding and the grammar are checked: pass the object that contains the value to `members`.
     Raises InvalidJson.
     """
     try:
         return bytes(_ANY.decode(body.decode())).decode()
     except UnicodeDecodeError as error:
-        raise InvalidJson("invalid_utf8", f"must be UTF-8, which byte {error.start} is not") from None
+        raise InvalidJson("invalid_utf8", f"must be UTF-8; byte {error.start} is not") from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise _unreadable(body, error) from None
 
 
 def text_of(found: dict[str, msgspec.Raw]) -> str:
-    """Return an object of these members as text, each value as it was sent."""
+    """Return the text of an object with these members, with unchanged values."""
     return (
         "{"
         + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{bytes(raw).decode()}" for name, raw in found.items())
@@ -144,7 +144,7 @@ def text_of(found: dict[str, msgspec.Raw]) -> str:
 
 
 def pointer_to(name: str) -> str:
-    """Return the JSON pointer to a member, its name cut to 40 characters and its special characters escaped."""
+    """Return the JSON pointer to a member, with its name truncated to 40 characters and special characters escaped."""
     shown = name[:40].encode("unicode_escape").decode("ascii")
     return "/" + shown.replace("~", "~0").replace("/", "~1")
 
@@ -155,19 +155,19 @@ def _unreadable(body: bytes, error: Exception) -> InvalidJson:
     if b"\0" in body:
         return InvalidJson("nul_character", "must not contain NUL (JSON is sent as UTF-8)")
     if body.startswith(b"\xef\xbb\xbf"):
-        return InvalidJson("malformed_json", "starts with a byte order mark, which JSON must not")
+        return InvalidJson("malformed_json", "must not start with a byte order mark")
     problem = _escape_problem(body)
     if problem is not None:
         return InvalidJson(*problem)
     return InvalidJson("malformed_json", f"is not JSON: {str(error).removeprefix('JSON is malformed: ')}")
 
 
-def _too_many(most: int) -> InvalidJson:
-    return InvalidJson("batch_too_large", f"a batch may have at most {most} events: send more in several batches")
+def _too_many(max_events: int) -> InvalidJson:
+    return InvalidJson("batch_too_large", f"a batch may have at most {max_events} events: send several batches")
 
 
 def _problem(body: bytes, max_depth: int) -> tuple[Code, str] | None:
-    # One byte is found much faster than six, and few texts have a backslash at all.
+    # Finding one byte is much faster than finding six, and few texts have a backslash at all.
     if b"\\" in body and b"\\u0000" in body and (escape := _escape_problem(body)) is not None:
         return escape
     if body.count(b"[") + body.count(b"{") > max_depth and _depth(body) > max_depth:
@@ -181,15 +181,15 @@ def _problem(body: bytes, max_depth: int) -> tuple[Code, str] | None:
 
 
 def _where(found: dict[str, msgspec.Raw], max_depth: int) -> str:
-    wrong = (name for name, raw in found.items() if _problem(bytes(raw), max_depth - 1) is not None)
-    return next(map(pointer_to, wrong), "")
+    invalid = (name for name, raw in found.items() if _problem(bytes(raw), max_depth - 1) is not None)
+    return next(map(pointer_to, invalid), "")
 
 
 def _escape_problem(body: bytes) -> tuple[Code, str] | None:
-    match = _SOUND_ESCAPES.match(body)
+    match = _VALID_ESCAPES.match(body)
     rest = body[match.end() :] if match else b""
     if rest.startswith(b"\\u0000"):
-        return "nul_character", "must not contain NUL, as \\u0000 either"
+        return "nul_character", "must not contain NUL, not even as \\u0000"
     if rest.startswith(b"\\u"):
         return "lone_surrogate", "has an escape that is half of a surrogate pair"
     return None
@@ -203,13 +203,13 @@ def _depth(body: bytes) -> int:
     return max(accumulate(map(_STEPS.__getitem__, _structure(body))), default=0)
 
 
-def _has_more_elements(body: bytes, most: int) -> bool:
+def _has_more_elements(body: bytes, max_elements: int) -> bool:
     level = commas = 0
     for mark in _structure(body):
         level += _STEPS[mark]
         if level == 1 and mark == _COMMA:
             commas += 1
-            if commas >= most:
+            if commas >= max_elements:
                 return True
     return False
 
@@ -224,20 +224,20 @@ def _has_number_out_of_range(body: bytes, alike: bytes) -> bool:
 
 
 def _is_out_of_range(whole: bytes, fraction: bytes, exponent: bytes) -> bool:
-    if len(exponent.lstrip(b"+-0")) > _MOST_EXPONENT_DIGITS:
+    if len(exponent.lstrip(b"+-0")) > _MAX_EXPONENT_DIGITS:
         return True
     shift = int(exponent or b"0")
     digits = whole + fraction
     significant = digits.lstrip(b"0")
     before = len(whole) - (len(digits) - len(significant)) + shift if significant else 0
-    return before > _MOST_DIGITS_BEFORE_POINT or len(fraction) - shift > _MOST_DIGITS_AFTER_POINT
+    return before > _MAX_DIGITS_BEFORE_POINT or len(fraction) - shift > _MAX_DIGITS_AFTER_POINT
 
 
 def _is_plain(text: bytes, found: dict[str, msgspec.Raw]) -> bool:
-    """Tell whether the text holds these members and no others, every name spelled without escapes.
+    """Whether the text has exactly these members, with no duplicate name and no escapes in names.
 
-    An object's text is at least as long as its names, its values, and `"":` and a comma for each; a name that came
-    twice, or an escape in a name, makes it longer. So equal lengths, without white space at the latest, are a proof.
+    An object's text is at least as long as its names, its values, and `"":` and a comma for each. A duplicate name or
+    an escape in a name makes it longer. So equal lengths, at least without white space, are a proof.
     """
     names = "".join(found).encode()
     values = b"".join(found.values())
@@ -254,5 +254,5 @@ def _refuse_duplicates(text: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise InvalidJson("duplicate_name", "is there more than once", pointer_to(name))
+            raise InvalidJson("duplicate_name", "is present more than once", pointer_to(name))
         seen.add(name)

@@ -1,4 +1,4 @@
-"""The record on the topic: how a stored event is written there, and how a record is read back."""
+"""The record on the topic: encodes a stored event, and decodes a record."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ throttled = ThrottledLog(log)
 
 POSITION_DIGITS = 20
 FOLLOWS = "headrace-follows"
-"""The header of the first record of a Kafka batch: the position of the partition's event before it. Kafka can lose
+"""Header of the first record of a Kafka batch: the position of the previous event of the partition. Kafka can lose
 records; a projector that finds a gap here reads the missing events from the event store."""
 
 HEADERS = [("content-type", b"application/cloudevents+json")]
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """An event as it comes from the topic; `data` still as JSON text."""
+    """An event from the topic, with `data` as JSON text."""
 
     position: int
     partition: int
@@ -41,7 +41,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class PastEvent(NamedTuple):
-    """An event of the store: where it is, and the envelope as JSON."""
+    """An event of the event store: its position, its partition, and its envelope as JSON."""
 
     position: int
     partition: int
@@ -63,25 +63,25 @@ _decoder = msgspec.json.Decoder(_RecordEnvelope)
 
 
 def encode(text: str, position: int) -> bytes:
-    """The value of an event's record: its accepted text with the extension `sequence`, the position in 20 digits."""
+    """The value of an event's record: its accepted text plus the extension `sequence`, the position in 20 digits."""
     if '"sequence"' in text:
         text = _without_sequence(text)
     return f'{text[:-1]},"sequence":"{position:020d}"}}'.encode()
 
 
 def headers(position: int, follows: int | None) -> list[tuple[str, bytes]]:
-    """Those of the first record of a Kafka batch; `follows`: the position of the partition's event before it."""
+    """Headers of the first record of a Kafka batch; `follows`: the position of the partition's previous event."""
     if follows is None or follows >= position:
         return HEADERS
     return [*HEADERS, (FOLLOWS, b"%d" % follows)]
 
 
 def decode(value: bytes | None, partition: int) -> Record | None:
-    """A record's value as an event; None, and a line in the log, for what the relay did not write."""
+    """A record's value as an event; None, with a warning in the log, for a record that the relay did not write."""
     try:
         envelope = _decoder.decode(value or b"")
         if len(envelope.sequence) != POSITION_DIGITS or not envelope.sequence.isdecimal():
-            raise ValueError("the extension sequence is not a position")  # noqa: TRY301 - one place logs
+            raise ValueError("the extension sequence is not a position")  # noqa: TRY301 - logged in one place, below
         return Record(
             int(envelope.sequence),
             partition,
@@ -103,23 +103,23 @@ def decode(value: bytes | None, partition: int) -> Record | None:
         return None
 
 
-def followed(sent: Sequence[tuple[str, bytes]]) -> int | None:
-    """The position of the event before the record with these headers, in its partition; None if they do not say."""
-    for name, value in sent:
+def followed(record_headers: Sequence[tuple[str, bytes]]) -> int | None:
+    """The position of the previous event of the partition, from a record's headers; None if they do not have it."""
+    for name, value in record_headers:
         if name == FOLLOWS and value.isdigit():
             return int(value)
     return None
 
 
 def past_record(event: PastEvent) -> Record | None:
-    """An event of the store as it came, or would have come, from the topic."""
+    """An event of the event store as a record of the topic; None, with a warning in the log, if it is unreadable."""
     members = msgspec.json.decode(event.text, type=dict[str, msgspec.Raw])
     members["sequence"] = msgspec.Raw(b'"%020d"' % event.position)
     return decode(msgspec.json.encode(members), event.partition)
 
 
 def past_records(events: Sequence[PastEvent]) -> list[Record]:
-    """Those of the stored events that can be read, as records."""
+    """The stored events that can be read, as records."""
     return [record for event in events if (record := past_record(event))]
 
 

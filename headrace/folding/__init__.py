@@ -1,1 +1,1 @@
-"""How events become rows: the fold, blocked groups, a row's history, the rows that a projector remembers."""
+"""How events become rows: the fold, blocked groups, a row's history, a projector's cache of rows."""

@@ -8,10 +8,10 @@ from headrace.folding.parked_groups import Group
 
 
 class BlockedGroups:
-    """From which position on the events of a group wait.
+    """The position after which the events of each group wait.
 
-    The group of a partition key goes before that of a row's key: so all that waits in the group of a key comes before
-    all that waits in the group of its partition key, and within a group the order of position is the order to go in.
+    The group of a partition key takes precedence over that of a row's key. So every event in the group of a key comes
+    before every event in the group of its partition key; within a group, apply events in order of position.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class BlockedGroups:
             blocked[group.key] = min(position, blocked.get(group.key, position))
 
     def group_of(self, position: int, key: str | None, partition_key: str) -> Group | None:
-        """The group in which an event waits; None: it need not. `key` is None where it cannot be told."""
+        """The group in which an event must wait, or None. `key` is None if it cannot be computed."""
         if self._by_partition_key and self._by_partition_key.get(partition_key, position) < position:
             return Group(partition_key, key_is_known=False)
         if key is not None and self._by_key and self._by_key.get(key, position) < position:

@@ -1,4 +1,4 @@
-"""From records and rows to new rows: the pure part of a projector."""
+"""The pure part of a projector: records and rows -> new rows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from headrace.projection import Event, Projection, Subscription
 State = TypeVar("State")
 
 BEHIND = "waits behind an earlier event of its key that is parked"
-MOST_REASON_CHARACTERS = 2_000
+MAX_REASON_CHARACTERS = 2_000
 
 
 class Chosen(NamedTuple):
-    """An event that the projection has a handler for, and the key of the row that it changes."""
+    """An event for which the projection has a handler, and the key of the row that it changes."""
 
     key: str
     event: Event[Any]
@@ -31,7 +31,7 @@ class Chosen(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """An event that cannot be given to its handler; the key of its row where at least that can be computed."""
+    """An event that cannot be passed to its handler, with the key of its row if that can be computed."""
 
     position: int
     key: str | None
@@ -40,7 +40,7 @@ class Unreadable(NamedTuple):
 
     @property
     def group(self) -> Group:
-        """What waits behind it, and where it waits unless an earlier one blocked it."""
+        """The group that it blocks, and in which it waits unless an earlier event blocks its partition key."""
         if self.key is None:
             return Group(self.partition_key, key_is_known=False)
         return Group(self.key)
@@ -55,7 +55,7 @@ class Folding(Generic[State]):
         self._data_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
     def choose(self, records: Sequence[Record]) -> tuple[list[Chosen], list[Unreadable]]:
-        """The events that have a handler, and those of them that cannot be decoded, or whose key cannot be computed."""
+        """Events that have a handler: those that can be read, and those whose data or key cannot be determined."""
         chosen: list[Chosen] = []
         unreadable: list[Unreadable] = []
         for record in records:
@@ -65,7 +65,7 @@ class Folding(Generic[State]):
             try:
                 event = _event(record, self._data(record, subscription))
                 key = self._key(event)
-            except Exception as error:  # noqa: BLE001 - a user's function may raise anything: the event waits
+            except Exception as error:  # noqa: BLE001 - a user's function may raise anything; the event is parked
                 known = self._key_without_data(record)
                 unreadable.append(Unreadable(record.position, known, record.partition_key, reason(error)))
             else:
@@ -75,10 +75,10 @@ class Folding(Generic[State]):
     def fold(
         self, states: dict[str, State | None], chosen: Sequence[Chosen], blocked: BlockedGroups, attempts: int = 1
     ) -> tuple[dict[str, int], list[ParkedEvent]]:
-        """Fold the events into `states`, in place.
+        """Fold the events into `states`, in place; `attempts` is the number of this attempt, from 1.
 
-        Returns the position of the last event of each key that was changed, and the events to park: they raised, at
-        the so many'th of `attempts`, or they are stopped. Those that raise stop what comes after them.
+        Returns the position of the last event of each changed key, and the events to park: those whose handler raised,
+        and those in a blocked group. An event whose handler raises blocks its group.
         """
         changed: dict[str, int] = {}
         waiting: list[ParkedEvent] = []
@@ -97,12 +97,12 @@ class Folding(Generic[State]):
         return changed, waiting
 
     def keys(self, events: Sequence[PastEvent]) -> dict[int, str]:
-        """The key of the row of each event, by position; without events that the projection has no handler for."""
+        """The key of the row of each event, by position; events without a handler are left out."""
         chosen, _ = self.choose(past_records(events))
         return {candidate.event.position: candidate.key for candidate in chosen}
 
     def cached_row(self, row: ReadRow | None) -> CachedRow[State]:
-        """A row as it was read, None for none. Raises StateError."""
+        """A row from the database, decoded; None if it does not exist. Raises StateError."""
         if row is None:
             return CachedRow(None, 0, 0)
         return CachedRow(decode_state(self._state_decoder, row.state), row.position, row.version)
@@ -116,27 +116,27 @@ class Folding(Generic[State]):
         return decoder.decode(record.data)
 
     def _key(self, event: Event[Any]) -> str:
-        """Raises ValueError for a key that PostgreSQL could not even look for."""
+        """The key of an event's row. Raises ValueError for a key that PostgreSQL cannot store."""
         key = self._projection.key(event)
         if not isinstance(key, str) or "\0" in key or not (key.isascii() or key.encode()):
-            raise ValueError(f"a key must be a text without NUL characters, not {key!r}")
+            raise ValueError(f"a key must be a string without NUL characters, not {key!r}")
         return key
 
     def _key_without_data(self, record: Record) -> str | None:
-        """The key of an event that cannot be decoded, where the key does not depend on its data."""
+        """The key of an event whose data cannot be decoded; None if the key depends on the data."""
         try:
             return self._key(_event(record, record.data))
-        except Exception:  # noqa: BLE001 - as above; then all of its partition key waits
+        except Exception:  # noqa: BLE001 - as above; then all events of its partition key wait
             return None
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, as it is kept with a parked event."""
+    """The error text that is stored with a parked event: at most 2,000 characters, valid in PostgreSQL."""
     try:
         text = f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - a user's exception may fail even at this
+    except Exception:  # noqa: BLE001 - even the `__str__` of a user's exception may raise
         text = type(error).__name__
-    return text[:MOST_REASON_CHARACTERS].replace("\0", "").encode(errors="replace").decode()
+    return text[:MAX_REASON_CHARACTERS].replace("\0", "").encode(errors="replace").decode()
 
 
 def _event(record: Record, data: Any) -> Event[Any]:

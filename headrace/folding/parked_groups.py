@@ -1,4 +1,4 @@
-"""Parked events as commands and the API speak of them: what is asked for, what came of it, and who does it."""
+"""Parked events as commands and the API name them: groups, the outcome of an operation, and its interface."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from headrace.errors import HeadraceError
 
 
 class Group(NamedTuple):
-    """Events that wait in one order: those of a row's key, or, where the first one's key cannot be told, those of a
-    partition key."""
+    """Events that must be applied in order: those of a row's key, or those of a partition key if the key of the first
+    event cannot be computed."""
 
     key: str
     key_is_known: bool = True
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """An event that could not be applied now either."""
+    """An event that failed again in a retry."""
 
     position: int
     key: str
@@ -26,33 +26,33 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class ParkedOutcome(msgspec.Struct, frozen=True):
-    """What came of a retry or a discard."""
+    """The outcome of a retry or a discard."""
 
     projection: str
     discarded: int
     applied: int
     still_parked: int
-    """Of what was asked for. Without failures: the time was up, or they came meanwhile, or they wait behind another
-    event now that their key can be told; ask again."""
+    """How many of the requested events are still parked. If there are no failures, retry again: the time was up, new
+    events were parked in the meantime, or events whose key is known now wait behind another event."""
     failures: list[Failure]
-    """The first event of each group that could not be applied, of at most 100 groups."""
+    """The event that failed in each group, for at most 100 groups."""
 
 
 class NotParkedError(HeadraceError):
-    """Nothing is parked there."""
+    """No event is parked there."""
 
 
 class NotFirstError(HeadraceError):
-    """The event waits behind another one, which must be retried or discarded first."""
+    """The event waits behind an earlier event, which must be retried or discarded first."""
 
 
 class Parking(Protocol):
-    """Does what is asked for. Both raise NotParkedError where nothing is parked, and what the database raises."""
+    """Retries and discards. Both methods raise NotParkedError if nothing is parked, and the database's errors."""
 
     async def retry(self, projection: str, group: Group | None) -> ParkedOutcome:
-        """Apply what is parked in a group, or with None in all, in order; stop in a group where one fails again."""
+        """Apply the parked events of a group, or of all groups for None, in order; stop in a group at a failure."""
 
     async def discard(self, projection: str, what: Group | int, *, reason: str, by: str) -> ParkedOutcome:
-        """Go on without the events of a group, or without the first of a group, by its position; then retry what
-        waits behind it. Raises NotFirstError for another one.
+        """Discard the events of a group, or the first event of a group by its position; then retry the events behind
+        it. Raises NotFirstError for an event that is not the first of its group.
         """

@@ -1,6 +1,6 @@
-"""What a projector knows of its rows and its progress from what it read and wrote last.
+"""A projector's cache of its rows and its progress, from its last reads and writes.
 
-It may be stale: a write checks all that it rests on, and when anything differs, everything is forgotten.
+It may be stale: a write checks every assumption it makes, and if anything differs, the cache is cleared.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from headrace.folding.state_json import encode_state
 
 State = TypeVar("State")
 
-MOST_ROWS = 20_000
+MAX_ROWS = 20_000
 
 
 class CachedRow(NamedTuple, Generic[State]):
-    """A row; state None, position and version 0: there is none."""
+    """A row; if it does not exist, state is None, and position and version are 0."""
 
     state: State | None
     position: int
@@ -26,35 +26,35 @@ class CachedRow(NamedTuple, Generic[State]):
 
 
 class RowCache(Generic[State]):
-    """Rows by key, of which those that were not written for longest are dropped, and progress by partition."""
+    """Rows by key, the least recently written dropped first, and progress by partition."""
 
     def __init__(self) -> None:
         self._rows: dict[str, CachedRow[State]] = {}
         self.progress: dict[int, int] = {}
         self.has_parked = True
-        """Whether the projection may have events parked; then keys must be looked up before they are folded."""
+        """Whether the projection may have parked events; if so, blocked keys must be read before events are folded."""
 
     def missing(self, keys: Iterable[str]) -> list[str]:
-        """Those of the keys that must be read, in order."""
+        """The keys whose rows are not cached, sorted."""
         return sorted(key for key in keys if key not in self._rows)
 
     def __getitem__(self, key: str) -> CachedRow[State]:
         return self._rows[key]
 
     def remember(self, key: str, row: CachedRow[State]) -> None:
-        """Keep a row as it is in the database now."""
+        """Cache a row as it is in the database now."""
         self._rows.pop(key, None)
         self._rows[key] = row
 
     def reach(self, spans: Mapping[int, Span]) -> None:
-        """Note what was applied; drop rows that are too many."""
+        """Record the applied positions; drop rows beyond `MAX_ROWS`."""
         for partition, span in spans.items():
             self.progress[partition] = span.last
-        while len(self._rows) > MOST_ROWS:
+        while len(self._rows) > MAX_ROWS:
             del self._rows[next(iter(self._rows))]
 
     def forget(self) -> None:
-        """Nothing is known any more."""
+        """Clear the cache."""
         self._rows.clear()
         self.progress.clear()
         self.has_parked = True
@@ -63,9 +63,9 @@ class RowCache(Generic[State]):
 def rows_to_write(
     known: RowCache[State], states: Mapping[str, State | None], changed: Mapping[str, int]
 ) -> tuple[dict[str, WrittenRow], dict[str, CachedRow[State]]]:
-    """The rows as they are to be written, and as they will be known; `changed`: the last position of each key.
+    """The rows to write, and the rows to cache afterwards; `changed`: the last applied position of each key.
 
-    Raises StateError when a state cannot be written.
+    Raises StateError when a state cannot be encoded.
     """
     rows: dict[str, WrittenRow] = {}
     after: dict[str, CachedRow[State]] = {}
@@ -81,9 +81,9 @@ def rows_to_write(
 
 
 def beyond(progress: Mapping[int, int], events: Sequence[Record]) -> tuple[list[Record], dict[int, Span]]:
-    """What is beyond the progress, and where it begins and ends in each partition.
+    """The events after the progress, each once, and their first and last position in each partition.
 
-    Each position once: a round that was published again repeats itself.
+    A record can occur twice because the relay may publish a round again.
     """
     new: list[Record] = []
     spans: dict[int, Span] = {}

@@ -1,4 +1,4 @@
-"""What a row was: folded from stored events by the code that the projector uses."""
+"""A row's past state, folded from stored events by the projector's code."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from headrace.folding.state_json import encode_state
 
 
 class RowHistory:
-    """A row, as events are added in order. An event that cannot be applied blocks the later ones of its group, as if it
-    were parked.
+    """A row that changes as events are added in order. An event that cannot be applied blocks the later events of its
+    group, as if it were parked.
     """
 
     def __init__(self, folding: Folding[Any], key: str) -> None:
@@ -22,12 +22,12 @@ class RowHistory:
         self._states: dict[str, Any] = {}
         self._blocked = BlockedGroups()
         self.position = 0
-        """Of the last event that was applied."""
+        """Position of the last applied event; 0 if there is none."""
         self.events = 0
-        """How many events were applied since the row was created."""
+        """Number of events applied since the row was created."""
 
     def add(self, events: Sequence[PastEvent]) -> None:
-        """Apply those of the events that belong to this row."""
+        """Apply the events that belong to this row; ignore the others."""
         chosen, unreadable = self._folding.choose(past_records(events))
         for event in unreadable:
             self._blocked.block([event.group], event.position)

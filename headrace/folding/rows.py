@@ -1,4 +1,4 @@
-"""What a fold reads and writes: rows, spans of progress, parked events."""
+"""The input and output of a fold: rows, spans of progress, parked events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from headrace.folding.parked_groups import Group
 
 
 class ReadRow(NamedTuple):
-    """A row as it was read."""
+    """A row read from the database, its state as JSON."""
 
     state: str
     position: int
@@ -26,14 +26,14 @@ class WrittenRow(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The first and the last position that a write applies in a partition."""
+    """The first and last position that a write applies in a partition."""
 
     first: int
     last: int
 
 
 class ParkedEvent(NamedTuple):
-    """A waiting event: its group, the reason, and the number of attempts (0: it only waits behind another one)."""
+    """An event to park: its group, the reason, and the number of attempts (0: it waits behind another event)."""
 
     position: int
     group: Group

@@ -1,1 +1,1 @@
-"""What every part of a process uses: waiting, the throttled log, fault points, metrics, addresses."""
+"""Utilities that every part of a process uses: waiting, the throttled log, fault points, metrics, addresses."""

@@ -1,6 +1,6 @@
-"""Named places where a test lets a worker die, fail or wait. Nothing happens unless FAULT_POINTS names them.
+"""Named points at which a test makes a worker die, fail or wait. Nothing happens unless FAULT_POINTS names them.
 
-On a hot path a point costs one look at `armed`:
+On a hot path a point costs one read of `armed`:
 
     if RELAY_STORED.armed:
         await RELAY_STORED.passed()
@@ -22,9 +22,10 @@ from headrace.process.throttled_log import ThrottledLog
 log = ActionLog(__name__)
 throttled = ThrottledLog(log)
 
-MOST_SLEEP_SECONDS = 3_600
+MAX_SLEEP_SECONDS = 3_600
 SYNTAX = (
-    "POINT=kill, POINT=raise or POINT=sleep:SECONDS, by commas; for some passages only: @N, @FROM..TO, @FROM.., @*/N"
+    "comma-separated POINT=kill, POINT=raise or POINT=sleep:SECONDS; to limit the passages, add @N, @FROM..TO, "
+    "@FROM.. or @*/N"
 )
 
 _FAULT = re.compile(
@@ -38,11 +39,11 @@ _ACTIONS: dict[str, Action] = {"kill": "kill", "raise": "raise", "sleep": "sleep
 
 
 class FaultPointError(Exception):
-    """A fault point raised, as it was told to."""
+    """A fault point with the action `raise` was passed."""
 
 
 class Fault(NamedTuple):
-    """What a point does, and at which of its passages (counted from 1)."""
+    """The action of a point, and the passages (counted from 1) at which it happens."""
 
     point: str
     action: Action
@@ -58,7 +59,7 @@ class Fault(NamedTuple):
 
 
 class FaultPoint:
-    """One place. `armed` is False unless a setting names it."""
+    """A place in the code. `armed` is False unless FAULT_POINTS names it."""
 
     __slots__ = ("_faults", "_passages", "armed", "name")
 
@@ -69,7 +70,7 @@ class FaultPoint:
         self._passages = 0
 
     async def passed(self) -> None:
-        """Do what is set for this passage: kill -9 this process, wait, or raise FaultPointError."""
+        """Inject the faults of this passage: kill -9 this process, wait, or raise FaultPointError."""
         self._passages += 1
         for fault in self._faults:
             if fault.bites(self._passages):
@@ -87,34 +88,34 @@ class FaultPoint:
                 await asyncio.sleep(fault.seconds)
 
     def arm(self, faults: Iterable[Fault]) -> None:
-        """Do this from now on, and count passages from 1; nothing if there are no faults."""
+        """Inject these faults from now on, and count passages from 1; without faults, disarm the point."""
         self._faults = list(faults)
         self._passages = 0
         self.armed = bool(self._faults)
 
 
 DOOR_TAKEN = FaultPoint("door.taken")
-"""A group of events is read and checked; nothing of it is written."""
+"""A group of events is read and checked; none of it is written."""
 DOOR_COMMITTED = FaultPoint("door.committed")
-"""The group is committed to the outbox; nobody was answered."""
+"""The group is committed to the outbox; no request of it is answered."""
 MQTT_COMMITTED = FaultPoint("mqtt.committed")
-"""Devices' messages are committed to the outbox, or kept as refused; none of them is acknowledged."""
+"""Devices' messages are committed to the outbox or to the dead letters; none of them is acknowledged."""
 RELAY_STORING = FaultPoint("relay.storing")
-"""A round begins; nothing has a position."""
+"""A round starts; its events have no positions yet."""
 RELAY_STORED = FaultPoint("relay.stored")
-"""The round is committed to the event store; nothing of it is published."""
+"""The round is committed to the event store; none of it is published."""
 PUBLISHER_PUBLISHING = FaultPoint("publisher.publishing")
-"""A partition's batch is on its way to the broker and not acknowledged; others of the round may be or not."""
+"""A partition's batch is in flight to the broker; other batches of the round may or may not be acknowledged."""
 RELAY_PUBLISHED = FaultPoint("relay.published")
 """The broker has acknowledged the round; it is still in the outbox."""
 PROJECTOR_FETCHED = FaultPoint("projector.fetched")
-"""A fetch has reached a projection; nothing is read or written for it."""
+"""A projection has received a fetch; nothing is read or written for it."""
 PROJECTOR_WRITING = FaultPoint("projector.writing")
-"""Rows are folded; they are not written. Where the rows are locked, inside the transaction."""
+"""Rows are folded but not written. If the rows are locked, the transaction is open."""
 PROJECTOR_COMMITTED = FaultPoint("projector.committed")
-"""Rows and progress are committed; the connection is not given back."""
+"""Rows and progress are committed; the connection is not yet released."""
 PROJECTOR_ACKNOWLEDGING = FaultPoint("projector.acknowledging")
-"""The projection is done with the fetch; Faust does not know it."""
+"""The projection has processed the fetch; Faust does not know it yet."""
 
 POINTS = {
     point.name: point
@@ -135,7 +136,7 @@ POINTS = {
 
 
 def read_faults(text: str) -> list[Fault]:
-    """The faults that a setting names. Raises ValueError with the part that is wrong."""
+    """Parse the value of FAULT_POINTS. Raises ValueError with the invalid part."""
     return [_read_fault(part.strip()) for part in text.split(",")] if text else []
 
 
@@ -148,14 +149,14 @@ def _read_fault(part: str) -> Fault:
     if found["range"]:
         last = int(found["last"]) if found["last"] else None
     seconds = float(found["seconds"] or 0)
-    if first < 1 or (last is not None and last < first) or seconds > MOST_SLEEP_SECONDS:
+    if first < 1 or (last is not None and last < first) or seconds > MAX_SLEEP_SECONDS:
         raise ValueError(part)
     action = _ACTIONS[found["action"] or found["sleep"]]
     return Fault(found["point"], action, seconds, first, last, int(found["every"] or 1))
 
 
 def arm(faults: Iterable[Fault]) -> None:
-    """Arm the points that are named, and no other."""
+    """Arm the points that the faults name, and disarm all others."""
     chosen = list(faults)
     for point in POINTS.values():
         point.arm(fault for fault in chosen if fault.point == point.name)

@@ -1,4 +1,4 @@
-"""Counts by size, cheap enough for a hot path: a list of integers, read only when somebody asks for metrics."""
+"""A histogram cheap enough for a hot path: a list of integers, read only when metrics are scraped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EVENTS = (1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1_000.0, 5_000.0)
 
 
 class Histogram:
-    """How many values were at most each of `bounds`, which rise, and the sum of all."""
+    """Counts of the values up to each of the ascending `bounds`, and the total of all values."""
 
     __slots__ = ("_bounds", "_counts", "total")
 
@@ -26,6 +26,6 @@ class Histogram:
         self.total += value
 
     def buckets(self) -> Iterator[tuple[str, int]]:
-        """Upper bound (the last is +Inf) and the number of values up to it, as Prometheus has them."""
+        """Upper bound (the last is +Inf) and the number of values up to it, in Prometheus' format."""
         names = [*map(str, self._bounds), "+Inf"]
         return zip(names, accumulate(self._counts), strict=True)

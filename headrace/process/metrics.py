@@ -1,6 +1,6 @@
-"""What a worker tells Prometheus: every family by name, and a collector that asks for plain numbers when it is scraped.
+"""A worker's metrics: all families by name, and a collector that reads plain numbers at each scrape.
 
-Nothing on a hot path knows Prometheus: it adds to integers, and a source reads them.
+Hot paths do not use the Prometheus client: they increment integers, which a source reads.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from headrace.process.histogram import Histogram
 
 
 class Family(NamedTuple):
-    """A metric: docs/metrics.md has a line for each, and a test compares the two."""
+    """A metric family. docs/metrics.md has a line for each, and a test compares the two."""
 
     name: str
-    """A counter's without `_total`."""
+    """For a counter, without `_total`."""
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     help: str
@@ -72,7 +72,7 @@ BATCH_FAILURES = _family("projector_failed_attempts", "counter", "projection", "
 
 
 class Sample(NamedTuple):
-    """A number, or a histogram, of a family."""
+    """A value of a family, with one label value for each of the family's labels."""
 
     family: Family
     value: float | Histogram
@@ -83,7 +83,7 @@ Source = Callable[[], Iterable[Sample]]
 
 
 class Metrics(Collector):
-    """The registry of one worker."""
+    """The metrics registry of a worker."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -92,15 +92,15 @@ class Metrics(Collector):
         ProcessCollector(registry=self.registry)
 
     def add(self, source: Source) -> None:
-        """Ask this at every scrape."""
+        """Read this source at every scrape."""
         self._sources.append(source)
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing: what there is, is known when it is told."""
+        """Nothing: the samples are known only at a scrape."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """All samples, by family."""
+        """All samples, grouped by family."""
         metrics: dict[str, Metric] = {}
         for source in self._sources:
             for family, value, labels in source():

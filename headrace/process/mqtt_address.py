@@ -1,4 +1,4 @@
-"""Where the MQTT broker is, and as whom we come to it."""
+"""The address of the MQTT broker, and the credentials for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 class MqttAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """One broker; its text has no password."""
+    """A broker and how to connect to it. `str` and `repr` omit the credentials."""
 
     host: str
     port: int
@@ -24,14 +24,14 @@ class MqttAddress(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
     tls: bool = False
     ca_file: str = ""
-    """The authorities that are believed; those of the system if it is empty."""
+    """PEM file of trusted authorities; empty: those of the system."""
     certificate_file: str = ""
-    """Our own certificate, where the broker asks for one; its key is in `key_file`, or in the same file."""
+    """PEM file of the client certificate, for a broker that requires it; the key is in `key_file` or in this file."""
     key_file: str = ""
     version_5: bool = True
-    """MQTT 5, else 3.1.1."""
+    """Whether to speak MQTT 5 instead of 3.1.1."""
     shared: bool = True
-    """Whether the workers share the messages, or each gets all."""
+    """Whether the workers share the messages; if not, each worker receives every message."""
 
     @property
     def broker(self) -> str:
@@ -45,12 +45,15 @@ class MqttAddress(msgspec.Struct, frozen=True, kw_only=True):
         return f"<MqttAddress {self.host}:{self.port}>"
 
     def tls_context(self) -> ssl.SSLContext:
-        """Raises InvalidSettingError when a file cannot be used. It reads files: not for the event loop."""
+        """The context for TLS. Reads files, so do not call it in the event loop.
+
+        Raises InvalidSettingError when a file cannot be used.
+        """
         with _usable(MQTT_CA_FILE=self.ca_file):
             context = ssl.create_default_context(cafile=self.ca_file or None)
         if self.certificate_file:
             with _usable(MQTT_CERTIFICATE_FILE=self.certificate_file, MQTT_KEY_FILE=self.key_file):
-                # Without a password OpenSSL would ask the terminal for that of an encrypted key.
+                # Without the argument, OpenSSL would prompt for the password of an encrypted key.
                 context.load_cert_chain(self.certificate_file, self.key_file or None, password="")
         return context
 
@@ -63,12 +66,12 @@ def _usable(**files: str) -> Iterator[None]:
         named = ", ".join(f"{setting}={path}" for setting, path in files.items() if path)
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise InvalidSettingError(
-            f"{named}: cannot be used ({reason}); allowed: files in PEM, keys without a password"
+            f"{named}: cannot be used ({reason}); allowed: PEM files, keys without a password"
         ) from error
 
 
 def read_mqtt_url(url: str) -> tuple[str, int, str | None, str | None, bool]:
-    """Host, port, user, password and whether it is TLS, of `mqtt://` or `mqtts://user:password@host:port`.
+    """Parse `mqtt://` or `mqtts://user:password@host:port` into (host, port, user, password, whether to use TLS).
 
     Raises ValueError if it is not such a URL.
     """

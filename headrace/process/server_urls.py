@@ -1,4 +1,4 @@
-"""What the addresses of PostgreSQL and Kafka may be. A wrong one is found here, not by a worker that waits for ever."""
+"""Checks the addresses of PostgreSQL and Kafka, because with a wrong one a worker would wait indefinitely."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SCHEMES = frozenset({"postgresql", "postgres"})
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 
 _PORT = re.compile(r"[0-9]{1,5}")
-# A host may be absent: then it is among the parameters, or a socket.
+# A host may be absent: then it is a parameter or a socket.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(?::(?P<port>[^:]*))?")
 
 
@@ -38,5 +38,5 @@ def is_broker_url(url: str) -> bool:
 
 
 def _is_port(text: str) -> bool:
-    """A port, or nothing, which means the usual one."""
-    return not text or (_PORT.fullmatch(text) is not None and 1 <= int(text) <= 65_535)  # noqa: PLR2004 - the most
+    """Whether the text is a port, or empty, which means the default port."""
+    return not text or (_PORT.fullmatch(text) is not None and 1 <= int(text) <= 65_535)  # noqa: PLR2004 - the maximum

@@ -1,4 +1,4 @@
-"""Waiting without sleeping past what happens: a wake-up or a timer, and backoff with jitter."""
+"""Waits: for a wake-up or a timeout, and backoff with jitter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 class WakeUp:
-    """Wakes one waiting loop. Any number of calls to `set` before the loop looks are one wake-up."""
+    """Wakes one waiting loop. Several calls to `set` before the next `wait` are one wake-up."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -18,7 +18,7 @@ class WakeUp:
         self._event.set()
 
     async def wait(self, timeout_seconds: float) -> bool:
-        """Return True at the next wake-up, or False when the time is up; the wake-up is then used up."""
+        """Return True at the next wake-up and reset it, or return False when the time is up."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._event.wait()
@@ -29,9 +29,9 @@ class WakeUp:
 
 
 def backoff_seconds(first: float = 0.1, most: float = 5.0) -> Iterator[float]:
-    """Endless waits that double from `first` to `most`, each with up to half of it taken off at random.
+    """Endless waits in seconds that double from `first` to `most`, each reduced at random by up to half.
 
-    The jitter keeps workers that lost the same server from coming back in step.
+    The jitter keeps workers that lost the same server from reconnecting at the same time.
     """
     wait = first
     while True:

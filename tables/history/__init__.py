@@ -1,1 +1,1 @@
-"""The event store and what is read from it."""
+"""Reading the event store: the audit log, event status, row histories, and the snapshot for verify."""

@@ -1,4 +1,4 @@
-"""`event_store`, as an audit log: events that pass filters, by pages."""
+"""`event_store` as an audit log: pages of events that match filters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tables.database import AnyConnection
 
 Filter = Literal["type", "source", "subject", "after", "from", "to"]
 
-MOST_PAGE_BYTES = 8 * 1024 * 1024
+MAX_PAGE_BYTES = 8 * 1024 * 1024
 PAGE = """
 SELECT position, recorded_at, event_time, event::text AS text, found
 FROM (
@@ -36,7 +36,7 @@ CONDITIONS: dict[Filter, str] = {
     "from": "event_time >= {value}::text::timestamptz",
     "to": "event_time < {value}::text::timestamptz",
 }
-# Along an index in either case: a span of time may be anywhere among the positions.
+# Both orders follow an index; a range of times may be anywhere among the positions.
 BY_POSITION = "position"
 BY_TIME = "event_time, position"
 AFTER_POSITION = "position > {position}::text::bigint"
@@ -44,50 +44,50 @@ AFTER_TIME = "(event_time, position) > ({time}::text::timestamptz, {position}::t
 
 
 class LoggedEvent(msgspec.Struct, frozen=True):
-    """An event as it is answered."""
+    """An event, with its position and the time when it was stored."""
 
     position: int
     recorded_at: datetime
     event: msgspec.Raw
-    """The envelope as PostgreSQL gives it, never decoded: a number of 30 digits stays what it is."""
+    """The envelope as PostgreSQL returns it, never decoded, so that even a number of 30 digits is exact."""
 
 
 class LogPlace(NamedTuple):
-    """Where a page ended; the time, RFC 3339 in UTC, where the log is read by time."""
+    """The end of a page; `time` is RFC 3339 in UTC, and None if the log is read by position."""
 
     time: str | None
     position: str
 
 
 class LogPage(NamedTuple):
-    """Some events in order, and where to go on; None at the end."""
+    """Events in order, and where the next page starts; None if this is the last page."""
 
     events: list[LoggedEvent]
     end: LogPlace | None
 
 
 def is_by_time(filters: Mapping[Filter, str]) -> bool:
-    """Whether the events that pass these filters come in order of time, and else in order of position."""
+    """Whether events that match these filters are read in order of time rather than of position."""
     return "from" in filters or "to" in filters
 
 
 async def read_log(
     connection: AnyConnection, filters: Mapping[Filter, str], *, after: LogPlace | None = None, limit: int
 ) -> LogPage:
-    """The first `limit` events that pass all filters, after a place; fewer where they are more than 8 MiB of JSON."""
+    """The first `limit` events after a place that match all filters; fewer if they exceed 8 MiB of JSON."""
     statement, arguments = _statement(filters, after)
-    rows = await connection.fetch(statement, limit + 1, MOST_PAGE_BYTES, *arguments)
-    taken = rows[:limit]
-    events = [LoggedEvent(row["position"], row["recorded_at"], msgspec.Raw(row["text"].encode())) for row in taken]
-    if not taken or taken[0]["found"] == len(taken):
+    rows = await connection.fetch(statement, limit + 1, MAX_PAGE_BYTES, *arguments)
+    page = rows[:limit]
+    events = [LoggedEvent(row["position"], row["recorded_at"], msgspec.Raw(row["text"].encode())) for row in page]
+    if not page or page[0]["found"] == len(page):
         return LogPage(events, None)
-    last = taken[-1]
+    last = page[-1]
     time = last["event_time"].isoformat().replace("+00:00", "Z") if is_by_time(filters) else None
     return LogPage(events, LogPlace(time, str(last["position"])))
 
 
 def _statement(filters: Mapping[Filter, str], after: LogPlace | None) -> tuple[str, list[str]]:
-    """PAGE, put together from the fragments above; whatever is not one of them is an argument."""
+    """PAGE, composed of the fragments above; all values are arguments."""
     arguments: list[str] = []
 
     def argument(value: str) -> str:

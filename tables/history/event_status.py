@@ -1,4 +1,4 @@
-"""How far one event has come, in one look at `outbox`, `event_store`, `progress`, `parked` and `discarded`."""
+"""The status of an event, from one query of `outbox`, `event_store`, `progress`, `parked` and `discarded`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHERE waiting.seq IS NOT NULL OR stored.position IS NOT NULL
 
 
 class EventStatus(NamedTuple):
-    """How far an event has come; position, recorded_at and partition are None until it is stored."""
+    """The status of an event; position, recorded_at and partition are None until it is stored."""
 
     received_at: datetime
     position: int | None
@@ -38,6 +38,6 @@ class EventStatus(NamedTuple):
 
 
 async def find(connection: AnyConnection, source: str, event_id: str) -> EventStatus | None:
-    """The status of an event; None if it was never seen."""
+    """The status of an event; None if it is unknown."""
     row = await connection.fetchrow(FIND, source, event_id)
     return None if row is None else EventStatus(*row)

@@ -1,4 +1,4 @@
-"""`event_store`, as the event handlers read it: the history that a projection starts from."""
+"""`event_store` as event handlers and the relay read it: events between two positions."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ STORED_UP_TO = "SELECT partition, last_position, previous_position FROM topic_pa
 async def read(
     connection: AnyConnection, *, after: int, before: int, partition: int | None = None, at_most: int
 ) -> list[PastEvent]:
-    """The events strictly between two positions, in order; of one partition if it is given."""
+    """At most `at_most` events strictly between two positions, in order; of one partition, or of all if it is None."""
     rows = await connection.fetch(READ, after, before, partition, at_most)
     return [PastEvent(*row) for row in rows]
 
 
 async def last_position(connection: AnyConnection) -> int:
-    """The position of the newest event; 0 when there is none."""
+    """The position of the newest event; 0 if there is none."""
     position: int = await connection.fetchval(LAST_POSITION)
     return position
 
 
 class StoredUpTo(NamedTuple):
-    """What is stored for a partition."""
+    """The newest positions stored for a partition."""
 
     last: int
     """The position of its newest event."""
     previous: int
-    """What that was before the last round of the relay that had events of the partition."""
+    """The same before the last relay round that had events of the partition."""
 
 
 async def stored_up_to(connection: AnyConnection) -> dict[int, StoredUpTo]:
-    """The newest positions of each partition that has any."""
+    """The newest positions of each partition that has events."""
     return {partition: StoredUpTo(*positions) for partition, *positions in await connection.fetch(STORED_UP_TO)}
 
 
 async def read_partitions(
     connection: AnyConnection, partitions: Sequence[int], *, after: int, before: int, at_most: int
 ) -> list[PastEvent]:
-    """The events of some partitions strictly between two positions, in order."""
+    """At most `at_most` events of these partitions strictly between two positions, in order."""
     rows = await connection.fetch(READ_PARTITIONS, after, before, partitions, at_most)
     return [PastEvent(*row) for row in rows]

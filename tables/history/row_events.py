@@ -1,4 +1,4 @@
-"""`event_store`, as it is read to tell what one row was: the events that may have fed it, in order."""
+"""`event_store` as it is read to recompute an earlier state of a row: the events that may have fed it, in order."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ FROM unnest($7::text[]) AS asked (value)
 CROSS JOIN LATERAL ({events}) AS found
 ORDER BY found.position LIMIT $4
 """
-# Between pairs, not equal to the first of them: so the planner can do nothing but walk along the index of both, however
-# frequent it takes the value for.
+# A range of pairs instead of an equality: it forces the planner to scan the index on both columns, however frequent it
+# estimates the value to be.
 PAIRS = "({column}, e.position) > (asked.value, $2::bigint) AND ({column}, e.position) <= (asked.value, $3::bigint)"
 ALL_EVENTS = EVENTS.format(between="e.position > $2 AND e.position <= $3", order="e.position")
 OF_SUBJECTS = EACH.format(
@@ -49,18 +49,21 @@ class FeedingEvent(NamedTuple):
 
 
 class Feeding(NamedTuple):
-    """Which events may have fed a row; None: whatever it is."""
+    """Which events may have fed a row; None means no restriction."""
 
     subjects: Sequence[str] | None
     types: Sequence[str] | None
     times: tuple[str, str] | None
-    """From the first to the last, RFC 3339 in UTC."""
+    """The first and the last event time, inclusive, RFC 3339 in UTC."""
 
 
 async def read_feeding(
     connection: AnyConnection, projection: str, feeding: Feeding, *, after: int, up_to: int, at_most: int
 ) -> list[FeedingEvent]:
-    """The first of the events between two positions that may have fed a row, and are not parked or discarded."""
+    """At most `at_most` events that may have fed a row, in order: after `after`, up to and including `up_to`.
+
+    Parked and discarded events are left out.
+    """
     arguments: list[object] = [projection, after, up_to, at_most, *(feeding.times or (None, None))]
     statement = ALL_EVENTS
     if feeding.subjects is not None:

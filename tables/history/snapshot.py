@@ -1,4 +1,4 @@
-"""Everything as it is in one snapshot, for `verify`, which compares it. Read only."""
+"""Reads all tables in one snapshot, for `verify`. Read-only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from headrace.folding.parked_groups import Group
 from tables.database import Connection
 
-# A statement may read a whole table.
+# A statement may scan a whole table.
 TIMEOUT_SECONDS = 3_600.0
 
 NO_IDLE_TIMEOUT = "SET idle_in_transaction_session_timeout = 0"
@@ -18,8 +18,8 @@ LAST_POSITION = "SELECT last_position FROM relay_state"
 PARTITIONS = "SELECT partition, last_position FROM topic_partitions ORDER BY partition"
 PROGRESS = "SELECT projection, partition, position FROM progress ORDER BY projection, partition"
 GUARDED = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'event_store_is_append_only' AND tgenabled = 'A')"
-DOUBLED_IN_STORE = "SELECT source, id, count(*) FROM event_store GROUP BY source, id HAVING count(*) > 1"
-DOUBLED_IN_OUTBOX = "SELECT source, id, count(*) FROM outbox GROUP BY source, id HAVING count(*) > 1"
+DUPLICATES_IN_STORE = "SELECT source, id, count(*) FROM event_store GROUP BY source, id HAVING count(*) > 1"
+DUPLICATES_IN_OUTBOX = "SELECT source, id, count(*) FROM outbox GROUP BY source, id HAVING count(*) > 1"
 STORED = """
 SELECT position, id, source, event_type, subject, event_time, partition, event::text AS event
 FROM event_store WHERE position > $1 ORDER BY position LIMIT $2
@@ -32,7 +32,7 @@ FROM outbox AS o LEFT JOIN event_store AS s ON s.source = o.source AND s.id = o.
 WHERE o.seq > $1 ORDER BY o.seq LIMIT $2
 """
 STILL_WAITING = "SELECT seq FROM outbox WHERE seq = ANY ($1::bigint[])"
-# The extension `sequence` of the topic's copy is the position; one that the sender gave does not count.
+# On the topic, the extension `sequence` is the position; a value from the sender is ignored.
 SAME = """
 SELECT sent.place, s.partition, s.event - 'sequence' = sent.event::jsonb - 'sequence' AS same
 FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS sent (position, event, place)
@@ -77,7 +77,7 @@ class StoredRow(NamedTuple):
 
 
 class WaitingRow(NamedTuple):
-    """A row of `outbox`; what it is in the store: None where it is not stored."""
+    """A row of `outbox`. The last three fields compare it with the event store; None if it is not stored."""
 
     seq: int
     id: str
@@ -94,7 +94,7 @@ class WaitingRow(NamedTuple):
 
 
 class HeldBack(NamedTuple):
-    """An event that a projection goes on without: parked (it waits) or discarded."""
+    """An event that a projection skips: parked (`waits` is true) or discarded."""
 
     projection: str
     position: int
@@ -103,7 +103,7 @@ class HeldBack(NamedTuple):
 
 
 class WronglyHeldBack(NamedTuple):
-    """A row of `parked` or `discarded` that cannot be right."""
+    """A parked or discarded event that is not stored, is beyond the progress, or is held back more than once."""
 
     projection: str
     position: int
@@ -120,22 +120,22 @@ class FoundRow(NamedTuple):
 
 
 class Snapshot:
-    """The database as it was at one moment."""
+    """The queries of a snapshot; all see the database at the same point in time."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def last_position(self) -> int:
-        """The last position given out."""
+        """The last position that the relay assigned."""
         position: int = await self._connection.fetchval(LAST_POSITION)
         return position
 
     async def partitions(self) -> dict[int, int]:
-        """The last position of each partition, as the relay noted it."""
+        """The last position of each partition, as the relay recorded it."""
         return {row[0]: row[1] for row in await self._connection.fetch(PARTITIONS)}
 
     async def progress(self) -> dict[tuple[str, int], int]:
-        """How far each projection is in each partition."""
+        """The progress of each projection in each partition, by (projection, partition)."""
         return {(name, partition): position for name, partition, position in await self._connection.fetch(PROGRESS)}
 
     async def is_guarded(self) -> bool:
@@ -143,57 +143,60 @@ class Snapshot:
         found: bool = await self._connection.fetchval(GUARDED)
         return found
 
-    async def doubled_in_store(self) -> list[tuple[str, str, int]]:
-        """(source, id, how often), where it is more than once; the unique index should not let it."""
-        return [tuple(row) for row in await self._connection.fetch(DOUBLED_IN_STORE)]
+    async def duplicates_in_store(self) -> list[tuple[str, str, int]]:
+        """(source, id, count) for each event that occurs more than once in spite of the unique index."""
+        return [tuple(row) for row in await self._connection.fetch(DUPLICATES_IN_STORE)]
 
-    async def doubled_in_outbox(self) -> list[tuple[str, str, int]]:
-        """Likewise."""
-        return [tuple(row) for row in await self._connection.fetch(DOUBLED_IN_OUTBOX)]
+    async def duplicates_in_outbox(self) -> list[tuple[str, str, int]]:
+        """(source, id, count) for each event that occurs more than once in the outbox."""
+        return [tuple(row) for row in await self._connection.fetch(DUPLICATES_IN_OUTBOX)]
 
     async def stored(self, after: int, at_most: int) -> list[StoredRow]:
-        """A page of the event store, in order."""
+        """A page of the event store, after a position and in order of position."""
         return [StoredRow(*row) for row in await self._connection.fetch(STORED, after, at_most)]
 
     async def waiting(self, after: int, at_most: int, *, old_seconds: float) -> list[WaitingRow]:
-        """A page of the outbox, in order; stored longer ago than that is old."""
+        """A page of the outbox, after a `seq` and in order; `is_old` if it was stored over `old_seconds` ago."""
         return [WaitingRow(*row) for row in await self._connection.fetch(WAITING, after, at_most, old_seconds)]
 
     async def same(self, positions: Sequence[int], events: Sequence[str]) -> dict[int, tuple[int, bool]]:
-        """For each of the texts, by its index, whose position is stored: the partition, and whether it is the same
-        event as JSON. Raises asyncpg.DataError when one cannot be read."""
+        """Compare texts with the stored events at the same positions.
+
+        Return, by index and only for stored positions, the partition and whether both are equal as JSON. Raises
+        asyncpg.DataError if a text is not valid jsonb.
+        """
         return {place - 1: (partition, same) for place, partition, same in await self._fetch_same(positions, events)}
 
     async def _fetch_same(self, positions: Sequence[int], events: Sequence[str]) -> list[tuple[int, int, bool]]:
-        async with self._connection.transaction():  # a savepoint: a text that is no JSON must not end the snapshot
+        async with self._connection.transaction():  # a savepoint: invalid JSON must not abort the snapshot
             return [tuple(row) for row in await self._connection.fetch(SAME, positions, events)]
 
     async def held_back(self, after: int, upto: int) -> list[HeldBack]:
-        """What is parked or discarded of the positions after one, up to another."""
+        """The parked and discarded events after position `after`, up to and including `upto`."""
         rows = await self._connection.fetch(HELD_BACK, after, upto)
         return [HeldBack(name, position, Group(key, known), waits) for name, position, key, known, waits in rows]
 
     async def held_back_wrongly(self) -> list[WronglyHeldBack]:
-        """What is parked or discarded, and is not stored, or beyond the progress, or both parked and discarded."""
+        """The parked and discarded events that are not stored, beyond the progress, or both parked and discarded."""
         return [WronglyHeldBack(*row) for row in await self._connection.fetch(HELD_BACK_WRONGLY)]
 
     async def rows(self, projection: str, after: str | None, at_most: int) -> list[FoundRow]:
-        """A page of a projection's rows, in order of key (by bytes)."""
+        """A page of a projection's rows, after a key and in order of the bytes of the key."""
         return [FoundRow(*row) for row in await self._connection.fetch(ROWS, projection, after, at_most)]
 
     async def others(self, known: Sequence[str]) -> dict[str, int]:
-        """How many rows there are of projections that are not known."""
+        """The number of rows of each projection that is not in `known`."""
         return {row[0]: row[1] for row in await self._connection.fetch(OTHERS, known)}
 
 
 @asynccontextmanager
 async def snapshot(connection: Connection) -> AsyncIterator[Snapshot]:
-    """One moment, for as long as the context lasts."""
+    """A read-only REPEATABLE READ transaction, open for as long as the context lasts."""
     await connection.execute(NO_IDLE_TIMEOUT)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         yield Snapshot(connection)
 
 
 async def still_waiting(connection: Connection, seqs: Sequence[int]) -> set[int]:
-    """Those of these rows of the outbox that are there now."""
+    """Those of the outbox rows with these `seq` that still exist."""
     return {row["seq"] for row in await connection.fetch(STILL_WAITING, seqs)}

@@ -1,1 +1,1 @@
-"""What is accepted but not yet in the event store: the outbox, its group commit, its limits; dead letters."""
+"""Accepted events on their way to the event store: the outbox, group commit and limits; and dead letters."""

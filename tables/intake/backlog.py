@@ -1,4 +1,4 @@
-"""How much waits in the outbox and how fast it goes, known without counting it."""
+"""The size of the outbox and the rate at which it drains, estimated without counting its rows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from tables.database import AnyConnection
 
-# The numbers in use may be a million, and some of them missing (duplicates take numbers, too): a short outbox is
-# counted, of a long one 20 windows of 50 numbers, each somewhere in its twentieth.
-LOOK = """
+# The outbox may span a million values of seq, with gaps (duplicates consume values too). A short outbox is counted; a
+# long one is sampled: 20 windows of 50 values, one at a random place in each twentieth.
+MEASURE = """
 WITH ends AS MATERIALIZED (SELECT min(seq) AS first, max(seq) AS last, max(seq) - min(seq) + 1 AS numbers FROM outbox),
 windows AS MATERIALIZED (
     SELECT first AS low, 1000 AS width FROM ends WHERE numbers <= 1000
@@ -29,65 +29,65 @@ SELECT (sample.events * greatest(ends.numbers / sample.numbers, 1.0))::bigint AS
        (SELECT last_position FROM relay_state) AS last_position
 FROM ends CROSS JOIN sample
 """
-# A plan that was made for a short outbox must not read a long one from end to end.
+# A plan that was cached for a short outbox must not scan a long one sequentially.
 BY_INDEX = "SET LOCAL enable_seqscan = off"
 
 NEWEST_WEIGHT = 0.3
-MOST_RETRY_AFTER_SECONDS = 300
-STANDSTILL_RETRY_AFTER_SECONDS = 30
+MAX_RETRY_AFTER_SECONDS = 300
+STALLED_RETRY_AFTER_SECONDS = 30
 
 
 class Depth(NamedTuple):
-    """What waits in the outbox, about."""
+    """An estimate of the contents of the outbox."""
 
     events: int
     size_bytes: int
     oldest_seconds: float
-    """How long ago the oldest event was accepted; 0 when none waits."""
+    """The age of the oldest event since it was accepted; 0 if the outbox is empty."""
     last_position: int
-    """The last position given out: what the relay has done, whichever worker it is in."""
+    """The last assigned position, which shows the relay's progress, whichever worker it is in."""
 
 
 class Backlog:
-    """Compares what waits with the limits; several workers share one outbox, and each finds the same."""
+    """Compares the outbox with its limits. Each worker does so for itself; they share one outbox."""
 
     def __init__(self, *, max_events: int, max_bytes: int) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._looked_at = 0.0
+        self._measured_at = 0.0
         self.depth: Depth | None = None
-        """What the last look found; None when PostgreSQL did not answer it."""
-        self.drained_a_second = 0.0
-        """Events that the relay stores, lately."""
+        """The last measurement; None if PostgreSQL did not answer."""
+        self.drained_per_second = 0.0
+        """Events per second that the relay stored recently (a moving average)."""
         self.retry_after_seconds: int | None = None
-        """None while more is taken; else when the outbox should be below its limits again, at the rate it has now."""
+        """None while events are accepted; else the seconds until the outbox should be below its limits again."""
 
     def note(self, depth: Depth, *, at: float) -> None:
-        """Note what a look found; `at` in seconds, of a clock that never goes back."""
-        if self.depth is not None and at > self._looked_at:
-            rate = (depth.last_position - self.depth.last_position) / (at - self._looked_at)
-            self.drained_a_second += (rate - self.drained_a_second) * NEWEST_WEIGHT
-        self.depth, self._looked_at = depth, at
+        """Record a measurement; `at` is monotonic time in seconds."""
+        if self.depth is not None and at > self._measured_at:
+            rate = (depth.last_position - self.depth.last_position) / (at - self._measured_at)
+            self.drained_per_second += (rate - self.drained_per_second) * NEWEST_WEIGHT
+        self.depth, self._measured_at = depth, at
         self.retry_after_seconds = self._wait_seconds(depth)
 
     def forget(self) -> None:
-        """Nothing is known; PostgreSQL itself refuses what it cannot take."""
+        """Mark the depth as unknown and accept events again: PostgreSQL is unavailable and refuses them itself."""
         self.depth = self.retry_after_seconds = None
 
     def _wait_seconds(self, depth: Depth) -> int | None:
-        beyond = max(depth.events / self._max_events, depth.size_bytes / self._max_bytes)
-        if beyond < 1:
+        excess = max(depth.events / self._max_events, depth.size_bytes / self._max_bytes)
+        if excess < 1:
             return None
-        if self.drained_a_second < 1:
-            return STANDSTILL_RETRY_AFTER_SECONDS
-        too_many = depth.events * (1 - 1 / beyond)
-        return min(max(math.ceil(too_many / self.drained_a_second), 1), MOST_RETRY_AFTER_SECONDS)
+        if self.drained_per_second < 1:
+            return STALLED_RETRY_AFTER_SECONDS
+        too_many = depth.events * (1 - 1 / excess)
+        return min(max(math.ceil(too_many / self.drained_per_second), 1), MAX_RETRY_AFTER_SECONDS)
 
 
-async def look(connection: AnyConnection) -> Depth:
-    """What waits now."""
+async def measure(connection: AnyConnection) -> Depth:
+    """Estimate the current contents of the outbox."""
     async with connection.transaction(readonly=True):
         await connection.execute(BY_INDEX)
-        row = await connection.fetchrow(LOOK)
+        row = await connection.fetchrow(MEASURE)
     assert row is not None  # it has no WHERE
     return Depth(row["events"] or 0, row["bytes"] or 0, row["age"] or 0.0, row["last_position"])

@@ -1,8 +1,8 @@
-"""Whether the disk of PostgreSQL is full: seen by a failure, told to the other workers, probed until it has room.
+"""Whether the disk of PostgreSQL is full: detected by an error, announced to other workers, probed for space.
 
-PostgreSQL refuses to make a table larger on a full disk, which harms nothing (53100). To make its log (WAL) larger it
-must not fail: it panics, and cannot start before there is room. A DELETE needs no more of a table, but of the log. So
-once a statement was refused, nobody writes until a probe finds room.
+On a full disk PostgreSQL refuses to extend a table (error 53100), which does no harm. If it cannot extend its log
+(WAL), it panics and does not start until there is space. Even a DELETE needs space in the log. So after the first such
+error nobody writes until a probe finds space.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from headrace.errors import DependencyAwayError
 from tables.database import AnyConnection
 from tables.lock_keys import LockKey
 
-# A lock, because it is told to all workers without a write, and ends with the session that holds it.
-TELL = "SELECT pg_try_advisory_lock($1)"
-IS_TOLD = "SELECT NOT pg_try_advisory_xact_lock_shared($1)"
-# Temporary files are the one thing that can be tried without the log: a query that holds 48 MB, three files of it.
+# An advisory lock, because it reaches all workers without a write and ends with its session.
+ANNOUNCE = "SELECT pg_try_advisory_lock($1)"
+IS_ANNOUNCED = "SELECT NOT pg_try_advisory_xact_lock_shared($1)"
+# Only temporary files can be written without the log: the query spills 48 MB, as much as three log files.
 PREPARE_PROBE = "SET work_mem = '64kB'; SET temp_tablespaces = ''"
 PROBE = """
 WITH held AS MATERIALIZED (SELECT repeat('x', 1024) || n AS text FROM generate_series(1, 48 * 1024) AS n)
@@ -31,68 +31,68 @@ class DatabaseFullError(DependencyAwayError):
 
 
 class DiskSpace:
-    """What one worker knows; its writers ask it, and tell it what they saw."""
+    """What this worker knows about the disk. Its writers report errors here, and wait here before they write."""
 
     def __init__(self) -> None:
-        self.seen_here = False
-        """Whether a statement of this worker was refused, and no probe has found room since."""
-        self._room = asyncio.Event()
-        self._room.set()
-        self._trouble = asyncio.Event()
+        self.reported_here = False
+        """Whether this worker detected the full disk, and no probe has found space since."""
+        self._has_space = asyncio.Event()
+        self._has_space.set()
+        self._reported = asyncio.Event()
 
     @property
     def is_full(self) -> bool:
-        """Whether nobody shall write now."""
-        return not self._room.is_set()
+        """Whether the disk is full, so that nothing may be written."""
+        return not self._has_space.is_set()
 
-    def saw(self, error: BaseException) -> None:
-        """Note an error of a statement; only that of a full disk counts."""
+    def note_error(self, error: BaseException) -> None:
+        """Report the disk as full if that is what the error of a statement says; ignore other errors."""
         if isinstance(error, asyncpg.DiskFullError):
-            self.notice()
+            self.report_full()
 
-    def notice(self) -> None:
-        """Nobody shall write, and the others shall be told."""
-        self.seen_here = True
-        self.fill()
-        self._trouble.set()
+    def report_full(self) -> None:
+        """Mark the disk as full, and let this worker announce it to the others."""
+        self.reported_here = True
+        self.mark_full()
+        self._reported.set()
 
-    def fill(self) -> None:
-        """Nobody shall write."""
-        self._room.clear()
+    def mark_full(self) -> None:
+        """Mark the disk as full, as announced by another worker."""
+        self._has_space.clear()
 
-    def clear(self) -> None:
-        """There is room."""
-        self.seen_here = False
-        self._trouble.clear()
-        self._room.set()
+    def mark_free(self) -> None:
+        """Mark the disk as having space."""
+        self.reported_here = False
+        self._reported.clear()
+        self._has_space.set()
 
-    async def room(self) -> None:
-        """Wait until there is room; at once as a rule."""
-        await self._room.wait()
+    async def wait_for_space(self) -> None:
+        """Return when the disk has space, usually immediately."""
+        await self._has_space.wait()
 
-    async def trouble(self) -> None:
-        """Wait until a statement of this worker was refused."""
-        await self._trouble.wait()
-
-
-async def tell(connection: AnyConnection) -> None:
-    """Let the other workers know, for as long as the connection lives."""
-    await connection.fetchval(TELL, LockKey.DISK_IS_FULL)
+    async def wait_for_report(self) -> None:
+        """Return when this worker has detected a full disk."""
+        await self._reported.wait()
 
 
-async def is_told(connection: AnyConnection) -> bool:
-    """Whether a worker says that the disk is full."""
-    told: bool = await connection.fetchval(IS_TOLD, LockKey.DISK_IS_FULL)
-    return told
+async def announce(connection: AnyConnection) -> None:
+    """Announce to other workers that the disk is full, for as long as the connection is open."""
+    await connection.fetchval(ANNOUNCE, LockKey.DISK_IS_FULL)
 
 
-async def has_room(connection: AnyConnection) -> bool:
-    """Whether 48 MB more fit on the disk. Writes temporary files only; the connection must be the caller's own."""
+async def is_announced(connection: AnyConnection) -> bool:
+    """Whether a worker has announced that the disk is full."""
+    announced: bool = await connection.fetchval(IS_ANNOUNCED, LockKey.DISK_IS_FULL)
+    return announced
+
+
+async def has_space(connection: AnyConnection) -> bool:
+    """Whether 48 MB fit on the disk. Writes temporary files only, and changes settings of the connection."""
     await connection.execute(PREPARE_PROBE)
     try:
         await connection.execute(PROBE)
     except asyncpg.DiskFullError:
         return False
     except asyncpg.ConfigurationLimitExceededError:
-        return True  # temp_file_limit forbids to look: the next event decides
+        return True  # temp_file_limit prevents the probe: let the next statement decide
     return True

@@ -1,7 +1,7 @@
 """Group commit into the outbox: events that arrive together share one statement and one commit.
 
-The first waits for nobody; those that come while a commit is under way share the next one. One commit at a time in
-a worker, so the order of `seq` is the order in which events were taken.
+The first request does not wait; those that arrive during a commit share the next commit. A worker runs one commit at a
+time, so the order of `seq` is the order in which events were submitted.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from tables.unstorable import halve
 
 MAX_GROUP_EVENTS = 2_000
 MAX_GROUP_BYTES = 8_000_000
-# Three doors that collide can make each other fail again and again, unless they begin anew at different times.
+# Three colliding workers can deadlock repeatedly unless they retry at different times.
 DEADLOCK_TRIES = 8
 DEADLOCK_WAIT_SECONDS = 0.01
-MOST_RETRY_AFTER_SECONDS = 60
-# How much the newest group counts in the rate at which groups are written.
+MAX_RETRY_AFTER_SECONDS = 60
+# The weight of the newest group in the moving average of the commit rate.
 NEWEST_WEIGHT = 0.2
 
 
 class QueueFullError(HeadraceError):
-    """Too many events wait to be written; the same request may succeed in a moment."""
+    """Too many events are waiting to be written; retry later."""
 
     def __init__(self, retry_after_seconds: int) -> None:
         super().__init__()
         self.retry_after_seconds = retry_after_seconds
-        """When those that wait now should be written."""
+        """Seconds until the events that are waiting now should be written."""
 
 
 class _Submission:
-    """The events of one request; they are written in one commit."""
+    """The events of one request, written in one commit."""
 
     __slots__ = ("all_or_nothing", "events", "future", "outcomes", "size_bytes")
 
@@ -54,17 +54,17 @@ class _Submission:
         self.events = events
         self.all_or_nothing = all_or_nothing
         self.size_bytes = sum(sys.getsizeof(event.text) for event in events)
-        """In memory: a text with one letter beyond Latin takes 2 or 4 bytes for each."""
+        """Size in memory: a text with a character beyond Latin-1 has 2 or 4 bytes for each character."""
         self.outcomes: list[Outcome] = [Outcome.ACCEPTED] * len(events)
         self.future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
 
 
 _Place = tuple[_Submission, int]
-"""An event: its request, and its index in it."""
+"""An event, as its request and its index in the request."""
 
 
 class GroupCommit:
-    """Takes events from many requests and writes them to the outbox. `committed` is called after each commit."""
+    """Writes events of many requests to the outbox, in groups. `committed` is called after each commit."""
 
     def __init__(
         self,
@@ -84,17 +84,15 @@ class GroupCommit:
         self._disk_space = disk_space or DiskSpace()
         self._queue: deque[_Submission] = deque()
         self._writer: asyncio.Task[None] | None = None
-        self._events_a_second = 0.0
+        self._events_per_second = 0.0
         self._group_started = 0.0
 
     async def submit(self, events: Sequence[ParsedEvent], *, all_or_nothing: bool = False) -> list[Outcome]:
-        """Write the events of one request, all in one commit; what became of each, in the order sent.
+        """Write the events of one request in one commit, and return the outcome of each, in the same order.
 
-        With `all_or_nothing` none of them is kept where an outcome says that one is refused; no group shares the
-        commit then.
-
-        Raises QueueFullError, or DependencyAwayError when PostgreSQL did not say that it is committed: then nobody
-        knows, and the same events may be submitted again.
+        With `all_or_nothing`, none of the events is stored if any is refused, and the commit is not shared with other
+        requests. Raises QueueFullError, or DependencyAwayError if PostgreSQL did not confirm the commit. The outcome is
+        then unknown, and the same events may be submitted again.
         """
         if self._disk_space.is_full:
             raise DatabaseFullError
@@ -103,7 +101,7 @@ class GroupCommit:
             self.queued_events + len(events) > self._max_queued_events
             or self.queued_bytes + submission.size_bytes > self._max_queued_bytes
         ):
-            raise QueueFullError(self._drained_in_seconds())
+            raise QueueFullError(self._retry_after_seconds())
         self._queue.append(submission)
         self.queued_events += len(events)
         self.queued_bytes += submission.size_bytes
@@ -113,17 +111,17 @@ class GroupCommit:
         return await submission.future
 
     def check_room(self) -> None:
-        """Raises what `submit` would raise for any event at all: known before a body is looked at."""
+        """Raise the errors that `submit` would raise for any event, so that callers need not read a body first."""
         if self._disk_space.is_full:
             raise DatabaseFullError
         if self.queued_events >= self._max_queued_events or self.queued_bytes >= self._max_queued_bytes:
-            raise QueueFullError(self._drained_in_seconds())
+            raise QueueFullError(self._retry_after_seconds())
 
-    def _drained_in_seconds(self) -> int:
-        """From what waits and the rate at which groups were written; at least as long as the group under way took."""
-        waits = self.queued_events / self._events_a_second if self._events_a_second else 0.0
-        under_way = time.monotonic() - self._group_started
-        return min(max(math.ceil(max(waits, under_way)), 1), MOST_RETRY_AFTER_SECONDS)
+    def _retry_after_seconds(self) -> int:
+        """The queue length divided by the commit rate, and at least as long as the current commit has been running."""
+        waiting = self.queued_events / self._events_per_second if self._events_per_second else 0.0
+        running = time.monotonic() - self._group_started
+        return min(max(math.ceil(max(waiting, running)), 1), MAX_RETRY_AFTER_SECONDS)
 
     async def _write(self) -> None:
         try:
@@ -137,7 +135,7 @@ class GroupCommit:
                         await self._commit_as_asked(connection, group)
                     if DOOR_COMMITTED.armed:
                         await DOOR_COMMITTED.passed()
-                except Exception as error:  # noqa: BLE001 - whatever it is belongs to the requests that wait
+                except Exception as error:  # noqa: BLE001 - any error is raised in the waiting requests
                     self._fail(group, error)
                 else:
                     self._note_rate(sum(len(submission.events) for submission in group))
@@ -164,11 +162,13 @@ class GroupCommit:
 
     def _note_rate(self, events: int) -> None:
         rate = events / max(time.monotonic() - self._group_started, 1e-6)
-        self._events_a_second += (rate - self._events_a_second) * (NEWEST_WEIGHT if self._events_a_second else 1.0)
+        self._events_per_second += (rate - self._events_per_second) * (
+            NEWEST_WEIGHT if self._events_per_second else 1.0
+        )
 
     def _fail(self, group: list[_Submission], error: Exception) -> None:
-        """Tell a group; and all that wait, where PostgreSQL cannot be reached or has no room."""
-        self._disk_space.saw(error)
+        """Fail a group, and the whole queue if PostgreSQL is unreachable or its disk is full."""
+        self._disk_space.note_error(error)
         if self._disk_space.is_full or isinstance(error, OSError):
             group.extend(self._queue)
             self._queue.clear()
@@ -176,7 +176,7 @@ class GroupCommit:
         if self._disk_space.is_full:
             error = DatabaseFullError()
         elif is_away(error):
-            error = DependencyAwayError(f"PostgreSQL does not answer ({type(error).__name__}).")
+            error = DependencyAwayError(f"PostgreSQL is unavailable ({type(error).__name__}).")
         for submission in group:
             if not submission.future.done():
                 submission.future.set_exception(error)
@@ -198,9 +198,9 @@ class GroupCommit:
             await transaction.rollback()
 
     async def _commit(self, connection: AnyConnection, group: list[_Submission]) -> None:
-        """Write a group. Where an event comes again in it, the first is written, and then all others find it.
+        """Write a group. If an event occurs repeatedly in it, the first copy is written, and the others then find it.
 
-        Only where the database refused the first does the next one have to be tried in its place.
+        If the database refuses the first copy, the next is tried in its place.
         """
         places = [(submission, index) for submission in group for index in range(len(submission.events))]
         while places:
@@ -216,7 +216,7 @@ class GroupCommit:
                 await self._accept(connection, known)
 
     async def _accept(self, connection: AnyConnection, places: Sequence[_Place]) -> None:
-        """One statement; when PostgreSQL refuses an event, the halves are written separately."""
+        """Write events in one statement; if PostgreSQL refuses any of them, write the halves separately."""
 
         async def write(part: Sequence[_Place]) -> None:
             events = [submission.events[index] for submission, index in part]
@@ -239,7 +239,7 @@ def _name(place: _Place) -> tuple[str, str]:
 
 
 async def _accept_with_retry(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool]:
-    """Two doors that take the same events in another order at the same time: one of them is told to try again."""
+    """Retry after a deadlock, which happens if two workers write the same events in different orders."""
     for wait in islice(backoff_seconds(first=DEADLOCK_WAIT_SECONDS), DEADLOCK_TRIES - 1):
         try:
             return await _accept_once(connection, events)
@@ -251,5 +251,5 @@ async def _accept_with_retry(connection: AnyConnection, events: Sequence[ParsedE
 async def _accept_once(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool]:
     if not connection.is_in_transaction():
         return await outbox.accept(connection, events)
-    async with connection.transaction():  # a savepoint: what is refused here must not spoil what was written before
+    async with connection.transaction():  # a savepoint: an error here must not undo earlier writes
         return await outbox.accept(connection, events)

@@ -13,17 +13,17 @@ from tables.database import AnyConnection
 ACCEPT = "SELECT index, same FROM outbox_accept($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 NOTIFY = "SELECT pg_notify('headrace_outbox', '')"
 CHANNEL = "headrace_outbox"
-# A round is held in memory, here and in the database.
-MOST_ROUND_EVENTS = 10_000
-MOST_ROUND_BYTES = 16_000_000
+# The limits of a round, which is held in memory here and in the database.
+MAX_ROUND_EVENTS = 10_000
+MAX_ROUND_BYTES = 16_000_000
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 
 
 async def accept(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool]:
     """Write new events in one statement and one commit.
 
-    Each (source, id) may be there once, and more often where it was accepted before. Returns, for each event that was
-    already here, its index and whether the content is the same; all others are new and now durable.
+    Each (source, id) may occur only once, unless it was accepted earlier. Return, for each event that is already known,
+    its index and whether its content is the same; all others are new and now durable.
     """
     rows = await connection.fetch(
         ACCEPT,
@@ -41,18 +41,18 @@ async def accept(connection: AnyConnection, events: Sequence[ParsedEvent]) -> di
 
 
 async def wake_relay(connection: AnyConnection) -> None:
-    """Tell the relay, in whichever worker it is, that the outbox has something. A hint: the relay looks anyway."""
+    """Notify the relay, in whichever worker it runs, of new rows. Only a hint: the relay also polls."""
     await connection.execute(NOTIFY)
 
 
 async def try_lock(connection: AnyConnection, key: int) -> bool:
-    """Take the relay's lock for as long as the connection lives; False when another relay has it."""
+    """Acquire an advisory lock until the connection ends; return False if another session holds it."""
     taken: bool = await connection.fetchval(TRY_LOCK, key)
     return taken
 
 
 class StoredEvent(NamedTuple):
-    """An event of the outbox that has its position."""
+    """An event of the outbox that is stored and has its position."""
 
     seq: int
     position: int
@@ -61,9 +61,9 @@ class StoredEvent(NamedTuple):
     text: str
 
 
-# One statement, so one snapshot and one commit: what the last round published goes, what waits gets positions.
-# $1 the rows that are published, $2 the most rows to take, $3 the number of partitions, $4 the bytes at which no more
-# rows are taken.
+# One statement, so one snapshot and one commit: deletes the rows of the last round and gives the next rows positions.
+# $1: the published rows, $2: the maximum number of rows, $3: the number of partitions, $4: the maximum number of bytes,
+# which the last row may exceed.
 STORE_NEXT = """
 WITH published AS (
     DELETE FROM outbox WHERE seq = ANY ($1::bigint[])
@@ -105,8 +105,8 @@ FROM waiting AS w CROSS JOIN counter
 ORDER BY w.place
 """
 
-# What an earlier relay stored and perhaps published: it keeps its positions and goes first. Looked for from the store's
-# end, because the outbox may hold a million rows, and the rows of one round are all that there can be.
+# Rows that an earlier relay stored and perhaps published: they keep their positions and are published first. The search
+# starts at the end of the event store, because the outbox may have a million rows, but at most one round is stored.
 STORED_BEFORE = """
 SELECT o.seq, s.position, s.partition, o.partition_key, o.event::text AS text
 FROM event_store AS s
@@ -123,22 +123,22 @@ DELETE = "DELETE FROM outbox WHERE seq = ANY ($1::bigint[])"
 async def store_next(
     connection: AnyConnection, published: Sequence[int], *, at_most: int, partitions: int
 ) -> list[StoredEvent]:
-    """Delete the rows `published`, store the next ones with the next positions, and return those, in order.
+    """Delete the rows `published`, store the next rows with the next positions, and return these, in order.
 
-    One commit. Only the active relay may call it, on the connection that holds the relay's lock.
+    All in one commit. Only the active relay may call this, on the connection that holds its lock.
     """
-    rows = await connection.fetch(STORE_NEXT, published, at_most, partitions, MOST_ROUND_BYTES)
+    rows = await connection.fetch(STORE_NEXT, published, at_most, partitions, MAX_ROUND_BYTES)
     return [StoredEvent(*row) for row in rows]
 
 
 async def stored_before(
-    connection: AnyConnection, *, among_last: int = MOST_ROUND_EVENTS, at_most: int
+    connection: AnyConnection, *, within_last: int = MAX_ROUND_EVENTS, at_most: int
 ) -> list[StoredEvent]:
-    """The rows that are already stored, in order of position; looked for among the last so many positions."""
-    rows = await connection.fetch(STORED_BEFORE, among_last, at_most)
+    """The outbox rows that are already stored, within the last `within_last` positions, in order of position."""
+    rows = await connection.fetch(STORED_BEFORE, within_last, at_most)
     return [StoredEvent(*row) for row in rows]
 
 
 async def delete(connection: AnyConnection, published: Sequence[int]) -> None:
-    """Delete rows that are stored and published."""
+    """Delete the rows with these `seq`, which must be stored and published."""
     await connection.execute(DELETE, published)

@@ -1,4 +1,4 @@
--- Events on their way in (outbox), and for good (event_store).
+-- Accepted events (outbox), and all events permanently (event_store).
 
 CREATE TABLE outbox (
     seq           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -12,7 +12,7 @@ CREATE TABLE outbox (
     received_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     event         json NOT NULL,
     CONSTRAINT outbox_one_row_an_event UNIQUE (source, id),
-    -- What is accepted can be stored: the relay's cast to jsonb must never be the first to fail.
+    -- Accepted text must be storable: the relay's cast to jsonb must never be the first to fail.
     CONSTRAINT outbox_event_fits_jsonb CHECK (jsonb_typeof(event::jsonb) = 'object')
 );
 COMMENT ON TABLE outbox IS 'Accepted events that are not yet both stored and published. Rows are inserted and deleted, never updated.';
@@ -21,7 +21,7 @@ COMMENT ON COLUMN outbox.event IS 'The envelope as text, as it was accepted.';
 COMMENT ON COLUMN outbox.partition_key IS 'The key of the Kafka record: extension partitionkey, else subject, else source.';
 COMMENT ON COLUMN outbox.key_hash IS 'CRC-32 of partition_key in UTF-8; modulo the number of partitions it is the partition.';
 
--- Rows come and go all the time: keep the index's dead entries few.
+-- Rows are inserted and deleted constantly: vacuum often, so that the indexes have few dead entries.
 ALTER TABLE outbox SET (
     autovacuum_vacuum_scale_factor = 0.0,
     autovacuum_vacuum_threshold = 10000,
@@ -57,9 +57,9 @@ $$;
 CREATE TRIGGER event_store_is_append_only
     BEFORE UPDATE OR DELETE OR TRUNCATE ON event_store
     FOR EACH STATEMENT EXECUTE FUNCTION event_store_refuses_change();
--- ALWAYS: also where session_replication_role would silence it.
+-- ALWAYS, so that session_replication_role cannot disable it.
 ALTER TABLE event_store ENABLE ALWAYS TRIGGER event_store_is_append_only;
--- The owner is the role that the services use; what it has by default is more than it needs.
+-- The services use the owner's role, which by default has more privileges than they need.
 REVOKE UPDATE, DELETE, TRUNCATE ON event_store FROM PUBLIC, CURRENT_USER;
 
 CREATE TABLE relay_state (
@@ -75,10 +75,10 @@ CREATE TABLE topic_partitions (
 );
 COMMENT ON TABLE topic_partitions IS 'The last position stored for each partition, so that an idle partition is not taken for a slow one.';
 
--- Accepts a group of events, each (source, id) at most once in it. Returns a row for each event that is already here:
--- its index in the group (from 1), and whether the content is the same. Where the sender gave no time, the time
--- does not count. The steps are separate commands, so each sees what was committed before it (READ COMMITTED), and
--- events go from the outbox to the store: what the outbox no longer has when it is looked at, the store has by then.
+-- Accepts a group of events with unique (source, id). Returns a row for each event that is already
+-- known: its index in the group (from 1), and whether its content is the same. If the sender gave no time, the time is
+-- ignored. The steps are separate commands, so each sees all earlier commits (READ COMMITTED). Events move from the
+-- outbox to the store, so an event that has left the outbox when it is queried is in the store by then.
 CREATE FUNCTION outbox_accept(
     ids text[], sources text[], event_types text[], subjects text[], event_times text[], times_given boolean[],
     partition_keys text[], key_hashes bigint[], events json[]

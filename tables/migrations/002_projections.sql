@@ -1,4 +1,4 @@
--- What the event handlers compute, and how far they have come.
+-- The rows that event handlers compute, and their progress.
 
 CREATE TABLE projections (
     projection text COLLATE "C" NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE projections (
 COMMENT ON TABLE projections IS 'The rows of every projection, each the fold of the events of its key.';
 COMMENT ON COLUMN projections.position IS 'The position of the last event that changed the row.';
 COMMENT ON COLUMN projections.version IS 'How many times the row was written: 1, 2, 3, …';
--- Room for new versions of a row on its own page (HOT updates).
+-- Leave space for new row versions on the same page (HOT updates).
 ALTER TABLE projections SET (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.05);
 
 CREATE TABLE progress (
@@ -37,10 +37,10 @@ CREATE TABLE parked (
 COMMENT ON TABLE parked IS 'Events that a projection could not apply, and the later events of their keys, which wait behind them in order.';
 COMMENT ON COLUMN parked.key IS 'The key of the row that the event belongs to; empty where the key itself could not be told.';
 COMMENT ON COLUMN parked.error IS 'What went wrong, or that an earlier event of the key is parked.';
--- By hash, because a key that is too long for an index may be why its event is here.
+-- A hash index, because an event may be parked because its key is too long for a btree.
 CREATE INDEX parked_by_key ON parked USING hash (key);
 
--- For the last line of a statement that must be done as a whole or not at all.
+-- Aborts the statement that calls it, so that either all or nothing of it is done.
 CREATE FUNCTION require_unchanged(unchanged boolean) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT unchanged THEN

@@ -1,4 +1,4 @@
--- Parked events: what waits in one order, how often it was tried, and what was given up on purpose.
+-- Parked events: their groups, the number of attempts, and the events that were discarded.
 
 ALTER TABLE parked
     ADD COLUMN key_is_known boolean NOT NULL DEFAULT true,
@@ -16,7 +16,7 @@ COMMENT ON COLUMN parked.attempts IS 'How often it was tried; 0 for one that has
 COMMENT ON COLUMN parked.tried_at IS 'When it was tried last.';
 COMMENT ON COLUMN parked.error IS 'What went wrong when it was tried last, or that an earlier event is parked.';
 
--- The key goes in as a hash, because a key that is too long for an index may be why its event is here.
+-- Indexes a hash of the key, because an event may be parked because its key is too long for an index.
 DROP INDEX parked_by_key;
 CREATE INDEX parked_in_order ON parked (projection, hashtextextended(key, 0), key_is_known, position);
 CREATE INDEX parked_by_position ON parked (position);

@@ -1,4 +1,4 @@
--- Where the topic must have come to, so that a relay sees at once whether its end was lost.
+-- The position that the topic must have reached, so that a relay detects at once whether its end was lost.
 
 ALTER TABLE topic_partitions ADD COLUMN previous_position bigint NOT NULL DEFAULT 0;
 UPDATE topic_partitions SET previous_position = last_position;

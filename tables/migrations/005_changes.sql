@@ -1,4 +1,4 @@
--- What readers of changes need beside the rows: the life of a projection, and changes that no progress tells of.
+-- For readers of changes, beside the rows: rebuilds of a projection, and changes that the progress does not show.
 
 ALTER TABLE progress ADD COLUMN life bigint GENERATED ALWAYS AS IDENTITY;
 COMMENT ON COLUMN progress.life IS 'Another number each time the row is made anew: a projection that was computed anew is known by the least of its rows.';

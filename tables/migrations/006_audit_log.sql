@@ -1,5 +1,5 @@
--- The store as an audit log, and what a row was (as_of). Each index costs the relay some µs of CPU an event, so there
--- is none on source: the unique (source, id) finds a rare one, the order of position a frequent one.
+-- For the audit log and earlier states of a row (as_of). Each index costs the relay some µs of CPU for each event. So
+-- there is none on source: the unique (source, id) serves a rare source, a scan by position a frequent one.
 
 CREATE INDEX event_store_by_subject ON event_store (subject, position);
 CREATE INDEX event_store_by_type ON event_store (event_type, position);

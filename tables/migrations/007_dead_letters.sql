@@ -1,4 +1,4 @@
--- Messages of devices that were refused: acknowledged, because they would come again for ever, and kept.
+-- Refused device messages: acknowledged, because they would be redelivered indefinitely, and stored here.
 
 CREATE TABLE dead_letters (
     number           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

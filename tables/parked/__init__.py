@@ -1,1 +1,1 @@
-"""Events that a projection could not apply, and those that an operator discarded."""
+"""Parked events, which a projection could not apply, and events that an operator discarded."""

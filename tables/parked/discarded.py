@@ -1,4 +1,4 @@
-"""`discarded`: parked events that a projection shall go on without."""
+"""`discarded`: parked events that a projection skips for good."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ORDER BY given_up.position
 
 
 class Discarded(NamedTuple):
-    """An event that was discarded; the last three are None where the store does not have it."""
+    """A discarded event; the last three fields are None if the event store does not have it."""
 
     position: int
     key: str
@@ -35,5 +35,5 @@ class Discarded(NamedTuple):
 async def discard(
     connection: AnyConnection, projection: str, positions: Sequence[int], *, reason: str, by: str
 ) -> list[Discarded]:
-    """Turn parked events into discarded ones; which they are."""
+    """Move parked events to `discarded`, and return those that were parked."""
     return [Discarded(*row) for row in await connection.fetch(DISCARD, projection, positions, reason, by)]

@@ -1,4 +1,4 @@
-"""`parked`: events that a projection could not apply, and those that wait behind them."""
+"""`parked`: events that a projection could not apply, and the events that wait behind them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FROM unnest($2::bigint[], $3::text[], $4::boolean[], $5::text[], $6::integer[])
     AS p (position, key, key_is_known, error, attempts)
 ON CONFLICT DO NOTHING
 """
-# LATERAL with LIMIT: a look-up for each group, however many events wait in it.
+# LATERAL with LIMIT: one index lookup for each group, however many events wait in it.
 BLOCKED = """
 SELECT asked.key, asked.key_is_known
 FROM unnest($2::text[], $3::boolean[]) AS asked (key, key_is_known)
@@ -55,51 +55,51 @@ COUNTS = "SELECT projection, count(*) AS events FROM parked GROUP BY projection"
 
 
 async def park(connection: AnyConnection, projection: str, events: Sequence[ParkedEvent]) -> None:
-    """Let events wait; in the transaction that moves the progress past them."""
+    """Park events, in the transaction that moves the progress past them."""
     await connection.execute(PARK, projection, *_columns(events))
 
 
 async def blocked(connection: AnyConnection, projection: str, groups: Collection[Group]) -> set[Group]:
-    """Those of the groups that have an event parked."""
+    """Those of the groups that have parked events."""
     keys, known = [group.key for group in groups], [group.key_is_known for group in groups]
     return {Group(*row) for row in await connection.fetch(BLOCKED, projection, keys, known)}
 
 
 async def has_parked(connection: AnyConnection, projection: str) -> bool:
-    """Whether the projection has any event parked."""
+    """Whether the projection has any parked events."""
     found: bool = await connection.fetchval(HAS_PARKED, projection)
     return found
 
 
 async def counts(connection: AnyConnection) -> dict[str, int]:
-    """How many events are parked, by projection; those that have none are left out."""
+    """The number of parked events by projection; projections without parked events are left out."""
     return {row["projection"]: row["events"] for row in await connection.fetch(COUNTS)}
 
 
 async def first(connection: AnyConnection, projection: str, group: Group, *, at_most: int) -> list[PastEvent]:
-    """The first events of a group, in order, locked until the transaction ends."""
+    """At most `at_most` events of a group, the first in order, locked until the transaction ends."""
     return [PastEvent(*row) for row in await connection.fetch(FIRST, projection, *group, at_most)]
 
 
 async def count(connection: AnyConnection, projection: str, group: Group) -> int:
-    """How many events wait in a group."""
+    """The number of parked events in a group."""
     found: int = await connection.fetchval(IN_GROUP, projection, *group)
     return found
 
 
 async def group_of(connection: AnyConnection, projection: str, position: int) -> Group | None:
-    """The group in which an event waits; None: it is not parked."""
+    """The group in which an event is parked; None if it is not parked."""
     row = await connection.fetchrow(GROUP_OF, projection, position)
     return None if row is None else Group(*row)
 
 
 async def release(connection: AnyConnection, projection: str, positions: Sequence[int]) -> None:
-    """Let events wait no more; in the transaction that applies or discards them."""
+    """Remove events from `parked`, in the transaction that applies them."""
     await connection.execute(RELEASE, projection, positions)
 
 
 async def update(connection: AnyConnection, projection: str, events: Sequence[ParkedEvent]) -> None:
-    """Let events wait in another group, or for another reason; their `attempts` are added to those before."""
+    """Change the group and the error of parked events, and add their `attempts` to the earlier attempts."""
     await connection.execute(UPDATE, projection, *_columns(events))
 
 

@@ -1,4 +1,4 @@
-"""`parked`, as commands and the API show it: the first event of each group, and how many wait behind it."""
+"""`parked` as commands and the API list it: the first event of each group, and how many wait behind it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from headrace.folding.parked_groups import Group
 from tables.database import AnyConnection
 
-# $1 the projection or NULL, $2 the key or NULL, $3 and $4 the projection and position to go on after, $5 how many.
+# $1: a projection or NULL, $2: a key or NULL, $3 and $4: the projection and position to continue after, $5: the limit.
 FIRST_OF_GROUPS = """
 SELECT p.projection, p.key, p.key_is_known, p.position, s.id, s.source, s.event_type, s.subject,
        p.error, p.attempts, p.parked_at, p.tried_at,
@@ -46,11 +46,11 @@ WHERE p.projection = $1 AND p.position = $2
 
 
 class ParkedGroup(msgspec.Struct, frozen=True):
-    """The first event of a group, and what waits behind it."""
+    """The first parked event of a group, and how many events wait behind it."""
 
     projection: str
     key: str
-    """The key of a row; where `key_is_known` is false, the partition key of the events."""
+    """The key of a row, or, if `key_is_known` is false, the partition key of the events."""
     key_is_known: bool
     position: int
     id: str | None
@@ -65,7 +65,7 @@ class ParkedGroup(msgspec.Struct, frozen=True):
 
     @property
     def group(self) -> Group:
-        """What to retry or discard."""
+        """The group, to retry or discard."""
         return Group(self.key, self.key_is_known)
 
 
@@ -81,12 +81,12 @@ class ParkedOne(msgspec.Struct, frozen=True):
     parked_at: datetime
     tried_at: datetime | None
     first_position: int
-    """The first event of its group: it must go first."""
+    """The position of the first event of its group, which must be handled first."""
     event: msgspec.Raw | None
 
 
 class After(NamedTuple):
-    """Where a page ended."""
+    """The end of a page; the next page continues after it."""
 
     projection: str
     position: int
@@ -103,13 +103,13 @@ async def first_of_groups(
     after: After = BEGINNING,
     at_most: int,
 ) -> Sequence[ParkedGroup]:
-    """The first event of each group, in order of projection and position."""
+    """A page of the first events of groups, in order of projection and position."""
     rows = await connection.fetch(FIRST_OF_GROUPS, projection, key, *after, at_most)
     return [ParkedGroup(*row) for row in rows]
 
 
 async def find(connection: AnyConnection, projection: str, position: int) -> ParkedOne | None:
-    """One parked event; None: it is not parked."""
+    """A parked event by its position; None if it is not parked."""
     row = await connection.fetchrow(FIND, projection, position)
     if row is None:
         return None

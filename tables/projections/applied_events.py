@@ -1,4 +1,4 @@
-"""Waiting until events are applied: one look at the database serves all who wait; without them nobody looks."""
+"""Waiting until events are applied. A poll of the database serves all waiting requests; with none, nothing polls."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterable
 from headrace.process.waiting import WakeUp
 from tables.database import AnyConnection, Database, can_hold, is_away
 
-FIRST_PAUSE_SECONDS = 0.005
-LONGEST_PAUSE_SECONDS = 0.1
-MOST_EVENTS = 10_000
-# The events of a batch are stored in order as a rule: while its last ones are not there, the others need no look.
-MOST_LOOKED_FOR = 100
+MIN_PAUSE_SECONDS = 0.005
+MAX_PAUSE_SECONDS = 0.1
+MAX_EVENTS = 10_000
+# Events of a batch are usually stored in order: until its last events are stored, the others need not be queried.
+MAX_QUERIED_EVENTS = 100
 
-# LATERAL with LIMIT keeps this a look-up by index however large the store is.
+# LATERAL with LIMIT keeps this an index lookup, however large the store is.
 FIND_STORED = """
 SELECT asked.source, asked.id, stored.position, stored.partition
 FROM unnest($1::text[], $2::text[]) AS asked (source, id)
@@ -29,23 +29,23 @@ Name = tuple[str, str]
 
 
 class _Waiter:
-    """What one caller waits for."""
+    """The events and projections that one caller waits for."""
 
     __slots__ = ("applied", "not_stored", "projections", "up_to")
 
     def __init__(self, events: Iterable[Name], projections: Collection[str]) -> None:
         self.not_stored = list(dict.fromkeys(events))
         self.up_to: dict[int, int] = {}
-        """For each partition the greatest position of the events that are stored."""
+        """By partition, the greatest position of those events that are stored."""
         self.projections = projections
         self.applied: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     @property
-    def looked_for(self) -> list[Name]:
-        return self.not_stored[-MOST_LOOKED_FOR:]
+    def queried(self) -> list[Name]:
+        return self.not_stored[-MAX_QUERIED_EVENTS:]
 
-    def take_stored(self, places: dict[Name, tuple[int, int]]) -> None:
-        for name in self.looked_for:
+    def note_stored(self, places: dict[Name, tuple[int, int]]) -> None:
+        for name in self.queried:
             if (place := places.get(name)) is not None:
                 position, partition = place
                 self.up_to[partition] = max(self.up_to.get(partition, 0), position)
@@ -60,104 +60,105 @@ class _Waiter:
 
 
 class AppliedEvents:
-    """One for a worker. `wait` returns when projections have applied an event, or parked it: their progress is past it.
+    """Lets requests wait until projections have applied or parked events, so that their progress is past them.
 
-    All who wait share one connection, and one look every 5 to 100 ms. While PostgreSQL is away they go on waiting.
+    All waiting requests of the worker share one connection, and a poll every 5 to 100 ms. They keep waiting while
+    PostgreSQL is unavailable.
     """
 
-    def __init__(self, database: Database, projections: Iterable[str], *, most_events: int = MOST_EVENTS) -> None:
+    def __init__(self, database: Database, projections: Iterable[str], *, max_events: int = MAX_EVENTS) -> None:
         self._database = database
         self._projections = tuple(projections)
-        self._most_events = most_events
+        self._max_events = max_events
         self.waiting_events = 0
-        self._waits: set[_Waiter] = set()
+        self._waiters: set[_Waiter] = set()
         self._changed = WakeUp()
-        self._looking: asyncio.Task[None] | None = None
+        self._poller: asyncio.Task[None] | None = None
         self._closed = False
 
     async def wait(self, source: str, event_id: str, seconds: float, projection: str | None = None) -> bool:
-        """Whether this projection, or every one, is past the event within the time.
+        """Wait until a projection, or all if it is None, are past the event; return False after `seconds`.
 
-        An event that was never seen may still come. False at once when as many events are waited for as may be, and
-        when the worker stops.
+        An unknown event may still arrive. Return False immediately if too many events are waited for already, and when
+        the worker stops.
         """
         projections = self._projections if projection is None else (projection,)
         return await self._wait([(source, event_id)], projections, seconds)
 
     async def wait_for_all(self, events: Collection[Name], seconds: float) -> bool:
-        """As `wait`, for several events (source, id) and every projection."""
+        """Wait like `wait`, for several events (source, id) and all projections."""
         return await self._wait(events, self._projections, seconds)
 
     def close(self) -> None:
-        """Let all who wait go: they get False."""
+        """End all waits, now and later; they return False."""
         self._closed = True
-        for wait in self._waits:
-            if not wait.applied.done():
-                wait.applied.set_result(False)
+        for waiter in self._waiters:
+            if not waiter.applied.done():
+                waiter.applied.set_result(False)
 
-    async def let_go(self, _: object) -> None:
-        """`close`, as what an application calls when it shuts down."""
+    async def on_shutdown(self, _: object) -> None:
+        """Call `close`; has the signature of an aiohttp shutdown handler."""
         self.close()
 
     async def _wait(self, events: Collection[Name], projections: Collection[str], seconds: float) -> bool:
         storable = all(can_hold(text) for name in events for text in name)
-        if self._closed or not storable or self.waiting_events + len(events) > self._most_events:
+        if self._closed or not storable or self.waiting_events + len(events) > self._max_events:
             return False
-        wait = _Waiter(events, projections)
-        self._waits.add(wait)
+        waiter = _Waiter(events, projections)
+        self._waiters.add(waiter)
         self.waiting_events += len(events)
         self._changed.set()
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look_while_somebody_waits())
+        if self._poller is None:
+            self._poller = asyncio.create_task(self._poll_while_waiting())
         try:
             async with asyncio.timeout(seconds):
-                return await wait.applied
+                return await waiter.applied
         except TimeoutError:
             return False
         finally:
-            self._waits.discard(wait)
+            self._waiters.discard(waiter)
             self.waiting_events -= len(events)
 
-    async def _look_while_somebody_waits(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
+    async def _poll_while_waiting(self) -> None:
+        pause = MIN_PAUSE_SECONDS
         loop = asyncio.get_running_loop()
         try:
-            while self._waits:
+            while self._waiters:
                 started = loop.time()
                 try:
                     async with self._database.acquire() as connection:
-                        moved = await self._look(connection)
+                        moved = await self._poll(connection)
                 except Exception as error:
                     if not is_away(error):
                         raise
                     moved = False
-                pause = FIRST_PAUSE_SECONDS if moved else min(pause * 1.5, LONGEST_PAUSE_SECONDS)
-                # At least half of the time there is no look, however long one takes.
-                await asyncio.sleep(max(FIRST_PAUSE_SECONDS, loop.time() - started))
-                if await self._changed.wait(pause - FIRST_PAUSE_SECONDS):
-                    pause = FIRST_PAUSE_SECONDS
-        except Exception as error:  # noqa: BLE001 - a mistake of ours belongs to the requests that wait
-            for wait in self._waits:
-                if not wait.applied.done():
-                    wait.applied.set_exception(error)
+                pause = MIN_PAUSE_SECONDS if moved else min(pause * 1.5, MAX_PAUSE_SECONDS)
+                # Pause at least as long as the poll lasted, so that slow polls use at most half of the time.
+                await asyncio.sleep(max(MIN_PAUSE_SECONDS, loop.time() - started))
+                if await self._changed.wait(pause - MIN_PAUSE_SECONDS):
+                    pause = MIN_PAUSE_SECONDS
+        except Exception as error:  # noqa: BLE001 - a bug is raised in the waiting requests
+            for waiter in self._waiters:
+                if not waiter.applied.done():
+                    waiter.applied.set_exception(error)
         finally:
-            self._looking = None
+            self._poller = None
 
-    async def _look(self, connection: AnyConnection) -> bool:
-        """One look for all who wait; whether anything that they wait for has come."""
-        waits = list(self._waits)
-        names = [name for wait in waits for name in wait.looked_for]
+    async def _poll(self, connection: AnyConnection) -> bool:
+        """Poll once for all waiting requests; return whether any of their events was stored or applied."""
+        waiters = list(self._waiters)
+        names = [name for waiter in waiters for name in waiter.queried]
         stored = await _find_stored(connection, names) if names else {}
         if stored:
-            for wait in waits:
-                wait.take_stored(stored)
-        if all(wait.not_stored for wait in waits):
+            for waiter in waiters:
+                waiter.note_stored(stored)
+        if all(waiter.not_stored for waiter in waiters):
             return bool(stored)
-        progress = await _read_progress(connection, {name for wait in waits for name in wait.projections})
-        over = [wait for wait in waits if wait.is_over(progress)]
-        for wait in over:
-            if not wait.applied.done():
-                wait.applied.set_result(True)
+        progress = await _read_progress(connection, {name for waiter in waiters for name in waiter.projections})
+        over = [waiter for waiter in waiters if waiter.is_over(progress)]
+        for waiter in over:
+            if not waiter.applied.done():
+                waiter.applied.set_result(True)
         return bool(stored or over)
 
 

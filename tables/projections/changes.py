@@ -1,8 +1,8 @@
-"""Which rows of a projection have changed since a point, told from the event store.
+"""Which rows of a projection have changed since a point, derived from the event store.
 
-A point is the projection's progress by partition: what is applied up to a point is exactly the events up to it, so the
-rows that changed between two points are those of the keys of the events between them. The projector writes no
-record of changes for that; only events that leave `parked`, out of order, are recorded, in `unparked`.
+A point is the projection's progress by partition. Exactly the events up to a point are applied, so the rows that
+changed between two points are those of the keys of the events between them. The projector therefore records no changes;
+only events that leave `parked`, out of order, are recorded in `unparked`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from headrace.folding.folding import Folding
 from tables.database import AnyConnection
 from tables.projections.rows import Row, read_rows
 
-MOST_POSITIONS_BEHIND = 100_000
+MAX_POSITIONS_BEHIND = 100_000
 READ_POINTS = """
 SELECT asked.projection, progress.life, progress.partition, progress.position, coalesce(left_last.number, 0) AS unparked
 FROM unnest($1::text[]) AS asked (projection)
@@ -38,58 +38,59 @@ ORDER BY unparked.number LIMIT $4
 
 
 class Point(NamedTuple):
-    """How far a projection is, or how far a reader has followed it."""
+    """The progress of a projection, or how far a reader has followed it."""
 
     life: int
-    """Another one when the projection is computed anew; 0 before anything is applied."""
+    """Identifies the computation of the projection: a rebuild changes it. 0 before anything is applied."""
     unparked: int
+    """The number of the last row of `unparked`."""
     progress: Mapping[int, int]
-    """By partition; one that is not there is at 0."""
+    """By partition; a missing partition is at 0."""
 
     def follows(self, earlier: Point) -> bool:
-        """Whether nothing but more progress lies between the two."""
+        """Whether this point can be reached from the earlier point by progress alone, without a rebuild."""
         return (self.life == earlier.life or not earlier.progress) and self.is_at_or_after(earlier)
 
     def is_at_or_after(self, other: Point) -> bool:
-        """Whether whatever is told up to the other is told up to here."""
+        """Whether all changes up to the other point are also up to this point."""
         return self.unparked >= other.unparked and all(
             self.progress.get(partition, 0) >= position for partition, position in other.progress.items()
         )
 
     def merged(self, other: Point) -> Point:
-        """What is told up to one or the other."""
+        """The point that has all changes up to either of the two."""
         partitions = self.progress.keys() | other.progress.keys()
         progress = {one: max(self.progress.get(one, 0), other.progress.get(one, 0)) for one in partitions}
         return Point(self.life or other.life, max(self.unparked, other.unparked), progress)
 
 
 class Change(NamedTuple):
-    """A row as it is now, and the point from which a reader goes on after it."""
+    """A changed row in its current state, and the point from which a reader resumes after it."""
 
     key: str
     row: Row | None
-    """None for one that does not exist (any more)."""
+    """None if the row does not exist, or no longer exists."""
     point: Point
     position: int
-    """Of the last event that changed it."""
+    """The position of the last event that changed the row."""
     events: Point
-    """The last events, by partition, that changed it."""
+    """The positions of the last events that changed the row, by partition."""
 
 
 class Changes(NamedTuple):
-    """Changed rows, each once, in an order in which each one's point is right."""
+    """Changed rows, each once, ordered so that resuming from the point of any of them misses nothing."""
 
     changes: list[Change]
     point: Point
-    """Where they end."""
+    """The point that a reader has reached after these changes."""
     is_all: bool
-    """Whether that is as far as the projection is; else ask again from there."""
+    """Whether these are all changes; otherwise read again from `point`."""
     is_reset: bool = False
-    """The point asked for was too far back or of another life of the projection: read all rows anew, and go on here."""
+    """The requested point is too old, or from before a rebuild: read all rows again, then resume from `point`."""
 
 
 async def read_points(connection: AnyConnection, projections: Sequence[str]) -> dict[str, Point]:
-    """How far these projections are."""
+    """The current points of these projections, by name."""
     lives: dict[str, int] = {}
     progress: dict[str, dict[int, int]] = {projection: {} for projection in projections}
     unparked: dict[str, int] = {}
@@ -104,13 +105,11 @@ async def read_points(connection: AnyConnection, projections: Sequence[str]) -> 
 async def read_changes(
     connection: AnyConnection, projection: str, folding: Folding[Any], since: Point, *, at_most: int
 ) -> Changes:
-    """The rows that changed since a point, looking at `at_most` events: all that has to be known comes from one
-    snapshot.
-    """
+    """The rows that changed since a point, from at most `at_most` events, read in one snapshot."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         now = (await read_points(connection, [projection]))[projection]
         spans = _spans(since.progress, now.progress)
-        if not now.follows(since) or sum(last - first for first, last in spans) > MOST_POSITIONS_BEHIND:
+        if not now.follows(since) or sum(last - first for first, last in spans) > MAX_POSITIONS_BEHIND:
             return Changes([], now, is_all=True, is_reset=True)
         if now.unparked > since.unparked:
             return await _read_unparked(connection, projection, folding, since=since, now=now, at_most=at_most)
@@ -153,7 +152,7 @@ async def _read_applied(
 
 
 async def _events_between(connection: AnyConnection, since: Point, now: Point, at_most: int) -> list[PastEvent]:
-    """In order; those of other partitions among them."""
+    """At most `at_most` events in order of position; some may be outside the two points."""
     events: list[PastEvent] = []
     moved = [one for one, position in now.progress.items() if position > since.progress.get(one, 0)]
     for first, last in _spans(since.progress, now.progress):
@@ -171,7 +170,7 @@ async def _rows(connection: AnyConnection, projection: str, keys: Sequence[str])
 
 
 def _may_have_changed(row: Row | None, first_position: int) -> bool:
-    """A row that is older than all its events here: they are parked."""
+    """False if the row is older than its first event here: then all its events here are parked."""
     return row is None or row.position >= first_position
 
 
@@ -181,7 +180,7 @@ def _is_between(event: PastEvent, since: Point, now: Point) -> bool:
 
 
 def _between(since: Point, now: Point, position: int) -> Point:
-    """The point at which every event up to a position is told, of those between two points."""
+    """The point between two points that includes exactly the events up to a position."""
     progress = {
         partition: min(reached, max(position, since.progress.get(partition, 0)))
         for partition, reached in now.progress.items()
@@ -190,7 +189,7 @@ def _between(since: Point, now: Point, position: int) -> Point:
 
 
 def _spans(since: Mapping[int, int], now: Mapping[int, int]) -> list[tuple[int, int]]:
-    """The positions, (after, up to), in which the events between two points are, in order and without overlap."""
+    """Ranges of positions (exclusive start, inclusive end) with the events between two points, sorted and disjoint."""
     spans: list[tuple[int, int]] = []
     for first, last in sorted((since.get(partition, 0), reached) for partition, reached in now.items()):
         if last <= first:

@@ -1,8 +1,8 @@
-"""Indexes on the fields that projections declare as indexed: made without stopping writers, and dropped likewise.
+"""Indexes on the fields that projections declare as indexed, created and dropped without blocking writers.
 
-An index is on `tables.pages.SORT_VALUE` and the key, of the rows of its projection alone. Its name has a digest of
-its definition, so a definition that changes is another index. Beside it, under the same name, are statistics: those of
-a partial index's expressions are not used by the planner.
+An index covers `tables.projections.pages.SORT_VALUE` and the key, for the rows of its projection only. Its name
+contains a digest of its definition, so a changed definition is a new index. Extended statistics have the same name,
+because the planner does not use the statistics of a partial index's expressions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tables.projections.pages import SORT_VALUE, Kind
 
 PREFIX = "projections_by_field_"
 DIGEST_BYTES = 8
-# As long as a build takes: it reads the whole table, and waits for transactions that were there before it.
+# A build may need this long: it scans the whole table and waits for all earlier transactions.
 BUILD_SECONDS = 6 * 3600.0
 
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
@@ -32,7 +32,7 @@ WHERE stxrelid = 'projections'::regclass AND starts_with(stxname::text, $1)
   AND to_regclass(quote_ident(stxname::text)) IS NULL
 """
 LITERALS = "SELECT quote_literal($1::text) AS projection, quote_literal($2::text) AS member"
-# PostgreSQL quotes literals itself, because DDL takes no arguments; names are our own.
+# DDL accepts no parameters, so PostgreSQL quotes the literals; the names are generated here.
 CREATE = """
 CREATE INDEX CONCURRENTLY {name} ON projections (({sorted_by}), key) WHERE projection = {projection}
 """
@@ -51,24 +51,24 @@ class IndexedField(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of its index."""
+        """The name of its index and of its statistics."""
         definition = "\0".join((self.projection, self.member, SORT_VALUE[self.kind], CREATE))
         return PREFIX + blake2b(definition.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
 class Changed(NamedTuple):
-    """What was done, by the names of indexes."""
+    """The fields whose indexes were created, and the names of dropped indexes."""
 
     created: list[IndexedField]
     dropped: list[str]
 
 
-async def keep(connection: AnyConnection, fields: Iterable[IndexedField]) -> Changed | None:
-    """Drop the field indexes that are not declared or were not finished, and create those that are missing.
+async def sync(connection: AnyConnection, fields: Iterable[IndexedField]) -> Changed | None:
+    """Drop field indexes that are undeclared or unfinished, and create missing indexes.
 
-    On a connection of its own, outside of a transaction; one worker at a time: None, and nothing done, while another
-    one is at it. Waiting for the lock instead would hold a snapshot that the builder waits for. Raises
-    asyncpg.ProgramLimitExceededError when a row does not fit into an index.
+    Needs a connection outside a transaction. Return None, with nothing done, while another worker does this: waiting
+    for its lock would hold a snapshot that its build waits for. Raises asyncpg.ProgramLimitExceededError if a row does
+    not fit into an index.
     """
     if not await connection.fetchval(TRY_LOCK, LockKey.FIELD_INDEXES):
         return None
@@ -98,7 +98,7 @@ async def _create(connection: AnyConnection, field: IndexedField) -> None:
         await connection.execute(create, timeout=BUILD_SECONDS)
         await connection.execute(CREATE_STATISTICS.format(name=field.name, sorted_by=sorted_by), timeout=BUILD_SECONDS)
     except Exception:
-        # What is half done costs every write, and finds nothing.
+        # An unfinished index slows down every write and serves no query.
         if not connection.is_closed():
             await _drop(connection, field.name)
         raise

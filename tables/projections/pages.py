@@ -1,7 +1,7 @@
-"""`projections`, by pages: rows that pass filters, in an order, from a place on.
+"""`projections`, by pages: rows that match filters, sorted, after a given place.
 
-A field that is declared `indexed` has an index on `SORT_VALUE` and the key (`tables.field_indexes`); the statements
-here are written so that filters and sorts find it.
+A field that is declared `indexed` has an index on `SORT_VALUE` and the key (`tables.projections.field_indexes`); the
+statements here are written so that filters and sorts can use it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ ORDER BY {order}
 LIMIT $2::bigint
 """
 
-# What rows are sorted by must fit into a cursor, a cursor into a URL, and an indexed field into an index: of longer
-# texts the first characters count, and a number of more characters counts as absent, in filters too.
+# A sort value must fit into a cursor in a URL, and an indexed value into an index. So longer texts are truncated, and
+# longer numbers count as absent, in filters too.
 SORT_TEXT_CHARACTERS = 256
 NUMBER_CHARACTERS = 1000
-# The value of a member for comparisons; NULL, which no comparison is true of, where the member is absent or null, or
-# no number or time where the field is of that kind. A time becomes the text of its instant (app.rfc3339.instant):
-# C collation orders it to the last digit, and no text in a state makes it fail, as a cast to timestamptz could.
+# The value of a member for comparisons. It is NULL, for which no comparison is true, if the member is absent, null or
+# not of the field's kind. A time becomes the text of its instant (headrace.events.rfc3339.instant): C collation orders
+# it to the last digit, and no text in a state makes it fail, as a cast to timestamptz could.
 VALUE: dict[Kind, str] = {
     "text": """((state ->> {member}) COLLATE "C")""",
     "number": f"""(CASE WHEN jsonb_typeof(state -> {{member}}) = 'number'
@@ -62,13 +62,13 @@ CONDITION: dict[Operator, str] = {
     "lt": "{member} < {value}",
     "lte": "{member} <= {value}",
     "in": "{member} = ANY ({value})",
-    # As a range, which an index serves: no text of so many characters that begins with the value is beyond it.
+    # A range, because an index serves it: no truncated text with this prefix is greater than its upper end.
     "prefix": f"{{member}} BETWEEN {{value}} AND rpad({{value}}, {SORT_TEXT_CHARACTERS}, chr({0x10FFFF}))",
 }
 LONG_PREFIX = "starts_with({member}, {value})"
 
-# Rows that have something to sort by, in either direction, and then those that have not. As comparisons of
-# (value, key), because that is how an index is entered in the middle.
+# First the rows with a sort value, in either direction, then those without. Row comparisons of (value, key), because
+# they let an index scan start in the middle.
 WITH_VALUE = "WHERE sorted_by IS NOT NULL{after}"
 WITHOUT_VALUE = "WHERE sorted_by IS NULL{after}"
 AFTER_KEY = " AND key > {key}::text"
@@ -80,8 +80,10 @@ DESCENDING = "sorted_by DESC, key DESC"
 
 
 class Condition(NamedTuple):
-    """A comparison that rows must pass. The value is a text, a number as JSON has it, or a time as
-    `app.rfc3339.instant` gives it; for `in` a list of them.
+    """A comparison that rows must match.
+
+    The value is a text, a number in JSON form, or a time as returned by `headrace.events.rfc3339.instant`; a list of
+    these for `in`.
     """
 
     member: str
@@ -91,8 +93,10 @@ class Condition(NamedTuple):
 
 
 class Sort(NamedTuple):
-    """What rows are ordered by; rows without it come last in both directions, equal ones go by key in the same
-    direction, and those without it by key upwards.
+    """The member by which rows are sorted.
+
+    Rows with equal values are sorted by key in the same direction. Rows without a value are last in both directions,
+    by ascending key.
     """
 
     member: str
@@ -101,14 +105,14 @@ class Sort(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a page ended: the next one has the rows after it, whatever was added or deleted meanwhile."""
+    """The end of a page. The next page has the rows after it, whatever was added or deleted meanwhile."""
 
     sort_value: str | None
     key: str
 
 
 class Page(NamedTuple):
-    """Some rows in order, and where to go on; None at the end."""
+    """Rows in order, and where the next page starts; None if this is the last page."""
 
     rows: list[Row]
     end: Place | None
@@ -123,7 +127,7 @@ async def read_page(
     after: Place | None = None,
     limit: int,
 ) -> Page:
-    """The first `limit` rows that pass all conditions, after a place, in order of `sort` or else of key."""
+    """The first `limit` rows after a place that match all conditions, in order of `sort`, or of key if it is None."""
     rows: list[Row] = []
     places: list[Place] = []
     for statement, arguments in page_statements(conditions, sort, after):
@@ -140,9 +144,9 @@ async def read_page(
 def page_statements(
     conditions: Sequence[Condition], sort: Sort | None, after: Place | None
 ) -> Iterator[tuple[str, list[str | list[str]]]]:
-    """The statements that give a page one after the other, each with its arguments after projection and limit.
+    """The statements whose results together are a page, each with its arguments after projection and limit.
 
-    PAGE, put together from the fragments above; whatever is not one of them is an argument.
+    A statement is PAGE, composed of the fragments above; all values are arguments.
     """
     if sort is None:
         yield _statement(conditions, None, "WHERE true" + AFTER_KEY if after else "", BY_KEY, after)
@@ -190,7 +194,7 @@ def _member(member: str, arguments: _Arguments) -> str:
 
 def _condition(condition: Condition, arguments: _Arguments) -> str:
     member, kind, operator, value = condition
-    # The first characters tell whatever a shorter text asks for, and they are what an index has.
+    # Truncated texts, which an index has, decide every comparison with a shorter value.
     values = [value] if isinstance(value, str) else value
     is_short = all(len(one) < SORT_TEXT_CHARACTERS for one in values)
     comparison = LONG_PREFIX if operator == "prefix" and not is_short else CONDITION[operator]

@@ -1,8 +1,8 @@
-"""How far each projection is: its position, its lag, and whether it moves.
+"""The position and lag of each projection, and how long it has not moved.
 
 The position of a projection is the greatest p such that every event up to p is applied. The relay writes
-`event_store`, `topic_partitions` and `relay_state` in one transaction, so within one snapshot they agree; hence one
-statement for each question.
+`event_store`, `topic_partitions` and `relay_state` in one transaction, so they are consistent within one snapshot.
+Hence each query is a single statement.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from tables.database import AnyConnection
 
-# A partition is behind when something is stored for it that is not applied; where none is, all that is stored is
-# applied. The first event that is not applied is looked for along the primary key: LATERAL with LIMIT stops at it.
+# A partition is behind if it has stored events that are not applied. If no partition is behind, all events are applied.
+# The first unapplied event is found along the primary key: LATERAL with LIMIT stops the scan there.
 POSITIONS = """
 WITH behind AS (
     SELECT asked.projection, stored.partition, coalesce(reached.position, 0) AS position, reached.updated_at
@@ -44,12 +44,12 @@ GROUP BY asked.projection, asked.place, head.last_position
 ORDER BY asked.place
 """
 
-# Why it is safe: in the snapshot of this one statement, relay_state says L and topic_partitions says that the last of
-# the partition's events up to L is P. Progress at or above P therefore means that every event of the partition up to L
-# is applied, so L may stand there: any event that comes later gets a position above L. A row that a projector holds is
-# skipped; a row that it has changed since the snapshot is looked at again as it now is (READ COMMITTED), against the
-# same L and P, which stay true. Rows only go up. A partition without a row is not behind unless it has events, and
-# then it is; so no rows are added. updated_at stays, for it tells when events were last applied.
+# Why this is safe: in the snapshot of the statement, the last position is L (relay_state), and the partition's last
+# event up to L is at P (topic_partitions). Progress at or above P means that every event of the partition up to L is
+# applied. So the progress may be set to L, because later events get positions above L.
+# A row locked by a projector is skipped. A row changed since the snapshot is checked again in its new version (READ
+# COMMITTED), against the same L and P, which remain valid. Progress only increases. A partition without a row is behind
+# if it has events, so no rows are inserted. updated_at is kept, because it is the time when events were last applied.
 ADVANCE_IDLE = """
 WITH idle AS (
     SELECT reached.projection, reached.partition, head.last_position
@@ -66,21 +66,21 @@ WHERE progress.projection = idle.projection AND progress.partition = idle.partit
 
 
 class ProjectionPosition(NamedTuple):
-    """How far a projection is."""
+    """The position and lag of a projection."""
 
     projection: str
     position: int
-    """Every event up to it is applied; 0 when none is."""
+    """Every event up to it is applied; 0 if none is."""
     lag_events: int
-    """How many events are stored after `position`; some of them may be applied."""
+    """The number of events stored after `position`; some of them may be applied."""
     lag_seconds: float
-    """How long ago the oldest event that is not applied was stored; 0 when all are applied."""
+    """The age of the oldest unapplied event since it was stored; 0 if all are applied."""
     waits_seconds: float
-    """How long a partition that has events to apply has applied none; 0 when all are applied."""
+    """How long a partition with events to apply has applied none; 0 if all are applied."""
 
 
 async def positions(connection: AnyConnection, projections: Sequence[str]) -> list[ProjectionPosition]:
-    """How far these projections are, in the order of `projections`, which has no name twice."""
+    """The positions of these projections, in the order of `projections`, which must not contain duplicates."""
     rows = await connection.fetch(POSITIONS, projections)
     return [
         ProjectionPosition(
@@ -95,9 +95,9 @@ async def positions(connection: AnyConnection, projections: Sequence[str]) -> li
 
 
 async def advance_idle_partitions(connection: AnyConnection) -> None:
-    """Move the progress of partitions that have nothing to apply up to the last position given out.
+    """Advance the progress of partitions with nothing to apply to the last assigned position.
 
-    So a look for the first event that is not applied starts near it, however long a partition had none. Best called
-    once a second; several callers do not disturb each other, nor the projectors. READ COMMITTED.
+    So the search for the first unapplied event starts near it, however long a partition was idle. Meant to be called
+    once a second, in READ COMMITTED. Concurrent callers and projectors do not interfere.
     """
     await connection.execute(ADVANCE_IDLE)

@@ -1,4 +1,4 @@
-"""`projections`, row by row: single rows for many requests at once. For pages see `tables.pages`."""
+"""`projections`, row by row: reads single rows for many requests together. See `tables.projections.pages` for pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AS_STORED = "SELECT $1::text::jsonb::text"
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """A row as it is answered."""
+    """A row of a projection; `position` is that of the last event that changed it."""
 
     projection: str
     key: str
@@ -29,11 +29,11 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     version: int
     updated_at: datetime
     state: msgspec.Raw
-    """The text that PostgreSQL gives, never decoded: a number of 30 digits stays what it is."""
+    """The text that PostgreSQL returns, never decoded, so that even a number of 30 digits is exact."""
 
 
 async def read_rows(connection: AnyConnection, wanted: Sequence[tuple[str, str]]) -> list[Row | None]:
-    """The rows of these (projection, key), in that order; None for one that does not exist."""
+    """The rows of these (projection, key), in that order; None for a row that does not exist."""
     found: list[Row | None] = [None] * len(wanted)
     names, keys = zip(*wanted, strict=True)
     for place, position, version, updated_at, state in await connection.fetch(READ_ROWS, names, keys):
@@ -43,16 +43,16 @@ async def read_rows(connection: AnyConnection, wanted: Sequence[tuple[str, str]]
 
 
 async def as_stored(connection: AnyConnection, state: str) -> str:
-    """A state as it would be read from the table: jsonb writes JSON in its own way."""
+    """A state as it would be read from the table, because jsonb reformats JSON."""
     text: str = await connection.fetchval(AS_STORED, state)
     return text
 
 
 class RowReader:
-    """Reads single rows for many requests: those that come while a read is under way share the next one.
+    """Reads single rows for many requests: requests that arrive during a read share the next read.
 
-    The first waits for nobody. Each is answered from a read that began after it came, so what was committed by then
-    is seen. Measured against a connection for each request: three times the requests a second at 64 connections.
+    The first request does not wait. Each is served by a read that starts after it arrived, so it sees everything
+    committed by then. Three times the throughput of a connection for each request, measured at 64 connections.
     """
 
     def __init__(self, database: Database) -> None:
@@ -61,7 +61,7 @@ class RowReader:
         self._reader: asyncio.Task[None] | None = None
 
     async def read(self, projection: str, key: str) -> Row | None:
-        """The row, or None. Raises what `is_away` knows when PostgreSQL does not answer in time."""
+        """The row, or None. Raises an error that `is_away` accepts if PostgreSQL does not answer in time."""
         wanted = _Wanted(projection, key, asyncio.get_running_loop().create_future())
         self._waiting.append(wanted)
         if self._reader is None:
@@ -76,7 +76,7 @@ class RowReader:
             self._reader = None
 
     async def _read_on_one_connection(self) -> None:
-        """Read as long as somebody waits: giving a connection back costs a round trip, as long as a read itself."""
+        """Read while requests are waiting: releasing a connection costs a round trip, as much as a read."""
         group: list[_Wanted] = []
         try:
             async with self._database.acquire() as connection:
@@ -85,7 +85,7 @@ class RowReader:
                     for wanted, row in zip(group, rows, strict=True):
                         if not wanted.row.done():
                             wanted.row.set_result(row)
-        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the requests that wait
+        except Exception as error:  # noqa: BLE001 - any error is raised in the waiting requests
             for wanted in group or self._take(len(self._waiting)):
                 if not wanted.row.done():
                     wanted.row.set_exception(error)

@@ -1,4 +1,4 @@
-"""Which events a projection could apply and has not, and which projections have stood still for too long."""
+"""Which partitions have events that a projection could apply, and which projections are stalled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from tables.database import AnyConnection
 from tables.projections.positions import positions
 
-# What is still in the outbox may not be published yet: nobody can apply it, and nobody stands still because of it.
+# An event that is still in the outbox may not be published yet, so it cannot be applied and is not a stall.
 WAITING = """
 SELECT asked.projection, stored.partition, coalesce(reached.position, 0) AS position
 FROM unnest($1::text[]) AS asked (projection)
@@ -30,9 +30,9 @@ WHERE coalesce(reached.position, 0) < stored.last_position
 async def waiting(
     connection: AnyConnection, projections: Sequence[str], partitions: Collection[int]
 ) -> Mapping[str, Mapping[int, int]]:
-    """By projection: those of the partitions that have a published event to apply, and the progress of each.
+    """By projection, the progress in each of the partitions that has a published event to apply.
 
-    Parked events are behind the progress.
+    Parked events count as applied.
     """
     found: dict[str, dict[int, int]] = defaultdict(dict)
     for row in await connection.fetch(WAITING, projections, list(partitions)):
@@ -41,7 +41,7 @@ async def waiting(
 
 
 class Stall(msgspec.Struct, frozen=True):
-    """A projection that has had events to apply, and applied none, for too long."""
+    """A projection that has events to apply but has applied none for too long, at least since `since`."""
 
     projection: str
     position: int
@@ -50,7 +50,7 @@ class Stall(msgspec.Struct, frozen=True):
 
 
 async def stalls(connection: AnyConnection, projections: Sequence[str], *, longer_than_seconds: float) -> list[Stall]:
-    """The projections that stand still, in whichever worker."""
+    """Those of the projections that are stalled, in any worker, for longer than `longer_than_seconds`."""
     now = datetime.now(UTC)
     return [
         Stall(one.projection, one.position, one.lag_events, now - timedelta(seconds=one.waits_seconds))

@@ -1,4 +1,4 @@
-"""`projections` and `progress`, as the projectors write them: rows and progress in one statement."""
+"""Writing `projections` and `progress`: rows and progress in one statement."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tables.database import AnyConnection
 
 START_PROGRESS = "INSERT INTO progress (projection, partition, position) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING"
 PROGRESS = "SELECT position FROM progress WHERE projection = $1 AND partition = $2"
-# 0 where a partition that has events has no progress yet.
+# 0 if a partition with events has no progress yet.
 FIRST_PROGRESS = """
 SELECT min(coalesce(progress.position, 0)) AS position
 FROM topic_partitions LEFT JOIN progress
     ON progress.projection = $1 AND progress.partition = topic_partitions.partition
 WHERE coalesce(progress.position, 0) < topic_partitions.last_position
 """
-# In order, here and below, so that two transactions never wait for each other.
+# Locks are acquired in order, here and below, so that transactions do not deadlock.
 LOCK_PROGRESS = """
 SELECT partition, position FROM progress
 WHERE projection = $1 AND partition = ANY ($2::integer[])
@@ -34,9 +34,8 @@ WHERE projection = $1 AND key = ANY ($2::text[])
 ORDER BY key
 """
 LOCK_ROWS = READ_ROWS + "FOR UPDATE"
-# A row is as it was read if its version and its position are: a row that was deleted and made anew starts again at
-# version 1, but never at the same position. What was read and what is locked may differ: a row that did not exist
-# could not be locked.
+# A row is unchanged if both its version and its position are: a row that was deleted and recreated restarts at version
+# 1, but never at the same position. Locking is not enough, because a row that did not exist could not be locked.
 _WRITE = """
 WITH written AS MATERIALIZED (
     SELECT key, state, position, version, known_position
@@ -80,7 +79,7 @@ SPANS = """(
     SELECT u.partition, u.first, u.last
     FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS u (partition, first, last)
 )"""
-# An UPDATE takes its rows in whatever order the plan has them; a lock that is taken before is in order.
+# An UPDATE locks rows in the order of its plan, so this locks them in order of partition first.
 SPANS_LOCKED_IN_ORDER = """(
     SELECT u.partition, u.first, u.last
     FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS u (partition, first, last)
@@ -92,38 +91,38 @@ WRITE = _WRITE.format(spans=SPANS_LOCKED_IN_ORDER)
 
 
 async def start_progress(connection: AnyConnection, projection: str, partition: int) -> int:
-    """Make sure that the partition's progress can be locked; return its position."""
+    """Insert the partition's progress if missing, so that it can be locked; return its position."""
     await connection.execute(START_PROGRESS, projection, partition)
     position: int = await connection.fetchval(PROGRESS, projection, partition)
     return position
 
 
 async def first_progress(connection: AnyConnection, projection: str) -> int | None:
-    """The least progress of the partitions that have events to apply; None when there is no such partition."""
+    """The least progress of the partitions with events to apply; None if there is no such partition."""
     position: int | None = await connection.fetchval(FIRST_PROGRESS, projection)
     return position
 
 
 async def lock_progress(connection: AnyConnection, projection: str, partitions: Sequence[int]) -> dict[int, int]:
-    """The position of the last applied event of each partition, locked until the transaction ends."""
+    """The progress of each partition, locked until the transaction ends."""
     rows = await connection.fetch(LOCK_PROGRESS, projection, partitions)
     return {row["partition"]: row["position"] for row in rows}
 
 
 async def start_all_progress(connection: AnyConnection, projection: str) -> None:
-    """Make sure that the progress of every partition that has events can be locked."""
+    """Insert the missing progress of all partitions with events, so that it can be locked."""
     await connection.execute(START_ALL_PROGRESS, projection)
 
 
 async def lock_all_progress(connection: AnyConnection, projection: str) -> None:
-    """Until the transaction ends, no event is applied to the projection, nor parked."""
+    """Prevent events from being applied to the projection or parked, until the transaction ends."""
     await connection.execute(LOCK_ALL_PROGRESS, projection)
 
 
 async def read_rows(
     connection: AnyConnection, projection: str, keys: Sequence[str], *, lock: bool = False
 ) -> dict[str, ReadRow]:
-    """Those of the rows that exist; with `lock` they stay as they are until the transaction ends."""
+    """The existing rows of these keys; with `lock`, locked until the transaction ends."""
     rows = await connection.fetch(LOCK_ROWS if lock else READ_ROWS, projection, keys)
     return {row["key"]: ReadRow(row["state"], row["position"], row["version"]) for row in rows}
 
@@ -136,10 +135,10 @@ async def write(
     *,
     if_none_is_parked: bool = False,
 ) -> None:
-    """Write the rows and move the progress of the partitions to the ends of their spans; all of it, or nothing.
+    """Write the rows and move the progress of the partitions to the ends of their spans, atomically.
 
-    Raises asyncpg.SerializationError when a row is not as it was read, when the beginning of a span is applied
-    already, or, if that is asked for, when an event of the projection is parked.
+    Raises asyncpg.SerializationError if a row has changed since it was read, if the first event of a span is already
+    applied, or, with `if_none_is_parked`, if the projection has parked events.
     """
     ordered = sorted(rows.items())
     columns = zip(*((key, *row) for key, row in ordered), strict=True) if ordered else ([],) * 5

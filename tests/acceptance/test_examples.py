@@ -76,6 +76,6 @@ async def test_the_demo_brings_what_its_devices_measure(
             worker.stop()
             broker.kill()
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    found = re.search(r"(\d+) readings over MQTT and (\d+) over HTTP are acknowledged, 0 are not", ran.stdout)
+    found = re.search(r"Acknowledged: (\d+) readings over MQTT, (\d+) over HTTP. Not acknowledged: 0\.", ran.stdout)
     assert found is not None, ran.stdout
     assert min(int(found[1]), int(found[2])) >= 3

@@ -12,9 +12,9 @@ from tests.support.servers.fresh import database_url, free_port
 from tests.support.servers.worker_process import ROOT
 
 
-def migrate(dsn: str) -> subprocess.CompletedProcess[str]:
+def migrate(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "app", "migrate"],
+        [sys.executable, "-m", "faust", "-A", "app", "migrate", *arguments],
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": dsn, "PYTHONWARNINGS": "ignore"},
         capture_output=True,
@@ -31,7 +31,7 @@ async def test_an_empty_database_gets_every_table_and_nothing_twice(postgres_dsn
     first, second = migrate(dsn), migrate(dsn)
     assert (first.returncode, second.returncode) == (0, 0)
     assert "applied 001_events" in first.stdout
-    assert second.stdout.strip() == "nothing to do"
+    assert second.stdout.strip() == "OK, nothing to do"
     migrated = await asyncpg.connect(dsn)
     tables = {
         row["tablename"] for row in await migrated.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
@@ -44,6 +44,10 @@ async def test_an_empty_database_gets_every_table_and_nothing_twice(postgres_dsn
     await migrated.close()
     await connection.execute("DROP DATABASE migrated")
     await connection.close()
+
+
+def test_help_has_an_example() -> None:
+    assert "\n    faust -A app migrate\n" in migrate("", "--help").stdout
 
 
 def test_a_database_that_is_away_is_one_clear_line() -> None:

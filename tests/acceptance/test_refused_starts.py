@@ -37,8 +37,8 @@ def test_a_wrong_setting_is_one_clear_line(tmp_path: Path) -> None:
     code, lines = run(tmp_path, SERVICES="ingestion,reader")
     assert code != 0
     assert "".join(lines) == (
-        "headrace: SERVICES=ingestion,reader: not allowed; allowed: some of ingestion, event_handler, query, "
-        "with commas"
+        "headrace: SERVICES=ingestion,reader: not allowed; allowed: "
+        "comma-separated list of ingestion, event_handler, query"
     )
 
 

@@ -107,7 +107,7 @@ async def test_a_projection_that_never_moves_is_named_and_its_worker_ends(
         await until(lambda: ended(stuck), 60)
         assert stuck.process.returncode != 0
         assert stuck.log.read_text().splitlines()[-1].startswith("headrace: Projection ")
-        assert "although it was begun anew" in stuck.log.read_text().splitlines()[-1]
+        assert "although it was restarted" in stuck.log.read_text().splitlines()[-1]
         standby.start()
 
         async def moves() -> bool:

@@ -147,8 +147,8 @@ BUGS = (
         scenarios.the_listening_connection_hears_nothing,
         Kind.STALE,
         "outbox",
-        # PostgreSQL would end the session of a relay that waits for ever, and another relay would take over.
-        setting=(Edit("agents/relay/relay.py", "SILENT_SECONDS = 20.0\n", "SILENT_SECONDS = 86_400.0\n"),),
+        # PostgreSQL would end the session of a relay that waits indefinitely, and another relay would take over.
+        setting=(Edit("agents/relay/relay.py", "IDLE_TIMEOUT_SECONDS = 20.0\n", "IDLE_TIMEOUT_SECONDS = 86_400.0\n"),),
     ),
     PlantedBug(
         "the door answers before the commit",

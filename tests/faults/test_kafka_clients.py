@@ -62,6 +62,6 @@ async def test_a_consumer_that_has_ended_by_itself_ends_its_worker(
         await until(has_ended, ENDED_SECONDS, lambda: worker.log.read_text()[-4000:])
         assert worker.process.returncode == 1
         said = worker.log.read_text()
-        assert said.count("headrace: Kafka's consumer has ended by itself") == 1, said[-4000:]
+        assert said.count("headrace: The Kafka consumer ended unexpectedly") == 1, said[-4000:]
     finally:
         worker.kill()

@@ -35,7 +35,7 @@ async def apply(pool: Pool, projection: str, position: int, *, partition: int = 
 
 @pytest.fixture
 async def applied(database: Database) -> AsyncIterator[AppliedEvents]:
-    opened = AppliedEvents(database, ["a", "b"], most_events=5)
+    opened = AppliedEvents(database, ["a", "b"], max_events=5)
     yield opened
     opened.close()
 
@@ -143,7 +143,7 @@ async def test_nobody_looks_when_nobody_waits(database_dsn: str, pool: Pool) -> 
     assert not any(await asyncio.gather(*waits))
 
     async def nobody_looks() -> bool:
-        return applied._looking is None
+        return applied._poller is None
 
     await until(nobody_looks, LONG_SECONDS)
     connections = await pool.fetchval(

@@ -187,7 +187,7 @@ async def test_a_reader_that_remembers_a_position_misses_nothing(client: Client,
 async def test_a_page_of_large_events_ends_early_and_goes_on(
     client: Client, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_log, "MOST_PAGE_BYTES", 1_000)
+    monkeypatch.setattr(audit_log, "MAX_PAGE_BYTES", 1_000)
     await store(pool, *[{"data": "x" * 900}] * 4, {"data": "x" * 3_000}, {})
     parameters: dict[str, str] = {}
     sizes = []

@@ -6,7 +6,7 @@ import pytest
 
 from agents.upkeep.backlog_watch import BacklogWatch
 from tables.database import Connection, Database, Pool
-from tables.intake.backlog import Backlog, Depth, look
+from tables.intake.backlog import Backlog, Depth, measure
 
 from tests.support.waiting import until
 
@@ -18,13 +18,13 @@ SELECT n * $2, n, '/tests', 'tested', now(), 'k', 1, '{"n":1}' FROM generate_ser
 
 
 async def test_an_empty_outbox_has_no_depth(connection: Connection) -> None:
-    assert await look(connection) == Depth(0, 0, 0.0, 0)
+    assert await measure(connection) == Depth(0, 0, 0.0, 0)
 
 
 async def test_a_short_outbox_is_counted(connection: Connection) -> None:
     await connection.execute(FILL, 300, 3)
     await connection.execute("UPDATE outbox SET received_at = now() - interval '1 minute' WHERE seq = 3")
-    found = await look(connection)
+    found = await measure(connection)
     assert found.events == 300
     assert found.size_bytes == await connection.fetchval("SELECT sum(pg_column_size(event)) FROM outbox")
     assert 60 <= found.oldest_seconds < 120
@@ -33,15 +33,15 @@ async def test_a_short_outbox_is_counted(connection: Connection) -> None:
 @pytest.mark.parametrize("step", [1, 4])
 async def test_a_long_outbox_is_estimated_whether_or_not_numbers_are_missing(connection: Connection, step: int) -> None:
     await connection.execute(FILL, 30_000, step)
-    found = await look(connection)
+    found = await measure(connection)
     assert found.events == pytest.approx(30_000, rel=0.1)
 
 
 async def test_a_plan_made_for_an_empty_outbox_still_serves_a_long_one(connection: Connection) -> None:
     for _ in range(10):
-        await look(connection)
+        await measure(connection)
     await connection.execute(FILL, 50_000, 1)
-    await look(connection)
+    await measure(connection)
     await connection.fetchval("SELECT pg_stat_force_next_flush()")
     assert await connection.fetchval("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'outbox'") == 0
 

@@ -198,7 +198,7 @@ async def test_a_point_of_another_life_of_the_projection_is_reset(
 async def test_a_point_that_is_too_far_back_is_reset(
     client: Client, pool: Pool, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes_table, "MOST_POSITIONS_BEHIND", 10)
+    monkeypatch.setattr(changes_table, "MAX_POSITIONS_BEHIND", 10)
     await store(pool, ("a", 1), partitions=1)
     await apply(database)
     async with EventStream(client, SUMS_CHANGES) as stream:

@@ -16,15 +16,15 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from tables.database import Connection, Database
 from tables.intake import dead_letters
-from tables.intake.dead_letters import MOST_PAYLOAD_BYTES, Letter
+from tables.intake.dead_letters import MAX_PAYLOAD_BYTES, RefusedMessage
 from web.query.dead_letters import dead_letter_routes
 from web.server.problems import problems
 
 ROOT = Path(__file__).parents[2]
 
 
-def letter(number: int, payload: bytes = b"hello") -> Letter:
-    return Letter(f"devices/d{number}/events", payload, "malformed_json", ": is not JSON", '{"status":400}')
+def letter(number: int, payload: bytes = b"hello") -> RefusedMessage:
+    return RefusedMessage(f"devices/d{number}/events", payload, "malformed_json", ": is not JSON", '{"status":400}')
 
 
 async def get(database: Database, query: str = "") -> tuple[int, dict[str, Any]]:
@@ -35,7 +35,7 @@ async def get(database: Database, query: str = "") -> tuple[int, dict[str, Any]]
 
 
 async def test_the_newest_come_first_page_by_page(database: Database, connection: Connection) -> None:
-    await dead_letters.keep(connection, [letter(number) for number in range(5)])
+    await dead_letters.store(connection, [letter(number) for number in range(5)])
     status, page = await get(database, "?limit=3")
     assert (status, [one["topic"] for one in page["items"]]) == (200, [f"devices/d{n}/events" for n in (4, 3, 2)])
     first = page["items"][0]
@@ -55,17 +55,17 @@ async def test_a_query_that_is_wrong_is_a_problem(database: Database, query: str
 async def test_a_large_payload_is_cut_and_the_oldest_letters_go(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letters, "MOST_LETTERS", 3)
+    monkeypatch.setattr(dead_letters, "MAX_LETTERS", 3)
     for number in range(5):
-        await dead_letters.keep(connection, [letter(number, b"x" * (MOST_PAYLOAD_BYTES + number))])
+        await dead_letters.store(connection, [letter(number, b"x" * (MAX_PAYLOAD_BYTES + number))])
     kept = await dead_letters.newest(connection, at_most=10)
     assert [one.topic for one in kept] == [f"devices/d{n}/events" for n in (4, 3, 2)]
-    assert {len(one.payload) for one in kept} == {MOST_PAYLOAD_BYTES}
-    assert kept[0].payload_bytes == MOST_PAYLOAD_BYTES + 4
+    assert {len(one.payload) for one in kept} == {MAX_PAYLOAD_BYTES}
+    assert kept[0].payload_bytes == MAX_PAYLOAD_BYTES + 4
 
 
 async def test_the_command_lists_them(database_dsn: str, connection: Connection) -> None:
-    await dead_letters.keep(connection, [letter(1), letter(1)])
+    await dead_letters.store(connection, [letter(1), letter(1)])
     listed = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "faust", "-A", "app", "parked", "list", "--dead-letters"],

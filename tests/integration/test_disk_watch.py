@@ -16,7 +16,7 @@ FULL = asyncpg.DiskFullError("could not extend file")
 
 async def test_the_probe_holds_its_room_on_the_disk_and_writes_no_log(connection: Connection) -> None:
     before = await connection.fetchval("SELECT pg_current_wal_insert_lsn()")
-    assert await disk_space.has_room(connection)
+    assert await disk_space.has_space(connection)
     written = await connection.fetchval("SELECT pg_current_wal_insert_lsn() - $1", before)
     await connection.fetchval("SELECT pg_stat_force_next_flush()")
     held = await connection.fetchval("SELECT temp_bytes FROM pg_stat_database WHERE datname = current_database()")
@@ -26,9 +26,9 @@ async def test_the_probe_holds_its_room_on_the_disk_and_writes_no_log(connection
 
 async def test_other_errors_do_not_count() -> None:
     space = DiskSpace()
-    space.saw(asyncpg.OutOfMemoryError("out of memory"))
+    space.note_error(asyncpg.OutOfMemoryError("out of memory"))
     assert not space.is_full
-    space.saw(FULL)
+    space.note_error(FULL)
     assert space.is_full
 
 
@@ -39,7 +39,7 @@ async def test_what_one_worker_tells_all_hear_until_its_session_ends(
     watch = DiskWatch(database, space)
     await watch.start()
     try:
-        await disk_space.tell(connection)
+        await disk_space.announce(connection)
 
         async def is_full() -> bool:
             return space.is_full
@@ -48,7 +48,7 @@ async def test_what_one_worker_tells_all_hear_until_its_session_ends(
             return not space.is_full
 
         await until(is_full, 10)
-        assert not space.seen_here
+        assert not space.reported_here
         connection.terminate()
         await until(has_room, 10)
     finally:
@@ -60,9 +60,9 @@ async def test_after_a_refused_statement_a_probe_lets_all_write_again(database: 
     watch = DiskWatch(database, space)
     await watch.start()
     try:
-        space.saw(FULL)
-        await space.room()
-        assert not space.seen_here
+        space.note_error(FULL)
+        await space.wait_for_space()
+        assert not space.reported_here
     finally:
         await watch.stop()
         await watch.stop()

@@ -52,7 +52,7 @@ def test_a_file_that_is_not_the_jar_is_replaced(tmp_path: Path, content: bytes) 
 
 def test_a_download_with_another_checksum_is_not_kept(tmp_path: Path) -> None:
     other = msgspec.structs.replace(SMALLEST, sha256="0" * 64)
-    with pytest.raises(StartError, match=rf"^{SMALLEST.path.name} .* not the file that kafka.toml names"):
+    with pytest.raises(StartError, match=rf"^{SMALLEST.path.name} .* the file differs from kafka.toml"):
         fetch("a jar", [other], tmp_path)
     assert files_in(tmp_path) == []
 
@@ -103,7 +103,7 @@ def test_jars_in_the_data_folder_do_where_the_home_cannot_be_written(
 def test_no_place_for_the_jars_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("M2_REPO", str(tmp_path / "file" / "repository"))
-    with pytest.raises(StartError, match=r"cannot be kept .*file/repository.*file/jars.* set M2_REPO"):
+    with pytest.raises(StartError, match=r"cannot be stored .*file/repository.*file/jars.* set M2_REPO"):
         provide(tmp_path / "file" / "jars")
 
 

@@ -68,7 +68,7 @@ async def payloads(client: MqttClient, count: int) -> list[bytes]:
 
     async def are_there() -> bool:
         messages = await client.receive(100)
-        client.done(messages)
+        client.acknowledge(messages)
         found.extend(one.message.payload for one in messages)
         return len(found) >= count
 

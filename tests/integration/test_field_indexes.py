@@ -42,15 +42,15 @@ async def index_names(pool: Pool) -> set[str]:
 async def test_declared_indexes_are_made_once_and_dropped_when_they_are_not_declared_any_more(
     connection: Connection, pool: Pool
 ) -> None:
-    assert await field_indexes.keep(connection, [COLOR, WEIGHT]) == ([COLOR, WEIGHT], [])
-    assert await field_indexes.keep(connection, [COLOR, WEIGHT]) == ([], [])
-    assert await field_indexes.keep(connection, [WEIGHT, MADE]) == ([MADE], [COLOR.name])
+    assert await field_indexes.sync(connection, [COLOR, WEIGHT]) == ([COLOR, WEIGHT], [])
+    assert await field_indexes.sync(connection, [COLOR, WEIGHT]) == ([], [])
+    assert await field_indexes.sync(connection, [WEIGHT, MADE]) == ([MADE], [COLOR.name])
     assert await index_names(pool) == {WEIGHT.name, MADE.name}
 
 
 async def test_names_with_quotes_are_names_like_any_other(connection: Connection, pool: Pool) -> None:
     field = IndexedField('it\'s "so" \\ %s {x}', "mem'ber\\", "text")
-    await field_indexes.keep(connection, [field])
+    await field_indexes.sync(connection, [field])
     state = json.dumps({"mem'ber\\": "red"})
     await pool.execute("INSERT INTO projections VALUES ($1, 'k', $2::text::jsonb, 1, 1)", field.projection, state)
     found = await read_page(
@@ -62,13 +62,13 @@ async def test_names_with_quotes_are_names_like_any_other(connection: Connection
 async def test_while_one_worker_makes_indexes_another_does_nothing(connection: Connection, pool: Pool) -> None:
     async with pool.acquire() as other:
         await other.execute(f"SELECT pg_advisory_lock({LockKey.FIELD_INDEXES})")
-        assert await field_indexes.keep(connection, [COLOR]) is None
+        assert await field_indexes.sync(connection, [COLOR]) is None
         await other.execute(f"SELECT pg_advisory_unlock({LockKey.FIELD_INDEXES})")
     assert await index_names(pool) == set()
 
 
 async def test_an_index_that_was_not_finished_is_made_anew(connection: Connection, pool: Pool) -> None:
-    await field_indexes.keep(connection, [COLOR])
+    await field_indexes.sync(connection, [COLOR])
     async with pool.acquire() as writer, writer.transaction():
         await writer.execute("INSERT INTO projections VALUES ('things', 'open', '{}', 1, 1)")
         create = CREATE.format(name=WEIGHT.name, sorted_by="version", projection="'things'")
@@ -78,7 +78,7 @@ async def test_an_index_that_was_not_finished_is_made_anew(connection: Connectio
         await asyncio.wait([making])
         # Comes after the cancellation: without it the build could end well when the transaction does.
         await connection.fetchval("SELECT 1")
-    assert await field_indexes.keep(connection, [COLOR, WEIGHT]) == ([WEIGHT], [WEIGHT.name])
+    assert await field_indexes.sync(connection, [COLOR, WEIGHT]) == ([WEIGHT], [WEIGHT.name])
 
 
 async def test_writers_go_on_while_an_index_is_made(connection: Connection, pool: Pool) -> None:
@@ -87,7 +87,7 @@ async def test_writers_go_on_while_an_index_is_made(connection: Connection, pool
         transaction = writer.transaction()
         await transaction.start()
         await writer.execute("INSERT INTO projections VALUES ('things', 'open', '{}', 1, 1)")
-        making = asyncio.create_task(field_indexes.keep(connection, [COLOR]))
+        making = asyncio.create_task(field_indexes.sync(connection, [COLOR]))
         await until(lambda: _is_building(other), 20)
         await other.execute("INSERT INTO projections VALUES ('things', 'beside', '{\"color\": \"red\"}', 1, 1)")
         await other.execute("UPDATE projections SET version = 2 WHERE key = 'beside'")
@@ -145,7 +145,7 @@ def things() -> Projection[Any]:
 @pytest.fixture
 async def filled(connection: Connection, pool: Pool) -> Pool:
     await pool.execute(FILL, ROWS, timeout=120)
-    await field_indexes.keep(connection, [COLOR, WEIGHT, MADE])
+    await field_indexes.sync(connection, [COLOR, WEIGHT, MADE])
     await pool.execute("VACUUM ANALYZE projections", timeout=120)
     return pool
 

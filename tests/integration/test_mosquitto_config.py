@@ -45,7 +45,7 @@ async def received(client: MqttClient, count: int) -> list[Message]:
 
     async def are_there() -> bool:
         messages = await client.receive(1_000)
-        client.done(messages)
+        client.acknowledge(messages)
         found.extend(one.message for one in messages)
         return len(found) >= count
 
@@ -125,5 +125,5 @@ async def test_nobody_comes_in_without_the_password_and_nobody_is_called_hash(
     # In the file of passwords a line that begins with # is a comment.
     password = "secret of #" if user == "#" else None
     address = replace(shipped.worker(), user=user, password=password)
-    with pytest.raises(MqttAwayError, match="refuses the connection: Not authorized"):
+    with pytest.raises(MqttAwayError, match="refused the connection: Not authorized"):
         await MqttClient.connect(address, max_in_flight=10, subscribe_to="devices/+/events")

@@ -90,7 +90,7 @@ async def test_positions_are_1_2_3_in_the_order_of_acceptance(connection: Connec
 async def test_a_round_of_large_events_is_cut_by_its_bytes(connection: Connection, pool: Pool) -> None:
     await outbox.accept(connection, [event(n, data="x" * 900_000) for n in range(25)])
     first = await outbox.store_next(connection, [], at_most=1_000, partitions=8)
-    assert sum(len(row.text) for row in first) < outbox.MOST_ROUND_BYTES + 1_000_000
+    assert sum(len(row.text) for row in first) < outbox.MAX_ROUND_BYTES + 1_000_000
     assert [row.position for row in first] == list(range(1, len(first) + 1))
     assert len(first) < 25
     rest = await outbox.store_next(connection, [row.seq for row in first], at_most=1_000, partitions=8)

@@ -64,7 +64,7 @@ async def test_an_event_that_keeps_failing_tells_how_often_it_was_tried(
 async def test_many_failing_keys_do_not_wait_each_for_itself(
     projector: Projector[Numbers], pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry_schedule, "SELDOM_SECONDS", 3_600.0)
+    monkeypatch.setattr(retry_schedule, "COOLDOWN_SECONDS", 3_600.0)
     for position in range(1, 20):
         await projector.apply(batch(record(position, -1, str(position))))
     assert [attempts for *_, attempts in await groups(pool)] == [3] + [1] * 18

@@ -63,12 +63,12 @@ async def test_an_outbox_beyond_its_limit_is_429_until_it_is_drained(place: Plac
 
 async def test_a_full_disk_is_503_with_a_code_of_its_own(place: Place) -> None:
     async with place.client() as client:
-        place.disk_space.saw(asyncpg.DiskFullError("could not extend file"))
+        place.disk_space.note_error(asyncpg.DiskFullError("could not extend file"))
         async with client.post(EVENTS, json=EVENT) as response:
             assert response.status == 503
             assert response.headers["Retry-After"] == "30"
             assert (await response.json())["code"] == "database_full"
-        place.disk_space.clear()
+        place.disk_space.mark_free()
         async with client.post(EVENTS, json=EVENT) as response:
             assert response.status == 202
 

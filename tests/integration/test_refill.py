@@ -200,7 +200,7 @@ async def test_a_topic_with_fewer_partitions_than_before_is_told_and_waited_for(
     await make_relay().start()
 
     async def told() -> bool:
-        return "The topic has 1 partitions, and events are stored for 4" in caplog.text
+        return "The topic has 1 partitions, but events are stored for 4" in caplog.text
 
     await until(told, SECONDS)
     await broker.delete()

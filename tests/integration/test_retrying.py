@@ -99,7 +99,7 @@ async def test_a_request_whose_time_is_up_tells_what_is_left(
     projector: Projector[Numbers], database: Database, connection: Connection
 ) -> None:
     await apply(projector, await store(connection, [("a", -1), ("a", 2)]))
-    hasty = Retrier([make_projection(refuses_negative=False)], database, most_seconds=0)
+    hasty = Retrier([make_projection(refuses_negative=False)], database, max_seconds=0)
     outcome = await hasty.retry("numbers", Group("a"))
     assert (outcome.applied, outcome.still_parked, outcome.failures) == (0, 2, [])
 
@@ -195,7 +195,7 @@ async def test_the_first_event_is_discarded_and_the_others_go_on_without_it(
     projector: Projector[Numbers], unfixed: Retrier, connection: Connection, pool: Pool
 ) -> None:
     await apply(projector, await store(connection, [("a", 1), ("a", -2), ("a", 3), ("a", -4), ("a", 5)]))
-    with pytest.raises(NotFirstError, match="position 3 waits behind the one at position 2"):
+    with pytest.raises(NotFirstError, match="position 3 waits behind the event at position 2"):
         await unfixed.discard("numbers", 3, reason="wrong", by="tests")
     outcome = await unfixed.discard("numbers", 2, reason="a wrong number", by="tests")
     assert (outcome.discarded, outcome.applied, outcome.still_parked) == (1, 1, 2)

@@ -33,7 +33,7 @@ def test_the_wait_is_what_the_relay_needs_for_what_is_beyond_the_limit() -> None
     watched = backlog()
     for second in range(50):
         watched.note(depth(3_000, last_position=100 * second), at=float(second))
-    assert watched.drained_a_second == pytest.approx(100, rel=0.01)
+    assert watched.drained_per_second == pytest.approx(100, rel=0.01)
     assert watched.retry_after_seconds == pytest.approx(20, abs=1)
 
 

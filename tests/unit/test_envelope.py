@@ -10,7 +10,7 @@ import pytest
 
 from headrace.events import strict_json
 from headrace.events.envelope import (
-    MOST_ERRORS,
+    MAX_ERRORS,
     SEQUENCE_BYTES,
     Code,
     InvalidEnvelope,
@@ -217,7 +217,7 @@ def test_all_errors_are_told_at_once() -> None:
 
 
 def test_the_number_of_errors_told_is_limited() -> None:
-    assert len(refusal(json.dumps({f"X{n}": n for n in range(10_000)})).errors) == MOST_ERRORS
+    assert len(refusal(json.dumps({f"X{n}": n for n in range(10_000)})).errors) == MAX_ERRORS
 
 
 def test_a_name_in_the_wrong_case_is_answered_with_the_right_one() -> None:

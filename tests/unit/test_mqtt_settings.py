@@ -52,9 +52,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path, variable: str) -> N
     given = {"MQTT_URL": "mqtts://mq.example", variable: str(there)}
     assert getattr(read_settings(given), variable.lower()) == str(there)
     for wrong in (missing, tmp_path):
-        with pytest.raises(
-            InvalidSettingError, match=rf"^{variable}={wrong}: not allowed; allowed: a file that is there"
-        ):
+        with pytest.raises(InvalidSettingError, match=rf"^{variable}={wrong}: not allowed; allowed: existing PEM file"):
             read_settings({**given, variable: str(wrong)})
 
 

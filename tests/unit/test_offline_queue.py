@@ -41,7 +41,7 @@ def test_what_comes_after_a_line_that_was_cut_off_is_kept(tmp_path: Path) -> Non
 def test_a_device_that_is_offline_for_long_gives_up_the_oldest_and_its_file_stays_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device, "MOST_QUEUED", 10)
+    monkeypatch.setattr(device, "MAX_QUEUED", 10)
     monkeypatch.setattr(device, "SPARE_LINES", 5)
     queue = OfflineQueue(tmp_path / "d.queue")
     put(queue, *range(1_000))

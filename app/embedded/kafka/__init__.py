@@ -1,1 +1,1 @@
-"""The embedded Apache Kafka."""
+"""The embedded Apache Kafka: its jars, its files and its process."""

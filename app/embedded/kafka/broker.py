@@ -1,4 +1,4 @@
-"""The embedded Apache Kafka: one node that is broker and controller, on loopback."""
+"""The embedded Apache Kafka: a node that is both broker and controller, on loopback."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ KILL = (signal.SIGKILL, 5.0)
 
 
 async def start(folder: Path, class_path: Sequence[Path], port: int, *, check_wanted: Callable[[], None]) -> None:
-    """Start the broker of this folder, or adopt the one that runs; it answers on `port` of loopback.
+    """Start the broker of this folder, or adopt the running one; it listens on `port` of loopback.
 
-    The caller holds the lock on starts; `check_wanted` raises when meanwhile it has stopped. Raises StartError, and
-    OSError where a file cannot be written.
+    The caller holds the start lock; `check_wanted` raises if the caller has stopped in the meantime. Raises StartError,
+    and OSError if a file cannot be written.
     """
     running = server(folder)
     if running is not None:
@@ -55,8 +55,8 @@ async def start(folder: Path, class_path: Sequence[Path], port: int, *, check_wa
             return await _ready(folder, running, port, LogTail(folder / "log"))
     if not is_free(port):
         raise StartError(
-            f"port {port} on 127.0.0.1 is in use by {listener(port)}, and the embedded Apache Kafka needs it: "
-            "end that program, or set EMBEDDED_KAFKA_PORT to a free port, or BROKER_URL to a Kafka of your own"
+            f"port {port} on 127.0.0.1 is in use by {listener(port)}, but the embedded Apache Kafka needs it: "
+            "end that program, or set EMBEDDED_KAFKA_PORT to a free port, or BROKER_URL to your own Kafka"
         )
     write_settings(folder, port=port, controller_port=free_port(but=port))
     if cluster_id(folder) is None:
@@ -106,7 +106,7 @@ async def answering_cluster(port: int) -> str | None:
 
 
 def server(folder: Path) -> psutil.Process | None:
-    """The broker of this folder, if it runs."""
+    """The process of this folder's broker; None if it does not run."""
     found = running_in(folder, "java")
     return found[0] if found else None
 
@@ -115,6 +115,6 @@ def _check_port(folder: Path, running: psutil.Process, port: int) -> None:
     its_port = port_in_settings(folder)
     if its_port != port:
         raise StartError(
-            f"the Apache Kafka of {folder} runs already (pid {running.pid}), on port {its_port}, not on {port}: "
+            f"the Apache Kafka of {folder} is already running (pid {running.pid}), on port {its_port}, not on {port}: "
             f"set EMBEDDED_KAFKA_PORT={its_port}, or end it first"
         )

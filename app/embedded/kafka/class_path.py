@@ -1,4 +1,4 @@
-"""The jars of Apache Kafka: which they are (kafka.toml) and where they lie."""
+"""The jars of Apache Kafka, as listed in kafka.toml, and their place on disk."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ LOCK_FILE = Path(__file__).with_name("kafka.toml")
 
 
 class Lock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The class path of a broker."""
+    """The content of kafka.toml: the version of Kafka and the class path of a broker."""
 
     kafka: str
     jars: tuple[Jar, ...]
 
 
 def read_lock(text: str) -> Lock:
-    """The content of kafka.toml. Raises msgspec.DecodeError."""
+    """Parse kafka.toml. Raises msgspec.DecodeError."""
     return msgspec.toml.decode(text, type=Lock)
 
 
 def provide(fallback: Path) -> list[Path]:
-    """The class path: every file of it is there and is the one that kafka.toml names. Blocks, for long if it downloads.
+    """The class path; every file exists and matches kafka.toml. Blocks, possibly for minutes if it must download.
 
-    The files lie in the user's Maven repository, or in `fallback` where that cannot be written. Raises StartError.
+    The files are in the user's Maven repository, or in `fallback` if that is not writable. Raises StartError.
     """
     lock = read_lock(LOCK_FILE.read_text(encoding="utf-8"))
     repositories = [*_user_repository(), fallback]
@@ -45,12 +45,12 @@ def provide(fallback: Path) -> list[Path]:
 
 
 def missing_in(repository: Path, jars: Sequence[Jar]) -> list[Jar]:
-    """Those that are not there, or not whole, or not what they should be."""
+    """The jars that are missing, incomplete or different from kafka.toml."""
     return [jar for jar in jars if not jar.is_at(repository / jar.path)]
 
 
 def _user_repository() -> list[Path]:
-    """Where Maven and jgo keep what they fetch."""
+    """The local repository of Maven and jgo; empty if there is no home folder."""
     if chosen := os.environ.get("M2_REPO"):
         return [Path(chosen).absolute()]
     try:
@@ -68,6 +68,4 @@ def _first_writable(repositories: Sequence[Path]) -> Path:
                 return repository
         except OSError as error:
             refusals.append(f"{repository}: {error.strerror}")
-    raise StartError(
-        f"Apache Kafka cannot be kept on disk ({'; '.join(refusals)}): set M2_REPO to a folder that can be written"
-    )
+    raise StartError(f"Apache Kafka cannot be stored on disk ({'; '.join(refusals)}): set M2_REPO to a writable folder")

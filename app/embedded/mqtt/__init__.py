@@ -1,1 +1,1 @@
-"""The embedded MQTT broker."""
+"""The embedded MQTT broker: mosquitto or amqtt."""

@@ -1,5 +1,5 @@
-"""`python amqtt_broker.py PORT`: amqtt on loopback, for a machine without mosquitto. It is run as a file: nothing else
-of Headrace is imported, so that it starts quickly and a worker's settings do not reach it."""
+"""`python amqtt_broker.py PORT`: amqtt on loopback, for a machine without mosquitto. It runs as a script that imports
+nothing else of Headrace, so it starts quickly and ignores a worker's settings."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
 
-class Everyone(BaseAuthPlugin):  # type: ignore[misc]  # amqtt is looked at without its types
-    """Lets everyone in. amqtt's own plugin for that makes every client anonymous, and keeps nothing for those."""
+class Everyone(BaseAuthPlugin):  # type: ignore[misc]  # mypy does not follow amqtt
+    """Accepts every client. amqtt's own plugin makes every client anonymous, and stores nothing for such clients."""
 
     async def authenticate(self, *, session: Session) -> bool | None:
-        """Whoever it is."""
+        """True for every client."""
         return session is not None
 
 
 async def run(port: int) -> None:
-    """Run until SIGTERM."""
+    """Run the broker on this port until SIGTERM."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     listeners = {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}

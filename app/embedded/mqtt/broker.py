@@ -1,4 +1,4 @@
-"""The embedded MQTT broker, on loopback: mosquitto where it is installed, else amqtt."""
+"""The embedded MQTT broker, on loopback: mosquitto if it is installed, else amqtt."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ READY_SECONDS = 60.0
 CONNECT_SECONDS = 2.0
 SHUTDOWN = (signal.SIGTERM, 5.0)
 KILL = (signal.SIGKILL, 5.0)
-# Debian's package puts it where only root's PATH looks.
+# Debian's package installs it in a folder that is only in root's PATH.
 PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 CONFIG = "mosquitto.conf"
 PORT_FILE = "port"
 AMQTT = Path(__file__).with_name("amqtt_broker.py")
-# Paths are relative to the broker's folder. What was acknowledged is on disk: docs/mqtt.md has what that means.
+# Paths are relative to the broker's folder. Acknowledged messages are on disk; docs/mqtt.md explains the guarantee.
 MOSQUITTO = """\
-# Written anew at each start.
+# Overwritten at each start.
 listener {port} 127.0.0.1
 allow_anonymous true
 persistence true
 persistence_location data/
 autosave_on_changes true
 autosave_interval 1
-# What waits for a worker is never dropped.
+# Messages that wait for a worker are never dropped.
 max_queued_messages 0
 max_inflight_messages 1000
 log_dest file log/mosquitto.log
@@ -52,18 +52,18 @@ log_type notice
 
 
 def mosquitto() -> str | None:
-    """The program, if it is installed."""
+    """The path of the mosquitto program; None if it is not installed."""
     return shutil.which("mosquitto", path=os.pathsep.join((os.environ.get("PATH", os.defpath), *PLACES)))
 
 
 async def start(folder: Path, port: int, *, check_wanted: Callable[[], None]) -> None:
-    """Start the broker of this folder, or adopt the one that runs; it takes connections on `port` of loopback.
+    """Start the broker of this folder, or adopt the running one; it accepts connections on `port` of loopback.
 
-    The caller holds the lock on starts; `check_wanted` raises when meanwhile it has stopped. Raises StartError, and
-    OSError where a file cannot be written.
+    The caller holds the start lock; `check_wanted` raises if the caller has stopped in the meantime. Raises StartError,
+    and OSError if a file cannot be written.
     """
-    for made in (folder, folder / "data", folder / "log"):
-        made.mkdir(mode=0o700, exist_ok=True)
+    for needed in (folder, folder / "data", folder / "log"):
+        needed.mkdir(mode=0o700, exist_ok=True)
     running = server(folder)
     if running is not None:
         _check_port(folder, running, port)
@@ -77,8 +77,8 @@ async def start(folder: Path, port: int, *, check_wanted: Callable[[], None]) ->
             return await _ready(running, port, LogTail(folder / "log"))
     if not is_free(port, setting="EMBEDDED_MQTT_PORT"):
         raise StartError(
-            f"port {port} on {LOOPBACK} is in use by {listener(port)}, and the embedded MQTT broker needs it: end that "
-            "program, or set EMBEDDED_MQTT_PORT to a free port, or MQTT_URL to a broker of your own, or MQTT_URL=off"
+            f"port {port} on {LOOPBACK} is in use by {listener(port)}, but the embedded MQTT broker needs it: end that "
+            "program, or set EMBEDDED_MQTT_PORT to a free port, or MQTT_URL to your own broker or to off"
         )
     command = _command(folder, port)
     check_wanted()
@@ -100,7 +100,7 @@ async def stop(folder: Path) -> None:
 def _command(folder: Path, port: int) -> Sequence[str]:
     program = mosquitto()
     if program is None:
-        import amqtt  # noqa: F401, PLC0415 - an optional package: ImportError is told as for the others
+        import amqtt  # noqa: F401, PLC0415 - an optional package: ImportError is reported as for the others
 
         log.info(
             LogAction.MQTT_TRIAL_BROKER,
@@ -108,7 +108,7 @@ def _command(folder: Path, port: int) -> Sequence[str]:
             "flight are lost when it or a worker is killed",
         )
         return [sys.executable, str(AMQTT), str(port)]
-    # Where root starts it, it would become a user who cannot read its own data.
+    # Started by root, it would switch to a user who cannot read its data.
     user = f"user {pwd.getpwuid(0).pw_name}\n" if os.geteuid() == 0 else ""
     (folder / CONFIG).write_text(MOSQUITTO.format(port=port) + user)
     return [program, "-c", CONFIG]
@@ -128,7 +128,7 @@ async def _ready(process: psutil.Process | None, port: int, logs: LogTail) -> No
 
 
 def server(folder: Path) -> psutil.Process | None:
-    """The broker of this folder, if it runs."""
+    """The process of this folder's broker; None if it does not run."""
     found = [*running_in(folder, "mosquitto"), *running_script(folder, AMQTT.name)]
     return found[0] if found else None
 
@@ -137,6 +137,6 @@ def _check_port(folder: Path, running: psutil.Process, port: int) -> None:
     its_port = (folder / PORT_FILE).read_text() if (folder / PORT_FILE).exists() else "another"
     if its_port != str(port):
         raise StartError(
-            f"the MQTT broker of {folder} runs already (pid {running.pid}), on port {its_port}, not on {port}: "
+            f"the MQTT broker of {folder} is already running (pid {running.pid}), on port {its_port}, not on {port}: "
             f"set EMBEDDED_MQTT_PORT={its_port}, or end it first"
         )

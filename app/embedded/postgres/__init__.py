@@ -1,1 +1,1 @@
-"""The embedded PostgreSQL."""
+"""The embedded PostgreSQL: its files, its system user and its process."""

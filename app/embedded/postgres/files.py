@@ -1,4 +1,4 @@
-"""What PostgreSQL needs on disk before it starts: its data, its settings, a folder for its socket."""
+"""The files that PostgreSQL needs before it starts: its data, its settings, a folder for its socket."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from headrace.errors import StartError
 PORT = 5432
 INITDB_SECONDS = 120.0
 UNFINISHED = "postgres.new-"
-# The path of a Unix socket ends at 107 bytes on Linux and at 103 on macOS.
+# The path of a Unix socket has at most 107 bytes on Linux and 103 on macOS.
 MAX_SOCKET_PATH_BYTES = 103
 SETTINGS = """\
-# Written anew at each start; ALTER SYSTEM changes what should stay.
+# Overwritten at each start; use ALTER SYSTEM for permanent changes.
 listen_addresses = ''
 port = {port}
 unix_socket_directories = '{socket_folder}'
@@ -35,7 +35,7 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 log_line_prefix = '%m [%p] '
 log_checkpoints = off
-# One file for each day of the week.
+# A file for each day of the week.
 logging_collector = on
 log_directory = 'log'
 log_filename = 'postgres-%a.log'
@@ -44,24 +44,24 @@ log_rotation_age = 1d
 log_rotation_size = 0
 log_truncate_on_rotation = on
 """
-# Who may reach the socket is decided by the mode of its folder.
+# The mode of the socket's folder decides who may connect.
 HBA = "local all all trust\n"
 
 
 def environment() -> dict[str, str]:
-    """What PostgreSQL's programs see: none of the PG… variables of the user."""
+    """Environment variables for PostgreSQL's programs, without the user's PG… variables."""
     return {"PATH": os.defpath, "LC_ALL": "C"}
 
 
 def make_data(data: Path, programs: Path, owner: Owner | None) -> None:
-    """Make the data folder if there is none, whole or not at all. Raises StartError with what initdb says."""
+    """Create the data folder if there is none, atomically. Raises StartError with initdb's message."""
     if data.exists():
         return
     _remove_abandoned(data.parent)
     unfinished = Path(tempfile.mkdtemp(dir=data.parent, prefix=UNFINISHED))
     if owner is not None:
         os.chown(unfinished, *owner)
-    made = subprocess.run(  # noqa: S603 - the command is ours
+    result = subprocess.run(  # noqa: S603 - the command has no outside input
         [
             *(programs / "initdb", "--pgdata", unfinished, "--username=postgres", "--auth=trust"),
             *("--encoding=UTF8", "--locale=C", "--data-checksums"),
@@ -75,9 +75,9 @@ def make_data(data: Path, programs: Path, owner: Owner | None) -> None:
         timeout=INITDB_SECONDS,
         **as_user(owner),
     )
-    if made.returncode != 0:
-        said = (made.stderr.strip() or made.stdout.strip() or f"exit code {made.returncode}").splitlines()[-1]
-        raise StartError(f"PostgreSQL cannot make its data in {data}: {said}")
+    if result.returncode != 0:
+        output = (result.stderr.strip() or result.stdout.strip() or f"exit code {result.returncode}").splitlines()[-1]
+        raise StartError(f"initdb failed in {data}: {output}")
     for unused in ("postgresql.conf", "pg_hba.conf"):
         (unfinished / unused).unlink()
     log_folder = unfinished / "log"
@@ -88,14 +88,14 @@ def make_data(data: Path, programs: Path, owner: Owner | None) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove what an initdb has left that was killed, but not what one may still be at work on."""
+    """Remove the remains of a killed initdb, but not the files of an initdb that may still be running."""
     for unfinished in folder.glob(UNFINISHED + "*"):
         if time.time() - unfinished.stat().st_mtime > INITDB_SECONDS:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_settings(data: Path, socket_folder: Path) -> Path:
-    """Write the settings beside the data, not in it: what root writes must not lie in another user's folder."""
+    """Write the settings beside the data folder, because root must not write into another user's folder."""
     settings, hba_file = data.with_name("postgresql.conf"), data.with_name("pg_hba.conf")
     hba_file.write_text(HBA, encoding="utf-8")
     settings.write_text(
@@ -105,36 +105,36 @@ def write_settings(data: Path, socket_folder: Path) -> Path:
 
 
 def quoted(path: Path) -> str:
-    """The path as it stands between the quotes of a string in postgresql.conf."""
+    """The path, escaped for a quoted string in postgresql.conf."""
     return str(path).replace("\\", "\\\\").replace("'", "''")
 
 
 def socket_folder_for(data: Path) -> Path:
-    """The data folder, or, where its path is too long or has characters of lists, a short one for temporary files."""
+    """The data folder, or a short temporary folder if the path is too long or contains a comma or a quote."""
     return data if _can_hold_socket(data) else _short_folder(data)
 
 
 def make_socket_folder(folder: Path, owner: Owner | None) -> None:
-    """Make the folder for the socket, open to its owner alone.
+    """Create the folder for the socket, accessible to its owner only.
 
-    Raises StartError when there is one that somebody else has made.
+    Raises StartError if the path is unusable, or if the folder exists and belongs to another user.
     """
     if not _can_hold_socket(folder):
-        raise StartError(f"{folder}: too long, or with a comma, for a socket; set TMPDIR to a folder with a short path")
+        raise StartError(f"{folder}: too long for a socket, or contains a comma; set TMPDIR to a short path")
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
         found = folder.lstat()
         uid = os.geteuid() if owner is None else owner.uid
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
-            raise StartError(f"{folder}: is there already and is not PostgreSQL's alone; remove it") from None
+            raise StartError(f"{folder}: already exists and does not belong to PostgreSQL alone; remove it") from None
     else:
         if owner is not None:
             os.chown(folder, *owner)
 
 
 def socket_lock_in(folder: Path) -> Path:
-    """The file beside the socket in which PostgreSQL leaves its pid."""
+    """The file beside the socket to which PostgreSQL writes its pid."""
     return folder / f".s.PGSQL.{PORT}.lock"
 
 

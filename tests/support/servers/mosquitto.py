@@ -8,8 +8,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-import pytest
-
+from tests.support.not_installed import skip_without
 from tests.support.servers.fresh import free_port
 from tests.support.waiting import until
 
@@ -33,8 +32,7 @@ def mosquitto_program() -> str:
     """Where it is. Without it the test is skipped, but fails in CI, which installs it."""
     found = shutil.which("mosquitto", path=PLACES)
     if found is None:
-        assert not os.environ.get("CI"), "mosquitto is missing: scripts/install_test_packages.sh"
-        pytest.skip("mosquitto is not installed")
+        skip_without("mosquitto")
     return found
 
 

@@ -7,7 +7,7 @@ import logging
 
 from mode import Service
 
-from headrace.process.throttled_log import Rarely
+from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import backoff_seconds
 from tables import database
 
@@ -15,7 +15,7 @@ STOP_SECONDS = 3.0
 
 
 class Background(Service):
-    """Runs `live` again and again, with backoff while PostgreSQL is away, until the worker stops.
+    """Runs `run` again and again, with backoff while PostgreSQL is away, until the worker stops.
 
     Any other error ends the worker: it is a mistake of ours, and a loop that hides it would lose events quietly.
     """
@@ -26,11 +26,11 @@ class Background(Service):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rarely = Rarely(logging.getLogger(type(self).__module__))
+        self.throttled = ThrottledLog(logging.getLogger(type(self).__module__))
         self._ended = asyncio.Event()
         self._ended.set()  # a service that was never started has nothing to finish
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """One life: until the worker stops, or until what it needs is away (raises what `is_away` knows)."""
         raise NotImplementedError
 
@@ -45,11 +45,11 @@ class Background(Service):
             while not self.should_stop:
                 started = self.loop.time()
                 try:
-                    await self.live()
+                    await self.run()
                 except Exception as error:
                     if not database.is_away(error):
                         raise
-                    self.rarely.warning(f"{type(self).__name__} waits for {self.needs}: %r", error)
+                    self.throttled.warning(f"{type(self).__name__} waits for {self.needs}: %r", error)
                 if self.loop.time() - started > STOP_SECONDS:
                     waits = backoff_seconds()
                 if not self.should_stop:

@@ -59,17 +59,17 @@ def make_app(settings: Settings) -> Headrace:
     storage = Storage(database, settings.database_url)
     disk_space = DiskSpace()
     names = [projection.name for projection in PROJECTIONS] if "query" in settings.runs else []
-    told = MetricsView(Metrics(), DatabaseSamples(database, names, stalled_after_seconds=settings.stall_seconds))
-    told.add(metric_sources.disk(disk_space))
+    metrics = MetricsView(Metrics(), DatabaseSamples(database, names, stalled_after_seconds=settings.stall_seconds))
+    metrics.add(metric_sources.disk(disk_space))
     doors: list[HttpServer] = []
     taking: list[ServiceT] = []
     if "ingestion" in settings.runs:
-        door, taking = ingestion_service(settings, PROJECTIONS, database, disk_space, told)
+        door, taking = ingestion_service(settings, PROJECTIONS, database, disk_space, metrics)
         doors.append(door)
     if "query" in settings.runs:
-        doors.append(query_service(settings, PROJECTIONS, database, told))
+        doors.append(query_service(settings, PROJECTIONS, database, metrics))
     applying = (
-        event_handler_service(app, settings, PROJECTIONS, database, disk_space=disk_space, told=told)
+        event_handler_service(app, settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics)
         if handles_events
         else []
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.embedded.kafka.class_path import sha256_of
+from app.embedded.kafka.jar import sha256_of
 from headrace.errors import StartError
 
 from benchmarks.processes import ROOT

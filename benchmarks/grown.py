@@ -12,7 +12,7 @@ import json
 from aiokafka import AIOKafkaProducer
 
 from agents.kafka.topic import ensure_topic
-from agents.relay.publisher import HEADERS, record_value
+from headrace.events.topic_record import HEADERS, encode
 from tables.database import Connection
 from tables.intake.outbox import StoredEvent
 from tables.migrate import migrate
@@ -134,7 +134,7 @@ async def end_topic_as_stored(place: Place, system: System) -> None:
             event = StoredEvent(0, row["position"], row["partition"], row["subject"], row["text"])
             await producer.send_and_wait(
                 system.topic,
-                record_value(event),
+                encode(event.text, event.position),
                 key=event.partition_key.encode(),
                 partition=event.partition,
                 headers=HEADERS,

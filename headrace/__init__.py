@@ -1,1 +1,5 @@
-"""What an event is, what a projection is, and how events are folded. Pure: no I/O."""
+"""Headrace's public names, for modules that define projections. Everything else is private and may change."""
+
+from headrace.projection import Event, FedBy, Field, Projection
+
+__all__ = ["Event", "FedBy", "Field", "Projection"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from app.embedded.kafka.class_path import sha256_of
+from app.embedded.kafka.jar import sha256_of
 
 from benchmarks.debezium_files import LOCK_FILE, fetch, read_lock
 

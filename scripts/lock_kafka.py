@@ -10,7 +10,8 @@ from typing import Any
 
 from jgo.maven import MavenContext
 
-from app.embedded.kafka.class_path import LOCK_FILE, read_lock, sha256_of
+from app.embedded.kafka.class_path import LOCK_FILE, read_lock
+from app.embedded.kafka.jar import sha256_of
 
 BROKER = "org.apache.kafka:kafka_2.13"
 # Kafka logs by SLF4J and leaves it to its distribution to say by what.

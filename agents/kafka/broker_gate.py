@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from mode import Service
 
 from agents.kafka.topic import ensure_topic
-from headrace.process.throttled_log import Rarely
+from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import backoff_seconds
 
 log = logging.getLogger(__name__)
@@ -27,14 +27,14 @@ class BrokerGate(Service):
         self._partitions_if_new = partitions_if_new
 
     async def on_start(self) -> None:
-        rarely = Rarely(log)
+        throttled = ThrottledLog(log)
         for wait in backoff_seconds(most=2.0):
             if self.should_stop:
                 return
             try:
                 await self.look()
             except (KafkaError, OSError, TimeoutError) as error:
-                rarely.warning("The event handler waits for Kafka at %s: %r", self._bootstrap_servers, error)
+                throttled.warning("The event handler waits for Kafka at %s: %r", self._bootstrap_servers, error)
                 await self.sleep(wait)
             else:
                 return

@@ -20,7 +20,7 @@ from faust.types.tuples import TP
 from mode import Service
 
 from headrace.errors import HeadraceError
-from headrace.process.throttled_log import Rarely
+from headrace.process.throttled_log import ThrottledLog
 
 LOOK_SECONDS = 1.0
 # What is not committed is delivered again, and known. Longer, it would be committed to a topic that was made anew.
@@ -38,7 +38,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.rarely = Rarely(log)
+        self.throttled = ThrottledLog(log)
 
     @Service.task
     async def _look_after_the_consumer(self) -> None:
@@ -53,7 +53,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 asyncio.run_coroutine_threadsafe(self.consumer.crash(ended), self.parent_loop)
                 return
             if error is not None:
-                self.rarely.warning("The event handler waits for its consumer group: %r", error)
+                self.throttled.warning("The event handler waits for its consumer group: %r", error)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit; False when it does not work now. Faust would end the worker."""
@@ -65,7 +65,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             async with asyncio.timeout(COMMIT_SECONDS):
                 await self._ensure_consumer().commit(chosen)
         except (KafkaError, TimeoutError) as error:
-            self.rarely.warning("What the event handler has read cannot be committed to Kafka now: %r", error)
+            self.throttled.warning("What the event handler has read cannot be committed to Kafka now: %r", error)
             return False
         return True
 

@@ -12,53 +12,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 
 import faust
-import msgspec
 from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage, Message
 
 from agents.kafka.consumer_thread import ConsumerThread
-from headrace.events import rfc3339
-from headrace.events.known_types import NO_DATA
-from headrace.process.throttled_log import Rarely
-from tables.history.event_store import PastEvent
+from headrace.events.topic_record import Record, decode, followed
+from headrace.process.throttled_log import ThrottledLog
 
 log = logging.getLogger(__name__)
-rarely = Rarely(log)
-
-
-class Record(msgspec.Struct, frozen=True, gc=False):
-    """An event as it comes from the topic; `data` still as JSON text."""
-
-    position: int
-    partition: int
-    id: str
-    source: str
-    type: str
-    subject: str | None
-    time: str
-    """RFC 3339 in UTC."""
-    data: msgspec.Raw
-    partition_key: str
-
-
-class _Envelope(msgspec.Struct, frozen=True, gc=False):
-    id: str
-    source: str
-    type: str
-    sequence: str
-    time: str
-    subject: str | None = None
-    partitionkey: str | None = None
-    data: msgspec.Raw = msgspec.Raw(NO_DATA)
-
-
-POSITION_DIGITS = 20
-FOLLOWS = "headrace-follows"
-"""The header of the first record of a Kafka batch: the position of the partition's event before it. Kafka can lose
-records; a projector that sees one which it did not expect here takes what is lacking from the event store."""
-
-_decoder = msgspec.json.Decoder(_Envelope)
+throttled = ThrottledLog(log)
 
 
 class RecordBatch:
@@ -85,43 +48,6 @@ def _position(event: Record) -> int:
     return event.position
 
 
-def decode(value: bytes | None, partition: int) -> Record | None:
-    """A record's value as an event; None, and a line in the log, for what the relay did not write."""
-    try:
-        envelope = _decoder.decode(value or b"")
-        if len(envelope.sequence) != POSITION_DIGITS or not envelope.sequence.isdecimal():
-            raise ValueError("the extension sequence is not a position")  # noqa: TRY301 - one place logs
-        return Record(
-            int(envelope.sequence),
-            partition,
-            envelope.id,
-            envelope.source,
-            envelope.type,
-            envelope.subject,
-            rfc3339.to_utc(envelope.time),
-            envelope.data,
-            envelope.partitionkey or envelope.subject or envelope.source,
-        )
-    except ValueError as error:
-        rarely.warning("A record of partition %s is no event of ours and is passed over: %s", partition, error)
-        return None
-
-
-def followed(headers: Sequence[tuple[str, bytes]]) -> int | None:
-    """The position of the event before the one with these headers, in its partition; None where they do not tell."""
-    for name, value in headers:
-        if name == FOLLOWS and value.isdigit():
-            return int(value)
-    return None
-
-
-def past_record(event: PastEvent) -> Record | None:
-    """An event of the store as it came, or would have come, from the topic."""
-    members = msgspec.json.decode(event.text, type=dict[str, msgspec.Raw])
-    members["sequence"] = msgspec.Raw(b'"%020d"' % event.position)
-    return decode(msgspec.json.encode(members), event.partition)
-
-
 class FetchMessage(ConsumerMessage):
     """The message of one partition of a fetch, whose value is the RecordBatch of all of them."""
 
@@ -141,7 +67,7 @@ class BatchConsumer(driver.Consumer):
         try:
             fetched, active = await self._wait_next_records(timeout)
         except KafkaError as error:
-            rarely.warning("The event handler cannot read from Kafka now: %r", error)
+            throttled.warning("The event handler cannot read from Kafka now: %r", error)
             await self.sleep(timeout)
             return
         if fetched is None or self.should_stop:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.kafka.fetch_batches import decode
+from headrace.events.topic_record import decode
 
 # At the end of a partition there may be records of others; then it is looked further back.
 FIRST_LOOK_RECORDS = 4

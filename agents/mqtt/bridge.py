@@ -13,12 +13,13 @@ import logging
 from collections.abc import Sequence
 
 from agents.background import Background
-from agents.mqtt.client import MqttClient, Received
+from agents.mqtt.client import MqttClient, IncomingMessage
 from headrace.events import rfc3339
 from headrace.events.envelope import Event, InvalidEnvelope, Limits
 from headrace.events.intake_counts import IntakeCounts
 from headrace.events.known_types import EventTypes
 from headrace.events.mqtt_message import Message, answer_topic, read_event
+from headrace.events.outcome import Outcome
 from headrace.events.problem_document import CONTENT_TYPE as PROBLEM
 from headrace.events.refusals import REFUSED, Refusal, invalid, misfit, taken_body
 from headrace.process.fault_points import MQTT_COMMITTED
@@ -28,7 +29,7 @@ from tables.database import Database
 from tables.intake import dead_letters
 from tables.intake.backlog import Backlog
 from tables.intake.dead_letters import Letter
-from tables.intake.group_commit import MAX_GROUP_EVENTS, GroupCommit, Outcome
+from tables.intake.group_commit import MAX_GROUP_EVENTS, GroupCommit
 
 TOPICS = "devices/+/events"
 SHARED_TOPICS = f"$share/headrace/{TOPICS}"
@@ -92,7 +93,7 @@ class MqttBridge(Background):
         if self._client is not None:
             self._client.wake()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """Connect, and take messages until the connection ends and all that came over it is taken."""
         wanted, unwanted = (SHARED_TOPICS, TOPICS) if self._address.shared else (TOPICS, SHARED_TOPICS)
         client = await MqttClient.connect(
@@ -107,13 +108,13 @@ class MqttBridge(Background):
                 if messages:
                     await self._take(client, messages)
                 elif client.is_lost:
-                    self.rarely.warning("The connection to %s is lost.", self._address)
+                    self.throttled.warning("The connection to %s is lost.", self._address)
                     return
         finally:
             self._connected.clear()
             await client.close()
 
-    async def _take(self, client: MqttClient, messages: Sequence[Received]) -> None:
+    async def _take(self, client: MqttClient, messages: Sequence[IncomingMessage]) -> None:
         """Commit a group of messages, answer and acknowledge them; nothing of this when the worker stops first."""
         received_at = rfc3339.now()
         taken = [self._read(received.message, received_at) for received in messages]
@@ -126,7 +127,7 @@ class MqttBridge(Background):
                 if MQTT_COMMITTED.armed:
                     await MQTT_COMMITTED.passed()
             except Exception as error:  # noqa: BLE001 - what is not acknowledged is not lost, whatever it was
-                self.rarely.warning("Messages of devices wait, not acknowledged: %r", error)
+                self.throttled.warning("Messages of devices wait, not acknowledged: %r", error)
                 await self.sleep(next(waits))
                 continue
             for received, (one, outcome) in zip(messages, results, strict=True):
@@ -148,12 +149,12 @@ class MqttBridge(Background):
         if not events:
             return []
         while self._backlog is not None and self._backlog.retry_after_seconds is not None and not self.should_stop:
-            self.rarely.warning("Messages of devices wait, not acknowledged: the outbox is full.")
+            self.throttled.warning("Messages of devices wait, not acknowledged: the outbox is full.")
             await self.sleep(MOST_WAIT_SECONDS)
         return await self._group_commit.submit(events)
 
     async def _keep_refused(
-        self, messages: Sequence[Received], results: Sequence[tuple[Event | Refusal, Outcome | None]]
+        self, messages: Sequence[IncomingMessage], results: Sequence[tuple[Event | Refusal, Outcome | None]]
     ) -> None:
         letters = [
             _letter(received.message, one)
@@ -182,7 +183,7 @@ class MqttBridge(Background):
             assert outcome is not None
             sent = client.answer(topic, taken_body(one, outcome), JSON, message.correlation_data)
         if not sent:
-            self.rarely.warning("%s takes answers too slowly; some are left out.", self._address)
+            self.throttled.warning("%s takes answers too slowly; some are left out.", self._address)
 
 
 def _with_outcomes(

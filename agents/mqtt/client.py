@@ -19,7 +19,7 @@ from agents.mqtt.socket import MqttSocket
 from headrace.errors import DependencyAwayError, InvalidSettingError
 from headrace.events.mqtt_message import Message
 from headrace.process.mqtt_address import MqttAddress
-from headrace.process.throttled_log import Rarely
+from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import WakeUp
 
 CONNECT_SECONDS = 10.0
@@ -40,14 +40,14 @@ MESSAGE_BYTES = 1_000
 Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
-rarely = Rarely(log)
+throttled = ThrottledLog(log)
 
 
 class MqttAwayError(DependencyAwayError):
     """The MQTT broker does not answer."""
 
 
-class Received(NamedTuple):
+class IncomingMessage(NamedTuple):
     """A message, and what its acknowledgement needs."""
 
     message: Message
@@ -66,7 +66,7 @@ class _Paho(Client):
         self,
         connection: MqttSocket,
         client_id: str,
-        received: Callable[[Received], None],
+        received: Callable[[IncomingMessage], None],
         *,
         version_5: bool,
     ) -> None:
@@ -89,7 +89,7 @@ class _Paho(Client):
             message, mid = read_publish(bytes(self._in_packet["packet"]), qos, version_5=self._version_5)
         except UnreadableError:
             return super()._handle_publish()
-        self._taken(Received(message, mid, qos))
+        self._taken(IncomingMessage(message, mid, qos))
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _create_socket(self) -> Any:
@@ -103,7 +103,7 @@ class MqttClient:
         self._socket = socket
         self._address = address
         self._max_in_flight = max_in_flight
-        self._received: list[Received] = []
+        self._received: list[IncomingMessage] = []
         self._held_bytes = 0
         self._wake_up = WakeUp()
         self._connected: asyncio.Future[ReasonCode] = asyncio.get_running_loop().create_future()
@@ -184,14 +184,14 @@ class MqttClient:
         """Let `receive` return."""
         self._wake_up.set()
 
-    async def receive(self, at_most: int) -> list[Received]:
+    async def receive(self, at_most: int) -> list[IncomingMessage]:
         """The next messages, in the order in which they came; none when nothing came for a while."""
         if not self._received and not self.is_lost:
             await self._wake_up.wait(TICK_SECONDS)
         taken, self._received = self._received[:at_most], self._received[at_most:]
         return taken
 
-    def done(self, messages: Sequence[Received]) -> None:
+    def done(self, messages: Sequence[IncomingMessage]) -> None:
         """Acknowledge them, in this order, which must be the one in which they came."""
         for _, mid, qos in messages:
             if qos and not self.is_lost:
@@ -252,19 +252,19 @@ class MqttClient:
         refused = [reason for reason in reasons if reason.value >= FAILURES]
         self._subscribed.set_result(refused)
         if refused and self._session_was_there:
-            rarely.warning("%s refuses the subscription: %s.", self._address, refused[0])
+            throttled.warning("%s refuses the subscription: %s.", self._address, refused[0])
             self._socket.abort()
 
     def _on_disconnect(
         self, _: Client, __: Any, flags: DisconnectFlags, reason: ReasonCode, ____: Properties | None
     ) -> None:
         if flags.is_disconnect_packet_from_server:
-            rarely.warning("%s ended the connection: %s.", self._address, reason)
+            throttled.warning("%s ended the connection: %s.", self._address, reason)
 
     def _on_message(self, _: Client, __: Any, received: MQTTMessage) -> None:
-        self._take(Received(_message(received), received.mid, received.qos))
+        self._take(IncomingMessage(_message(received), received.mid, received.qos))
 
-    def _take(self, received: Received) -> None:
+    def _take(self, received: IncomingMessage) -> None:
         self._held_bytes += _size_bytes(received.message)
         self._received.append(received)
         self.wake()

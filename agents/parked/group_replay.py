@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from agents.kafka.fetch_batches import past_record
-from headrace.folding.blocked_groups import Stops
+from headrace.events.topic_record import PastEvent, past_record
+from headrace.folding.blocked_groups import BlockedGroups
 from headrace.folding.folding import BEHIND, Chosen, Folding
 from headrace.folding.parked_groups import Group
-from headrace.folding.row_cache import KnownRows, rows_to_write
-from tables.history.event_store import PastEvent
-from tables.parked.parked import ParkedEvent
-from tables.projections.writing import Known, Row
+from headrace.folding.row_cache import RowCache, rows_to_write
+from headrace.folding.rows import ParkedEvent, ReadRow, WrittenRow
 
 NO_EVENT = "what the event store has there is no event that can be read"
 
@@ -34,7 +32,7 @@ class Replay:
         self._unreadable = {one.position: one.error for one in unreadable} | {
             position: NO_EVENT for position, record in records.items() if record is None
         }
-        self._known: KnownRows[Any] = KnownRows()
+        self._known: RowCache[Any] = RowCache()
         self._states: dict[str, Any] = {}
         self._changed: dict[str, int] = {}
         self.applied: list[int] = []
@@ -46,14 +44,14 @@ class Replay:
         """The rows that the events change."""
         return {one.key for one in self._chosen.values()}
 
-    def run(self, found: Mapping[str, Known], *, blocked: Collection[Group]) -> None:
+    def run(self, found: Mapping[str, ReadRow], *, blocked: Collection[Group]) -> None:
         """Fold as far as it goes, onto the rows that were found; `blocked`: other groups that have events parked.
 
         Raises StateError when a row cannot be read.
         """
         stopped = {group.key for group in blocked}
         for key in sorted(self.keys - stopped):
-            self._known.remember(key, self._folding.known_row(found.get(key)))
+            self._known.remember(key, self._folding.cached_row(found.get(key)))
             self._states[key] = self._known[key].state
         for position in self._positions:
             if position in self._unreadable:
@@ -65,7 +63,7 @@ class Replay:
             if self.failed:
                 return
 
-    def rows(self) -> dict[str, Row]:
+    def rows(self) -> dict[str, WrittenRow]:
         """The rows as they are to be written. Raises StateError when one cannot be."""
         return rows_to_write(self._known, self._states, self._changed)[0]
 
@@ -74,7 +72,7 @@ class Replay:
         if one.key in stopped:
             self.moved.append(ParkedEvent(position, group, BEHIND, 0))
             return
-        changed, failed = self._folding.fold(self._states, [one], Stops())
+        changed, failed = self._folding.fold(self._states, [one], BlockedGroups())
         if not failed:
             self._changed |= changed
             self.applied.append(position)

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from agents.parked.group_replay import Replay
-from agents.projector.projector import UNSTORABLE
 from headrace.folding.folding import Folding, reason
-from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, Outcome
+from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, ParkedOutcome
+from headrace.folding.rows import ParkedEvent
 from headrace.projection import Projection
 from tables.database import AnyConnection, Database
 from tables.parked import discarded, parked, parked_list
-from tables.parked.parked import ParkedEvent
 from tables.projections import writing
+from tables.unstorable import UNSTORABLE
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Retrier:
         self._most_seconds = most_seconds
         self._turn = asyncio.Lock()
 
-    async def retry(self, projection: str, group: Group | None) -> Outcome:
+    async def retry(self, projection: str, group: Group | None) -> ParkedOutcome:
         """See `app.parking.Parking`."""
         async with self._turn, self._database.acquire() as connection:
             if group is None:
@@ -62,7 +62,7 @@ class Retrier:
                 raise NotParkedError(f"Nothing of this key is parked in {projection}.")
             return await self._retry_group(connection, projection, group, self._deadline())
 
-    async def discard(self, projection: str, what: Group | int, *, reason: str, by: str) -> Outcome:
+    async def discard(self, projection: str, what: Group | int, *, reason: str, by: str) -> ParkedOutcome:
         """See `app.parking.Parking`."""
         async with self._turn, self._database.acquire() as connection:
             group = what if isinstance(what, Group) else await parked.group_of(connection, projection, what)
@@ -77,12 +77,12 @@ class Retrier:
             if not count or group is None:
                 raise NotParkedError(f"It is not parked in {projection}.")
             outcome = await self._retry_group(connection, projection, group, deadline)
-            return Outcome(projection, count, outcome.applied, outcome.still_parked, outcome.failures)
+            return ParkedOutcome(projection, count, outcome.applied, outcome.still_parked, outcome.failures)
 
     def _deadline(self) -> float:
         return time.monotonic() + self._most_seconds
 
-    async def _retry_all(self, connection: AnyConnection, projection: str) -> Outcome:
+    async def _retry_all(self, connection: AnyConnection, projection: str) -> ParkedOutcome:
         deadline = self._deadline()
         applied, failures = 0, list[Failure]()
         after = parked_list.BEGINNING
@@ -94,9 +94,11 @@ class Retrier:
                 applied += outcome.applied
                 failures += outcome.failures[: MOST_FAILURES - len(failures)]
                 after = parked_list.After(projection, one.position)
-        return Outcome(projection, 0, applied, (await parked.counts(connection)).get(projection, 0), failures)
+        return ParkedOutcome(projection, 0, applied, (await parked.counts(connection)).get(projection, 0), failures)
 
-    async def _retry_group(self, connection: AnyConnection, projection: str, group: Group, deadline: float) -> Outcome:
+    async def _retry_group(
+        self, connection: AnyConnection, projection: str, group: Group, deadline: float
+    ) -> ParkedOutcome:
         applied, moved, failure, at_most = 0, 0, None, EVENTS_AT_ONCE
         while time.monotonic() < deadline:
             try:
@@ -116,7 +118,7 @@ class Retrier:
             if failure or step.is_last:
                 break
         left = await parked.count(connection, projection, group)
-        return Outcome(projection, 0, applied, left + moved, [failure] if failure else [])
+        return ParkedOutcome(projection, 0, applied, left + moved, [failure] if failure else [])
 
     async def _step(self, connection: AnyConnection, projection: str, group: Group, at_most: int) -> _Step:
         """Apply the first events of a group, in one transaction, up to the first that fails."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Attempts:
+class CancellableAttempts:
     """What is under way now."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ class CatchUp(Background):
     def wake(self) -> None:
         self._stop.set()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         while self._waiting and not self.should_stop:
             await self._waiting[0].catch_up()
             del self._waiting[0]

@@ -13,8 +13,8 @@ WAITS_SECONDS = (0.1, 0.4)
 SELDOM_SECONDS = 10.0
 
 
-class Patience:
-    """That of one projection."""
+class RetrySchedule:
+    """The retries of one projection."""
 
     def __init__(self) -> None:
         self._free_at = float("-inf")

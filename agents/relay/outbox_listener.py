@@ -30,7 +30,7 @@ class OutboxListener(Background):
     def wake(self) -> None:
         self._lost.set()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
         self._lost.clear()
         try:
@@ -61,7 +61,7 @@ class OutboxNotifier(Background):
         """Notify soon."""
         self._wake_up.set()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         while not self.should_stop:
             if await self._wake_up.wait(HEARTBEAT_SECONDS):
                 async with self._source.acquire() as connection:

@@ -8,18 +8,16 @@ from collections import defaultdict
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from agents.kafka.fetch_batches import FOLLOWS
 from agents.kafka.topic import ensure_topic
 from agents.kafka.topic_end import TopicEnd
 from headrace.errors import HeadraceError
+from headrace.events import topic_record
 from headrace.process.fault_points import PUBLISHER_PUBLISHING
 from tables.intake.outbox import StoredEvent
 
-HEADERS = [("content-type", b"application/cloudevents+json")]
 REQUEST_TIMEOUT_MS = 10_000
 TIMEOUT_SECONDS = 10.0
 # A round has longer, the more bytes it has.
@@ -123,23 +121,18 @@ class Publisher:
     async def _publish_to(self, partition: int, events: Sequence[StoredEvent]) -> None:
         assert self._producer is not None
         batch = self._producer.create_batch()
-        headers = self._headers(partition, events[0].position)
+        headers = topic_record.headers(events[0].position, self._last.get(partition))
         for event in events:
-            key, value = event.partition_key.encode(), record_value(event)
+            key, value = event.partition_key.encode(), topic_record.encode(event.text, event.position)
             if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
                 # Acknowledged before the next one leaves: a hole in the middle would lose its events for good.
                 await self._send(partition, batch)
                 batch = self._producer.create_batch()
-                headers = self._headers(partition, event.position)
+                headers = topic_record.headers(event.position, self._last.get(partition))
                 batch.append(timestamp=None, key=key, value=value, headers=headers)
             self._last[partition] = event.position
-            headers = HEADERS
+            headers = topic_record.HEADERS
         await self._send(partition, batch)
-
-    def _headers(self, partition: int, position: int) -> list[tuple[str, bytes]]:
-        """Those of the first record of a batch."""
-        last = self._last.get(partition, position)
-        return [*HEADERS, (FOLLOWS, b"%d" % last)] if last < position else HEADERS
 
     async def _send(self, partition: int, batch: Any) -> None:
         assert self._producer is not None
@@ -176,17 +169,3 @@ async def _stop(stopping: Coroutine[Any, Any, None]) -> None:
     with contextlib.suppress(KafkaError, OSError, TimeoutError):
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await stopping
-
-
-def record_value(event: StoredEvent) -> bytes:
-    """The accepted text with the extension `sequence`, which is the position, zero-padded to 20 digits."""
-    text = event.text
-    if '"sequence"' in text:
-        text = _without_sequence(text)
-    return f'{text[:-1]},"sequence":"{event.position:020d}"}}'.encode()
-
-
-def _without_sequence(text: str) -> str:
-    members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    members.pop("sequence", None)
-    return msgspec.json.encode(members).decode()

@@ -81,7 +81,7 @@ class Relay(Background):
         await super().on_stop()
         await self._publisher.discard()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """Stand by for the lock, then relay for as long as the connection that holds it lives."""
         await self._wait_for_room()
         connection = await database.connect(
@@ -102,7 +102,7 @@ class Relay(Background):
         except asyncpg.UniqueViolationError:
             # The outbox holds an event that is already stored, where none should be: the next life looks everywhere.
             self._among_last = EVERYWHERE
-            self.rarely.warning("The outbox holds an event that is already stored; it is published again.")
+            self.throttled.warning("The outbox holds an event that is already stored; it is published again.")
         except asyncpg.DiskFullError as error:
             self._disk_space.saw(error)
             raise
@@ -197,7 +197,7 @@ class Relay(Background):
 
     async def _kafka_is_away(self, connection: database.Connection, error: BaseException, wait: float) -> None:
         self.publish_errors += 1
-        self.rarely.warning("The relay waits for Kafka; events are accepted and wait in the outbox: %r", error)
+        self.throttled.warning("The relay waits for Kafka; events are accepted and wait in the outbox: %r", error)
         await self._publisher.discard()
         await connection.execute(database.HEARTBEAT)
         await self.sleep(wait)

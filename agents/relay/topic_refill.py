@@ -13,9 +13,11 @@ import msgspec
 
 from agents.relay.publisher import Publisher, TopicTooSmallError
 from headrace.errors import DependencyAwayError
+from headrace.events.partition_key import partition_key
+from headrace.events.topic_record import PastEvent
 from tables.database import AnyConnection
 from tables.history import event_store
-from tables.history.event_store import PastEvent, StoredUpTo
+from tables.history.event_store import StoredUpTo
 from tables.intake.outbox import MOST_ROUND_EVENTS, StoredEvent
 
 Answer = TypeVar("Answer")
@@ -81,5 +83,5 @@ def _after(published: int, stored: StoredUpTo) -> int:
 
 def _as_stored(event: PastEvent) -> StoredEvent:
     keys = _decoder.decode(event.text)
-    key = keys.partitionkey or keys.subject or keys.source
+    key = partition_key(keys.partitionkey, keys.subject, keys.source)
     return StoredEvent(NOT_IN_THE_OUTBOX, event.position, event.partition, key, event.text)

@@ -29,7 +29,7 @@ class BacklogWatch(Background):
     def wake(self) -> None:
         self._wake_up.set()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         try:
             while not self.should_stop:
                 async with self._source.acquire() as connection:

@@ -41,7 +41,7 @@ class Storage(Background):
     def wake(self) -> None:
         self._stop.set()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         connection = await database.connect(self._dsn, timeout_seconds=CONNECT_SECONDS)
         try:
             for name in await migrate(connection):

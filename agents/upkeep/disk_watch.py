@@ -46,7 +46,7 @@ class DiskWatch(Background):
     def wake(self) -> None:
         self._stop.set()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         while not self.should_stop:
             if self._space.seen_here:
                 await self._probe_until_there_is_room()

@@ -40,7 +40,7 @@ class FieldIndexes(Background):
     def wake(self) -> None:
         self._stop.set()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         work = asyncio.create_task(self._keep())
         stop = asyncio.create_task(self._stop.wait())
         try:

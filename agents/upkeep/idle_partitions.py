@@ -25,7 +25,7 @@ class IdlePartitions(Background):
     def wake(self) -> None:
         self._wake_up.set()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         while not self.should_stop:
             async with self._source.acquire() as connection:
                 await positions.advance_idle_partitions(connection)

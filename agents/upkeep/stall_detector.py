@@ -39,7 +39,7 @@ class StalledError(HeadraceError):
 
 
 @dataclass
-class _Wait:
+class _Standstill:
     progress: Mapping[int, int]
     looks: int = 0
     begun_anew: bool = False
@@ -75,13 +75,13 @@ class StallDetector(Background):
         self._stall_seconds = stall_seconds
         self._interval_seconds = min(stall_seconds / LOOKS, MOST_INTERVAL_SECONDS)
         self._wake_up = WakeUp()
-        self._waits: dict[str, _Wait] = {}
+        self._waits: dict[str, _Standstill] = {}
         self._seen_partitions: frozenset[int] = frozenset()
 
     def wake(self) -> None:
         self._wake_up.set()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         self._waits.clear()
         while not self.should_stop:
             await self.look()
@@ -105,14 +105,14 @@ class StallDetector(Background):
         if not progress:
             self._waits.pop(projection, None)
         elif wait is None or wait.has_moved(progress):
-            self._waits[projection] = _Wait(progress)
+            self._waits[projection] = _Standstill(progress)
         else:
             wait.progress = progress
             wait.looks += 1
             if wait.looks * self._interval_seconds >= self._stall_seconds:
                 await self._act(projection, wait)
 
-    async def _act(self, projection: str, wait: _Wait) -> None:
+    async def _act(self, projection: str, wait: _Standstill) -> None:
         try:
             async with asyncio.timeout(BROKER_SECONDS):
                 await self._broker_answers()
@@ -125,4 +125,4 @@ class StallDetector(Background):
             raise StalledError(f"{told}, although it was begun anew. This worker ends; start it again.")
         log.error("%s; it begins anew.", told)
         self._begin_anew[projection]()
-        self._waits[projection] = _Wait(wait.progress, begun_anew=True)
+        self._waits[projection] = _Standstill(wait.progress, begun_anew=True)

@@ -7,8 +7,8 @@ from datetime import datetime
 import msgspec
 
 from headrace.events import rfc3339
+from headrace.events.partition_key import key_hash, partition_key
 from tables.history.snapshot import StoredRow, WaitingRow
-from tables.intake import outbox
 
 
 class _Columns(msgspec.Struct, frozen=True):
@@ -49,7 +49,7 @@ def wrong_columns(row: StoredRow | WaitingRow) -> list[str]:
         "event_time": row.event_time == time_of_event,
     }
     if isinstance(row, WaitingRow):
-        partition_key = event.partitionkey or event.subject or event.source
-        columns["partition_key"] = row.partition_key == partition_key
-        columns["key_hash"] = row.key_hash == outbox.key_hash(partition_key)
+        expected = partition_key(event.partitionkey, event.subject, event.source)
+        columns["partition_key"] = row.partition_key == expected
+        columns["key_hash"] = row.key_hash == key_hash(expected)
     return [name for name, agrees in columns.items() if not agrees]

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from agents.kafka.fetch_batches import Record
 from agents.verify.findings import Findings
 from agents.verify.refolded_rows import FoldedRow, FoldedRows
-from headrace.folding.blocked_groups import Stops
+from headrace.events.topic_record import Record
+from headrace.folding.blocked_groups import BlockedGroups
 from headrace.folding.folding import Chosen, Folding
 from headrace.folding.parked_groups import Group
+from headrace.folding.rows import ReadRow
 from headrace.folding.state_json import StateError, encode_state
 from headrace.projection import Projection
 from tables.history.snapshot import FoundRow, HeldBack, Snapshot
-from tables.projections.writing import Known
 
 ROWS_AT_ONCE = 5_000
 
@@ -66,9 +66,9 @@ class VerifiedProjection:
     def _fold(self, chosen: Sequence[Chosen]) -> None:
         before = self._folded.read(self.name, {event.key for event in chosen})
         states: dict[str, Any] = {
-            key: self._folding.known_row(Known(row.state, row.position, 1)).state for key, row in before.items()
+            key: self._folding.cached_row(ReadRow(row.state, row.position, 1)).state for key, row in before.items()
         }
-        changed, failed = self._folding.fold(states, chosen, Stops())
+        changed, failed = self._folding.fold(states, chosen, BlockedGroups())
         for event in failed:
             if event.attempts:
                 self._cannot_be(event.position, event.error)

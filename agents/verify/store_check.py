@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 
-from agents.kafka.fetch_batches import Record, past_record
 from agents.verify.column_check import wrong_columns
 from agents.verify.findings import Findings, Say
 from agents.verify.projection_check import VerifiedProjection
 from agents.verify.topic_check import VerifiedTopic
-from tables.history.event_store import PastEvent
+from headrace.events.topic_record import PastEvent, Record, past_record
 from tables.history.snapshot import Snapshot, StoredRow
 
 EVENTS_AT_ONCE = 2_000

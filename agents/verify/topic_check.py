@@ -10,10 +10,10 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.kafka.fetch_batches import Record, decode
 from agents.kafka.topic import partition_count
 from agents.verify.findings import Findings, Say
 from headrace.errors import DependencyAwayError
+from headrace.events.topic_record import Record, decode
 from tables.history.snapshot import Snapshot
 
 RECORDS_AT_ONCE = 2_000

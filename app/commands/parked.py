@@ -14,7 +14,7 @@ from agents.parked.retrier import Retrier
 from app.commands.connecting import opened, run
 from app.settings import Settings
 from headrace.errors import UnknownProjectionError
-from headrace.folding.parked_groups import Group, NotParkedError, Outcome
+from headrace.folding.parked_groups import Group, NotParkedError, ParkedOutcome
 from headrace.projection import Projection
 from tables.intake import dead_letters
 from tables.parked import parked_list
@@ -199,7 +199,7 @@ def _group(key: str | None, partition_key: str | None) -> Group | None:
     return None if key is None else Group(key)
 
 
-def _tell(outcome: Outcome, *, as_json: bool) -> int:
+def _tell(outcome: ParkedOutcome, *, as_json: bool) -> int:
     if as_json:
         click.echo(_json(outcome))
     else:

@@ -29,14 +29,14 @@ def event_handler_service(
     database: Database,
     *,
     disk_space: DiskSpace,
-    told: MetricsView,
+    metrics: MetricsView,
 ) -> list[ServiceT]:
     """What runs before Faust's consumer; the agents are the app's."""
     topic = app.topic(settings.topic, schema=AsIs())
     projectors = {projection.name: Projector(projection, database, disk_space) for projection in projections}
     for name, projector in projectors.items():
         app.agent(topic, name=f"project_{name}")(agent_of(projector))
-    told.add(metric_sources.projectors(projectors))
+    metrics.add(metric_sources.projectors(projectors))
     gate = BrokerGate(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions)
     stall_detector = StallDetector(
         database,

@@ -39,7 +39,7 @@ def ingestion_service(
     projections: Sequence[Projection[Any]],
     database: Database,
     disk_space: DiskSpace,
-    told: MetricsView,
+    metrics: MetricsView,
 ) -> tuple[HttpServer, list[ServiceT]]:
     """The server of its port, and what runs beside it."""
     wake_up = WakeUp()
@@ -75,11 +75,11 @@ def ingestion_service(
         json_depth=settings.max_json_depth,
     )
     bridges = mqtt_bridge(settings, database, group_commit, known, limits, backlog=backlog)
-    told.add(
+    metrics.add(
         metric_sources.outbox(backlog), metric_sources.relay(relay), *(metric_sources.mqtt(one) for one in bridges)
     )
     server = _server(
-        settings, projections, database, group_commit, known=known, limits=limits, backlog=backlog, told=told
+        settings, projections, database, group_commit, known=known, limits=limits, backlog=backlog, metrics=metrics
     )
     return server, [
         relay,
@@ -99,7 +99,7 @@ def _server(
     known: EventTypes,
     limits: Limits,
     backlog: Backlog,
-    told: MetricsView,
+    metrics: MetricsView,
 ) -> HttpServer:
     names = [projection.name for projection in projections]
     applied = AppliedEvents(database, names)
@@ -107,13 +107,13 @@ def _server(
     door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied)
     health = Health(needs={"postgresql": database.answers})
     times = RequestTimes("ingestion")
-    told.add(times.samples, metric_sources.intake("http", door.counts), metric_sources.door(group_commit, bodies))
+    metrics.add(times.samples, metric_sources.intake("http", door.counts), metric_sources.door(group_commit, bodies))
     routes = [
         *door.routes(),
         *EventStories(database, names).routes(),
         *EventTypeViews(known.known).routes(),
         *health.routes(),
-        *told.routes(),
+        *metrics.routes(),
         *documentation_of_ingestion(projections, limits, refuse_unknown=settings.unknown_types == "reject").routes(),
     ]
     application = make_application(routes, settings.max_body_bytes, times)

@@ -7,7 +7,6 @@ from typing import Any
 
 from agents.parked.retrier import Retrier
 from app.settings import Settings
-from headrace.folding.row_history import Past
 from headrace.projection import Projection
 from tables.database import Database
 from tables.projections.stalls import Stall, stalls
@@ -21,12 +20,12 @@ from web.server.metrics import MetricsView
 from web.server.request_times import RequestTimes
 from web.server.server import HttpServer, make_application
 
-# A request for a retry is answered by then; what is left is told.
+# A request for a retry is answered by then; what is left is metrics.
 RETRY_SECONDS = 20.0
 
 
 def query_service(
-    settings: Settings, projections: Sequence[Projection[Any]], database: Database, told: MetricsView
+    settings: Settings, projections: Sequence[Projection[Any]], database: Database, metrics: MetricsView
 ) -> HttpServer:
     """The server of its port."""
     names = [projection.name for projection in projections]
@@ -36,17 +35,16 @@ def query_service(
             return await stalls(connection, names, longer_than_seconds=settings.stall_seconds)
 
     health = Health(needs={"postgresql": database.answers}, stalls=stalls_now)
-    pasts = {projection.name: Past(projection) for projection in projections}
-    views = Projections(database, projections, pasts, stalled_after_seconds=settings.stall_seconds)
+    views = Projections(database, projections, stalled_after_seconds=settings.stall_seconds)
     times = RequestTimes("query")
-    told.add(times.samples)
+    metrics.add(times.samples)
     routes = [
         *views.routes(),
         *AuditLog(database).routes(),
         *parked_routes(database, names, Retrier(projections, database, most_seconds=RETRY_SECONDS)),
         *dead_letter_routes(database),
         *health.routes(),
-        *told.routes(),
+        *metrics.routes(),
         *documentation_of_query(projections).routes(),
     ]
     application = make_application(routes, settings.max_body_bytes, times)

@@ -17,9 +17,9 @@ def logging_config(level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-        "filters": {"rarely": {"()": RarelyFilter}},
+        "filters": {"throttled": {"()": RarelyFilter}},
         "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["rarely"]},
+            "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["throttled"]},
         },
         "root": {"level": "WARNING", "handlers": ["stderr"]},
         "loggers": {name: {"level": level} for name in OURS},

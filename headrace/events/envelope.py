@@ -12,6 +12,7 @@ import msgspec
 
 from headrace.errors import HeadraceError
 from headrace.events import attribute_rules, rfc3339, strict_json
+from headrace.events.partition_key import partition_key
 
 Code = Literal[
     strict_json.Code, attribute_rules.Code, "missing_attribute", "invalid_time", "both_data_forms", "event_too_large"
@@ -176,7 +177,7 @@ def _event(strings: dict[str, Any], time: str, data: msgspec.Raw | None, text: s
         subject=subject,
         time=time,
         time_given=time_given,
-        partition_key=strings.get("partitionkey") or subject or source,
+        partition_key=partition_key(strings.get("partitionkey"), subject, source),
         data=data,
         text=text,
     )

@@ -9,8 +9,8 @@ from typing import Literal
 import msgspec
 
 from headrace.events.envelope import EnvelopeError, Event, InvalidEnvelope
+from headrace.events.outcome import Outcome
 from headrace.events.problem_document import ProblemError, problem_body
-from tables.intake.group_commit import Outcome
 
 
 class Taken(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Which events wait behind a parked one: those of its key, or, where the key cannot be told, of its partition key."""
+"""Which events wait behind a parked one: those of its key, or of its partition key if the key cannot be computed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from headrace.folding.parked_groups import Group
 
 
-class Stops:
+class BlockedGroups:
     """From which position on the events of a group wait.
 
     The group of a partition key goes before that of a row's key: so all that waits in the group of a key comes before
@@ -18,11 +18,11 @@ class Stops:
         self._by_key: dict[str, int] = {}
         self._by_partition_key: dict[str, int] = {}
 
-    def stop(self, groups: Iterable[Group], position: int) -> None:
-        """Let what comes after the position wait."""
+    def block(self, groups: Iterable[Group], position: int) -> None:
+        """Block the events of these groups after the position."""
         for group in groups:
-            stopped = self._by_key if group.key_is_known else self._by_partition_key
-            stopped[group.key] = min(position, stopped.get(group.key, position))
+            blocked = self._by_key if group.key_is_known else self._by_partition_key
+            blocked[group.key] = min(position, blocked.get(group.key, position))
 
     def group_of(self, position: int, key: str | None, partition_key: str) -> Group | None:
         """The group in which an event waits; None: it need not. `key` is None where it cannot be told."""

@@ -7,14 +7,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from agents.kafka.fetch_batches import Record
-from headrace.folding.blocked_groups import Stops
+from headrace.events.topic_record import PastEvent, Record, past_records
+from headrace.folding.blocked_groups import BlockedGroups
 from headrace.folding.parked_groups import Group
-from headrace.folding.row_cache import KnownRow
+from headrace.folding.row_cache import CachedRow
+from headrace.folding.rows import ParkedEvent, ReadRow
 from headrace.folding.state_json import decode_state
 from headrace.projection import Event, Projection, Subscription
-from tables.parked.parked import ParkedEvent
-from tables.projections.writing import Known
 
 State = TypeVar("State")
 
@@ -32,7 +31,7 @@ class Chosen(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """An event that cannot be given to its handler; the key of its row where at least that can be told."""
+    """An event that cannot be given to its handler; the key of its row where at least that can be computed."""
 
     position: int
     key: str | None
@@ -41,7 +40,7 @@ class Unreadable(NamedTuple):
 
     @property
     def group(self) -> Group:
-        """What waits behind it, and where it waits unless an earlier one stops it."""
+        """What waits behind it, and where it waits unless an earlier one blocked it."""
         if self.key is None:
             return Group(self.partition_key, key_is_known=False)
         return Group(self.key)
@@ -56,7 +55,7 @@ class Folding(Generic[State]):
         self._data_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
     def choose(self, records: Sequence[Record]) -> tuple[list[Chosen], list[Unreadable]]:
-        """The events that have a handler, and those of them that cannot be decoded, or whose key cannot be told."""
+        """The events that have a handler, and those of them that cannot be decoded, or whose key cannot be computed."""
         chosen: list[Chosen] = []
         unreadable: list[Unreadable] = []
         for record in records:
@@ -67,14 +66,14 @@ class Folding(Generic[State]):
                 event = _event(record, self._data(record, subscription))
                 key = self._key(event)
             except Exception as error:  # noqa: BLE001 - a user's function may raise anything: the event waits
-                told = self._key_without_data(record)
-                unreadable.append(Unreadable(record.position, told, record.partition_key, reason(error)))
+                known = self._key_without_data(record)
+                unreadable.append(Unreadable(record.position, known, record.partition_key, reason(error)))
             else:
                 chosen.append(Chosen(key, event, subscription, record.partition_key))
         return chosen, unreadable
 
     def fold(
-        self, states: dict[str, State | None], chosen: Sequence[Chosen], stops: Stops, attempts: int = 1
+        self, states: dict[str, State | None], chosen: Sequence[Chosen], blocked: BlockedGroups, attempts: int = 1
     ) -> tuple[dict[str, int], list[ParkedEvent]]:
         """Fold the events into `states`, in place.
 
@@ -84,24 +83,29 @@ class Folding(Generic[State]):
         changed: dict[str, int] = {}
         waiting: list[ParkedEvent] = []
         for key, event, subscription, partition_key in chosen:
-            group = stops.group_of(event.position, key, partition_key)
+            group = blocked.group_of(event.position, key, partition_key)
             if group is not None:
                 waiting.append(ParkedEvent(event.position, group, BEHIND, 0))
                 continue
             try:
                 states[key] = subscription.handler(states.get(key), event)
             except Exception as error:  # noqa: BLE001 - as above
-                stops.stop([Group(key)], event.position)
+                blocked.block([Group(key)], event.position)
                 waiting.append(ParkedEvent(event.position, Group(key), reason(error), attempts))
             else:
                 changed[key] = event.position
         return changed, waiting
 
-    def known_row(self, row: Known | None) -> KnownRow[State]:
+    def keys(self, events: Sequence[PastEvent]) -> dict[int, str]:
+        """The key of the row of each event, by position; without events that the projection has no handler for."""
+        chosen, _ = self.choose(past_records(events))
+        return {candidate.event.position: candidate.key for candidate in chosen}
+
+    def cached_row(self, row: ReadRow | None) -> CachedRow[State]:
         """A row as it was read, None for none. Raises StateError."""
         if row is None:
-            return KnownRow(None, 0, 0)
-        return KnownRow(decode_state(self._state_decoder, row.state), row.position, row.version)
+            return CachedRow(None, 0, 0)
+        return CachedRow(decode_state(self._state_decoder, row.state), row.position, row.version)
 
     def _data(self, record: Record, subscription: Subscription[State]) -> Any:
         if subscription.data is msgspec.Raw:

@@ -25,7 +25,7 @@ class Failure(msgspec.Struct, frozen=True):
     error: str
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class ParkedOutcome(msgspec.Struct, frozen=True):
     """What came of a retry or a discard."""
 
     projection: str
@@ -49,10 +49,10 @@ class NotFirstError(HeadraceError):
 class Parking(Protocol):
     """Does what is asked for. Both raise NotParkedError where nothing is parked, and what the database raises."""
 
-    async def retry(self, projection: str, group: Group | None) -> Outcome:
+    async def retry(self, projection: str, group: Group | None) -> ParkedOutcome:
         """Apply what is parked in a group, or with None in all, in order; stop in a group where one fails again."""
 
-    async def discard(self, projection: str, what: Group | int, *, reason: str, by: str) -> Outcome:
+    async def discard(self, projection: str, what: Group | int, *, reason: str, by: str) -> ParkedOutcome:
         """Go on without the events of a group, or without the first of a group, by its position; then retry what
         waits behind it. Raises NotFirstError for another one.
         """

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from agents.kafka.fetch_batches import Record
+from headrace.events.topic_record import Record
+from headrace.folding.rows import Span, WrittenRow
 from headrace.folding.state_json import encode_state
-from tables.projections.writing import Row, Span
 
 State = TypeVar("State")
 
 MOST_ROWS = 20_000
 
 
-class KnownRow(NamedTuple, Generic[State]):
+class CachedRow(NamedTuple, Generic[State]):
     """A row; state None, position and version 0: there is none."""
 
     state: State | None
@@ -25,11 +25,11 @@ class KnownRow(NamedTuple, Generic[State]):
     version: int
 
 
-class KnownRows(Generic[State]):
+class RowCache(Generic[State]):
     """Rows by key, of which those that were not written for longest are dropped, and progress by partition."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, KnownRow[State]] = {}
+        self._rows: dict[str, CachedRow[State]] = {}
         self.progress: dict[int, int] = {}
         self.has_parked = True
         """Whether the projection may have events parked; then keys must be looked up before they are folded."""
@@ -38,10 +38,10 @@ class KnownRows(Generic[State]):
         """Those of the keys that must be read, in order."""
         return sorted(key for key in keys if key not in self._rows)
 
-    def __getitem__(self, key: str) -> KnownRow[State]:
+    def __getitem__(self, key: str) -> CachedRow[State]:
         return self._rows[key]
 
-    def remember(self, key: str, row: KnownRow[State]) -> None:
+    def remember(self, key: str, row: CachedRow[State]) -> None:
         """Keep a row as it is in the database now."""
         self._rows.pop(key, None)
         self._rows[key] = row
@@ -61,22 +61,22 @@ class KnownRows(Generic[State]):
 
 
 def rows_to_write(
-    known: KnownRows[State], states: Mapping[str, State | None], changed: Mapping[str, int]
-) -> tuple[dict[str, Row], dict[str, KnownRow[State]]]:
+    known: RowCache[State], states: Mapping[str, State | None], changed: Mapping[str, int]
+) -> tuple[dict[str, WrittenRow], dict[str, CachedRow[State]]]:
     """The rows as they are to be written, and as they will be known; `changed`: the last position of each key.
 
     Raises StateError when a state cannot be written.
     """
-    rows: dict[str, Row] = {}
-    after: dict[str, KnownRow[State]] = {}
+    rows: dict[str, WrittenRow] = {}
+    after: dict[str, CachedRow[State]] = {}
     for key, last in changed.items():
         state, (_, position, version) = states[key], known[key]
         if state is not None:
-            after[key] = KnownRow(state, max(position, last), version + 1)
-            rows[key] = Row(encode_state(state), *after[key][1:], position)
+            after[key] = CachedRow(state, max(position, last), version + 1)
+            rows[key] = WrittenRow(encode_state(state), *after[key][1:], position)
         elif version:
-            after[key] = KnownRow(None, 0, 0)
-            rows[key] = Row(None, last, version + 1, position)
+            after[key] = CachedRow(None, 0, 0)
+            rows[key] = WrittenRow(None, last, version + 1, position)
     return rows, after
 
 

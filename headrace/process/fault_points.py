@@ -16,10 +16,10 @@ import signal
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from headrace.process.throttled_log import Rarely
+from headrace.process.throttled_log import ThrottledLog
 
 log = logging.getLogger(__name__)
-rarely = Rarely(log)
+throttled = ThrottledLog(log)
 
 MOST_SLEEP_SECONDS = 3_600
 SYNTAX = (
@@ -72,7 +72,7 @@ class FaultPoint:
         self._passages += 1
         for fault in self._faults:
             if fault.bites(self._passages):
-                rarely.warning(f"Fault point {self.name}: {fault.action} at passage %s.", self._passages)
+                throttled.warning(f"Fault point {self.name}: {fault.action} at passage %s.", self._passages)
                 if fault.action == "kill":
                     os.kill(os.getpid(), signal.SIGKILL)
                 elif fault.action == "raise":

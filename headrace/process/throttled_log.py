@@ -8,7 +8,7 @@ import time
 INTERVAL_SECONDS = 30.0
 
 
-class Rarely:
+class ThrottledLog:
     """At most one line for each message and interval; the next one tells how many were left out."""
 
     def __init__(self, log: logging.Logger, interval_seconds: float = INTERVAL_SECONDS) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from headrace.events.topic_record import PastEvent
 from tables.database import AnyConnection
 
 READ = """
@@ -19,14 +20,6 @@ WHERE position > $1 AND position < $2 AND partition = ANY ($3::integer[])
 ORDER BY position LIMIT $4
 """
 STORED_UP_TO = "SELECT partition, last_position, previous_position FROM topic_partitions"
-
-
-class PastEvent(NamedTuple):
-    """An event of the store: where it is, and the envelope as JSON."""
-
-    position: int
-    partition: int
-    text: str
 
 
 async def read(

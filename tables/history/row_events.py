@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from headrace.events.topic_record import PastEvent
 from tables.database import AnyConnection
-from tables.history.event_store import PastEvent
 
 # Parked and discarded events are not in the row.
 EVENTS = """

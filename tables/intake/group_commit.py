@@ -12,18 +12,19 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from enum import Enum
 from itertools import islice
 
 import asyncpg
 
 from headrace.errors import DependencyAwayError, HeadraceError
 from headrace.events.envelope import Event
+from headrace.events.outcome import REFUSALS, Outcome
 from headrace.process.fault_points import DOOR_COMMITTED, DOOR_TAKEN
 from headrace.process.waiting import backoff_seconds
 from tables.database import AnyConnection, Database, is_away
 from tables.intake import outbox
 from tables.intake.disk_space import DatabaseFullError, DiskSpace
+from tables.unstorable import halve
 
 MAX_GROUP_EVENTS = 2_000
 MAX_GROUP_BYTES = 8_000_000
@@ -33,18 +34,6 @@ DEADLOCK_WAIT_SECONDS = 0.01
 MOST_RETRY_AFTER_SECONDS = 60
 # How much the newest group counts in the rate at which groups are written.
 NEWEST_WEIGHT = 0.2
-
-
-class Outcome(Enum):
-    """What became of an event."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    CONFLICT = "conflict"
-    UNSTORABLE = "unstorable"
-
-
-REFUSALS = frozenset({Outcome.CONFLICT, Outcome.UNSTORABLE})
 
 
 class QueueFullError(HeadraceError):
@@ -226,23 +215,21 @@ class GroupCommit:
             if known:
                 await self._accept(connection, known)
 
-    async def _accept(self, connection: AnyConnection, places: list[_Place]) -> None:
-        """One statement; when PostgreSQL refuses an event, the halves are written on their own."""
-        events = [submission.events[index] for submission, index in places]
-        try:
-            known = await _accept_with_retry(connection, events)
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError):
-            if len(places) == 1:
-                submission, index = places[0]
-                submission.outcomes[index] = Outcome.UNSTORABLE
-                return
-            half = len(places) // 2
-            await self._accept(connection, places[:half])
-            await self._accept(connection, places[half:])
-            return
-        for place, same in known.items():
-            submission, index = places[place]
-            submission.outcomes[index] = Outcome.DUPLICATE if same else Outcome.CONFLICT
+    async def _accept(self, connection: AnyConnection, places: Sequence[_Place]) -> None:
+        """One statement; when PostgreSQL refuses an event, the halves are written separately."""
+
+        async def write(part: Sequence[_Place]) -> None:
+            events = [submission.events[index] for submission, index in part]
+            for place, same in (await _accept_with_retry(connection, events)).items():
+                submission, index = part[place]
+                submission.outcomes[index] = Outcome.DUPLICATE if same else Outcome.CONFLICT
+
+        await halve(places, write, _set_aside)
+
+
+async def _set_aside(place: _Place, _: Exception) -> None:
+    submission, index = place
+    submission.outcomes[index] = Outcome.UNSTORABLE
 
 
 def _name(place: _Place) -> tuple[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from headrace.events import rfc3339
 from headrace.events.envelope import Event
+from headrace.events.partition_key import key_hash
 from tables.database import AnyConnection
 
 ACCEPT = "SELECT index, same FROM outbox_accept($1, $2, $3, $4, $5, $6, $7, $8, $9)"
@@ -38,11 +38,6 @@ async def accept(connection: AnyConnection, events: Sequence[Event]) -> dict[int
         [event.text for event in events],
     )
     return {row["index"] - 1: row["same"] for row in rows}
-
-
-def key_hash(partition_key: str) -> int:
-    """CRC-32, as librdkafka's `consistent` partitioner: modulo the number of partitions it is the partition."""
-    return zlib.crc32(partition_key.encode())
 
 
 async def wake_relay(connection: AnyConnection) -> None:

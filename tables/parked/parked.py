@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
+from headrace.events.topic_record import PastEvent
 from headrace.folding.parked_groups import Group
+from headrace.folding.rows import ParkedEvent
 from tables.database import AnyConnection
-from tables.history.event_store import PastEvent
 
 PARK = """
 INSERT INTO parked (projection, position, key, key_is_known, error, attempts, tried_at)
@@ -52,15 +52,6 @@ WHERE parked.projection = $1 AND parked.position = p.position
 HAS_PARKED = "SELECT EXISTS (SELECT FROM parked WHERE projection = $1)"
 
 COUNTS = "SELECT projection, count(*) AS events FROM parked GROUP BY projection"
-
-
-class ParkedEvent(NamedTuple):
-    """An event that waits, in which group and why, and how often it was tried (0: it only waits behind another)."""
-
-    position: int
-    group: Group
-    error: str
-    attempts: int
 
 
 async def park(connection: AnyConnection, projection: str, events: Sequence[ParkedEvent]) -> None:

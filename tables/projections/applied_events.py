@@ -28,7 +28,7 @@ Name = tuple[str, str]
 """An event's source and id."""
 
 
-class _Wait:
+class _Waiter:
     """What one caller waits for."""
 
     __slots__ = ("applied", "not_stored", "projections", "up_to")
@@ -70,7 +70,7 @@ class AppliedEvents:
         self._projections = tuple(projections)
         self._most_events = most_events
         self.waiting_events = 0
-        self._waits: set[_Wait] = set()
+        self._waits: set[_Waiter] = set()
         self._changed = WakeUp()
         self._looking: asyncio.Task[None] | None = None
         self._closed = False
@@ -103,7 +103,7 @@ class AppliedEvents:
         storable = all(can_hold(text) for name in events for text in name)
         if self._closed or not storable or self.waiting_events + len(events) > self._most_events:
             return False
-        wait = _Wait(events, projections)
+        wait = _Waiter(events, projections)
         self._waits.add(wait)
         self.waiting_events += len(events)
         self._changed.set()

@@ -7,11 +7,12 @@ record of changes for that; only events that leave `parked`, out of order, are r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+from headrace.events.topic_record import PastEvent
+from headrace.folding.folding import Folding
 from tables.database import AnyConnection
-from tables.history.event_store import PastEvent
 from tables.projections.rows import Row, read_rows
 
 MOST_POSITIONS_BEHIND = 100_000
@@ -34,9 +35,6 @@ FROM unparked JOIN event_store AS stored ON stored.position = unparked.position
 WHERE unparked.projection = $1 AND unparked.number > $2 AND unparked.number <= $3
 ORDER BY unparked.number LIMIT $4
 """
-
-KeysOf = Callable[[Sequence[PastEvent]], Mapping[int, str]]
-"""The key of the row of each event, by its position; without those that change no row."""
 
 
 class Point(NamedTuple):
@@ -104,7 +102,7 @@ async def read_points(connection: AnyConnection, projections: Sequence[str]) -> 
 
 
 async def read_changes(
-    connection: AnyConnection, projection: str, keys_of: KeysOf, since: Point, *, at_most: int
+    connection: AnyConnection, projection: str, folding: Folding[Any], since: Point, *, at_most: int
 ) -> Changes:
     """The rows that changed since a point, looking at `at_most` events: all that has to be known comes from one
     snapshot.
@@ -115,15 +113,15 @@ async def read_changes(
         if not now.follows(since) or sum(last - first for first, last in spans) > MOST_POSITIONS_BEHIND:
             return Changes([], now, is_all=True, is_reset=True)
         if now.unparked > since.unparked:
-            return await _read_unparked(connection, projection, keys_of, since=since, now=now, at_most=at_most)
-        return await _read_applied(connection, projection, keys_of, since=since, now=now, at_most=at_most)
+            return await _read_unparked(connection, projection, folding, since=since, now=now, at_most=at_most)
+        return await _read_applied(connection, projection, folding, since=since, now=now, at_most=at_most)
 
 
 async def _read_unparked(
-    connection: AnyConnection, projection: str, keys_of: KeysOf, *, since: Point, now: Point, at_most: int
+    connection: AnyConnection, projection: str, folding: Folding[Any], *, since: Point, now: Point, at_most: int
 ) -> Changes:
     found = await connection.fetch(READ_UNPARKED, projection, since.unparked, now.unparked, at_most)
-    keys = keys_of([PastEvent(position, partition, text) for _, position, partition, text in found])
+    keys = folding.keys([PastEvent(position, partition, text) for _, position, partition, text in found])
     last = {keys[position]: (number, position) for number, position, _, _ in found if position in keys}
     rows = await _rows(connection, projection, list(last))
     changes = [
@@ -135,11 +133,11 @@ async def _read_unparked(
 
 
 async def _read_applied(
-    connection: AnyConnection, projection: str, keys_of: KeysOf, *, since: Point, now: Point, at_most: int
+    connection: AnyConnection, projection: str, folding: Folding[Any], *, since: Point, now: Point, at_most: int
 ) -> Changes:
     events = await _events_between(connection, since, now, at_most)
     is_all = len(events) < at_most
-    keys = keys_of([one for one in events if _is_between(one, since, now)])
+    keys = folding.keys([one for one in events if _is_between(one, since, now)])
     touched: dict[str, list[PastEvent]] = {}
     for event in events:
         if event.position in keys:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
+from headrace.folding.rows import ReadRow, Span, WrittenRow
 from tables.database import AnyConnection
 
 START_PROGRESS = "INSERT INTO progress (projection, partition, position) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING"
@@ -91,31 +91,6 @@ WRITE_OF_ONE_PARTITION = _WRITE.format(spans=SPANS)
 WRITE = _WRITE.format(spans=SPANS_LOCKED_IN_ORDER)
 
 
-class Known(NamedTuple):
-    """A row as it was read."""
-
-    state: str
-    position: int
-    version: int
-
-
-class Row(NamedTuple):
-    """A row as it shall be; state None: it shall not exist (any more)."""
-
-    state: str | None
-    position: int
-    version: int
-    known_position: int
-    """The position of the row that it replaces; 0 where there is none."""
-
-
-class Span(NamedTuple):
-    """The first and the last position of what is applied of a partition."""
-
-    first: int
-    last: int
-
-
 async def start_progress(connection: AnyConnection, projection: str, partition: int) -> int:
     """Make sure that the partition's progress can be locked; return its position."""
     await connection.execute(START_PROGRESS, projection, partition)
@@ -147,17 +122,17 @@ async def lock_all_progress(connection: AnyConnection, projection: str) -> None:
 
 async def read_rows(
     connection: AnyConnection, projection: str, keys: Sequence[str], *, lock: bool = False
-) -> dict[str, Known]:
+) -> dict[str, ReadRow]:
     """Those of the rows that exist; with `lock` they stay as they are until the transaction ends."""
     rows = await connection.fetch(LOCK_ROWS if lock else READ_ROWS, projection, keys)
-    return {row["key"]: Known(row["state"], row["position"], row["version"]) for row in rows}
+    return {row["key"]: ReadRow(row["state"], row["position"], row["version"]) for row in rows}
 
 
 async def write(
     connection: AnyConnection,
     projection: str,
     spans: Mapping[int, Span],
-    rows: Mapping[str, Row],
+    rows: Mapping[str, WrittenRow],
     *,
     if_none_is_parked: bool = False,
 ) -> None:

@@ -39,7 +39,7 @@ async def test_get_readyz_and_verbose_lists_each_dependency(system: System, port
 async def test_readyz_is_503_from_the_moment_of_sigterm(
     tmp_path: Path, database_dsn: str, kafka: str, topic: str, service: str
 ) -> None:
-    """Until the worker stops listening; what comes in the meantime is answered as ever."""
+    """Until the worker blocked listening; what comes in the meantime is answered as ever."""
     settings = {"DATABASE_URL": database_dsn, "BROKER_URL": kafka, "TOPIC": topic, "DRAIN_SECONDS": ""}
     ready, alive = [], []
     async with running(tmp_path, SERVICES=service, **settings) as worker:

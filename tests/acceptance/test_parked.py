@@ -92,9 +92,9 @@ async def test_a_fixed_handler_is_retried_by_command_and_over_http(
     tmp_path: Path, settings: dict[str, str], pool: Pool
 ) -> None:
     source = tmp_path / "source"
-    for folder in ("app", "agents", "tables", "web"):
+    for folder in ("headrace", "app", "agents", "tables", "web"):
         shutil.copytree(ROOT / folder, source / folder)
-    handler = source / "agents" / "devices.py"
+    handler = source / "agents" / "projections" / "devices.py"
     assert HANDLER in handler.read_text()
     handler.write_text(handler.read_text().replace(HANDLER, HANDLER + FAULT))
 

@@ -124,9 +124,9 @@ async def test_a_handler_that_never_returns_ends_the_worker_with_the_place(
     tmp_path: Path, settings: dict[str, str]
 ) -> None:
     source = tmp_path / "source"
-    for package in ("app", "agents", "tables", "web"):
+    for package in ("headrace", "app", "agents", "tables", "web"):
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
-    handler = source / "agents" / "event_types.py"
+    handler = source / "agents" / "projections" / "event_types.py"
     text = handler.read_text()
     head, body = text.split("def counted(", 1)
     first, rest = body.split("\n", 1)

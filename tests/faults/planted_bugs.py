@@ -169,10 +169,10 @@ BUGS = (
     PlantedBug(
         "the followers of a parked event are applied",
         (
-            Edit("headrace/folding/folding.py", "                stops.stop([Group(key)], event.position)\n", ""),
+            Edit("headrace/folding/folding.py", "                blocked.block([Group(key)], event.position)\n", ""),
             Edit(
                 "agents/projector/parking.py",
-                "    stops.stop(await parked.blocked(connection, projection, groups), 0)\n",
+                "    blocked.block(await parked.blocked(connection, projection, groups), 0)\n",
                 "",
             ),
         ),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tests.support.servers.worker_process import ROOT
 
-PACKAGES = ("app", "agents", "tables", "web")
+PACKAGES = ("headrace", "app", "agents", "tables", "web")
 
 
 class Edit(NamedTuple):

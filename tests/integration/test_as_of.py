@@ -16,7 +16,6 @@ from agents.projections.devices import devices
 from agents.projections.event_types import event_types
 from agents.projections.readings_hourly import readings_hourly
 from agents.projector.projector import Projector
-from headrace.folding.row_history import Past
 from headrace.projection import Projection
 from tables.database import Database, Pool
 from tables.history.row_events import OF_SUBJECTS, OF_TYPES
@@ -35,7 +34,7 @@ SETTINGS = settings(max_examples=15, deadline=None, suppress_health_check=[Healt
 
 
 def serving(database: Database, projections: list[Projection[Any]]) -> Client:
-    views = Projections(database, projections, {one.name: Past(one) for one in projections})
+    views = Projections(database, projections)
     return TestClient(HotServer(make_application(views.routes(), max_body_bytes=1000), [views.hot_path()]))
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from agents.kafka.fetch_batches import RecordBatch
 from agents.projector.projector import Projector
-from agents.relay.publisher import record_value
+from headrace.events.topic_record import encode
 from headrace.projection import Projection
 from tables.database import Connection, Database, Pool
 from tables.intake import outbox
@@ -63,7 +63,7 @@ async def test_a_topic_that_begins_late_leaves_no_gap(database: Database, connec
     late = await store(connection, range(1_500, 1_600))
     projector = make_projector(database)
     for partition in range(4):
-        values = [record_value(one) for one in late if one.partition == partition]
+        values = [encode(one.text, one.position) for one in late if one.partition == partition]
         await projector.apply(RecordBatch({partition: values}))
     assert await seen(pool) == expected(range(1_600))
 
@@ -77,7 +77,7 @@ async def test_what_the_topic_has_lost_in_the_middle_comes_from_the_store(
         events = [one for one in stored if one.partition == partition]
         for start, end in ((0, 20), (30, 40), (40, len(events))):  # ten are lost
             follows = events[start - 1].position if start else 0
-            values = [record_value(one) for one in events[start:end]]
+            values = [encode(one.text, one.position) for one in events[start:end]]
             await projector.apply(RecordBatch({partition: values}, {partition: follows}))
     assert await seen(pool) == expected(range(400))
 
@@ -87,7 +87,7 @@ async def test_the_topic_and_the_store_at_the_same_time(database: Database, conn
 
     async def from_the_topic(partition: int) -> None:
         projector = make_projector(database)
-        values = [record_value(one) for one in stored if one.partition == partition]
+        values = [encode(one.text, one.position) for one in stored if one.partition == partition]
         for start in range(0, len(values), 50):
             await projector.apply(RecordBatch({partition: values[start : start + 50]}))
 

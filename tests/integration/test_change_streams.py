@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from headrace.folding.row_history import Past
+from headrace.folding.folding import Folding
 from tables.database import Database, Pool
 from web.query import change_feed
 
@@ -54,7 +54,7 @@ async def test_when_the_server_stops_streams_end_at_once(database: Database) -> 
 
 
 async def test_nobody_looks_when_nobody_listens(database: Database, pool: Pool) -> None:
-    feed = change_feed.ChangeFeed(database, {"sums": Past(SUMS).keys}, most_listeners=1)
+    feed = change_feed.ChangeFeed(database, {"sums": Folding(SUMS)}, most_listeners=1)
     listener = await feed.listen("sums")
     with pytest.raises(change_feed.TooManyListenersError):
         await feed.listen("sums")

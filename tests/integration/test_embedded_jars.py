@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.embedded.kafka.class_path import LOCK_FILE, Jar, missing_in, provide, read_lock
+from app.embedded.kafka.class_path import LOCK_FILE, missing_in, provide, read_lock
 from app.embedded.kafka.download import fetch, fetch_one
+from app.embedded.kafka.jar import Jar
 from headrace.errors import StartError
 
 ROOT = Path(__file__).parents[2]

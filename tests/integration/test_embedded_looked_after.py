@@ -1,4 +1,4 @@
-"""An embedded server that ends while workers run is started again, once, until the last worker stops."""
+"""An embedded server that ends while workers run is started again, once, until the last worker blocked."""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 
 from headrace.errors import DependencyAwayError
 from headrace.events.envelope import Event
+from headrace.events.outcome import Outcome
 from tables.database import AnyConnection, Database, Pool
 from tables.intake import outbox
-from tables.intake.group_commit import GroupCommit, Outcome, QueueFullError
+from tables.intake.group_commit import GroupCommit, QueueFullError
 
 from tests.support.data.events import event
 from tests.support.servers.fresh import free_port

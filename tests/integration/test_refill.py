@@ -10,14 +10,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from agents.kafka.fetch_batches import followed
-from agents.relay.publisher import Publisher, record_value
+from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
+from headrace.events.topic_record import encode, followed
 from headrace.process.waiting import WakeUp
 from tables.database import Connection, Database, Pool
 from tables.history import event_store
 from tables.intake import outbox
-from tables.intake.outbox import StoredEvent
 
 from tests.support.data.events import event
 from tests.support.waiting import until
@@ -158,7 +157,7 @@ async def test_only_the_end_is_published_again_where_the_beginning_is_there(
     await broker.delete()
     await broker.make()
     past = await event_store.read(connection, after=0, before=201, at_most=200)
-    kept = [(one.partition, record_value(StoredEvent(0, one.position, one.partition, "k", one.text))) for one in past]
+    kept = [(one.partition, encode(one.text, one.position)) for one in past]
     strange = [(partition, b"no event of ours") for partition in range(PARTITIONS) for _ in range(30)]
     await broker.write(kept + strange)
     await make_relay().start()

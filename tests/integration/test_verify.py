@@ -12,9 +12,9 @@ from aiokafka import AIOKafkaProducer
 from agents.kafka.topic import ensure_topic
 from agents.parked.retrier import Retrier
 from agents.projector.projector import Projector
-from agents.relay.publisher import record_value
 from agents.verify.findings import Findings
 from agents.verify.verify import verify
+from headrace.events.topic_record import encode
 from headrace.folding.parked_groups import Group
 from tables.database import Connection, Database
 from tables.history.snapshot import snapshot, still_waiting
@@ -154,7 +154,7 @@ async def publish(
     producer = AIOKafkaProducer(bootstrap_servers=address)
     await producer.start()
     try:
-        records = [(one.partition, one.partition_key.encode(), record_value(one)) for one in events]
+        records = [(one.partition, one.partition_key.encode(), encode(one.text, one.position)) for one in events]
         for partition, key, value in [*records, *extra]:
             await producer.send_and_wait(topic, value, key=key, partition=partition)
     finally:
@@ -165,7 +165,7 @@ async def publish(
 async def test_a_topic_that_has_everything_agrees(
     connection: Connection, stored: list[StoredEvent], kafka: str, topic: str
 ) -> None:
-    again = [(one.partition, one.partition_key.encode(), record_value(one)) for one in stored[3:]]
+    again = [(one.partition, one.partition_key.encode(), encode(one.text, one.position)) for one in stored[3:]]
     at = await publish(kafka, topic, stored, extra=again)
     later = await store(connection, [("a", 11)])
     assert kinds(await found(connection, at)) == {"topic_missing": 1}
@@ -183,9 +183,9 @@ async def test_what_the_topic_lacks_changes_or_makes_up_is_found(
     extra = [
         (0, b"k", b"no event"),
         (0, b"k", b'{"id":"1","source":"/x","type":"t","time":"2026-01-01T00:00:00Z","sequence":"%020d"}' % 10**9),
-        (changed.partition, b"a", record_value(changed).replace(b"-3", b"-4")),
-        (first.partition, b"another key", record_value(first)),
-        ((second.partition + 1) % PARTITIONS, second.partition_key.encode(), record_value(second)),
+        (changed.partition, b"a", encode(changed.text, changed.position).replace(b"-3", b"-4")),
+        (first.partition, b"another key", encode(first.text, first.position)),
+        ((second.partition + 1) % PARTITIONS, second.partition_key.encode(), encode(second.text, second.position)),
     ]
     at = await publish(kafka, topic, [*rest, first, second], extra=extra)
     findings = {one.kind: one for one in (await found(connection, at)).differences}

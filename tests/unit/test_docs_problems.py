@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("app", "agents", "tables", "web")
+FOLDERS = ("headrace", "app", "agents", "tables", "web")
 # Where a code is handed on under another name than `code`: `EnvelopeError(pointer, *wrong)` and the like.
 HANDED_ON = (ast.Name, ast.Attribute, ast.Starred)
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.embedded.kafka import files as kafka_files
-from app.embedded.kafka.class_path import LOCK_FILE, Jar, read_lock
+from app.embedded.kafka.class_path import LOCK_FILE, read_lock
+from app.embedded.kafka.jar import Jar
 from app.embedded.kafka.metadata_probe import cluster_in, metadata_request
 from app.embedded.postgres import files as postgres_files
 

@@ -1,4 +1,4 @@
-"""Waiting and saying things rarely."""
+"""Waiting and saying things throttled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from headrace.process.throttled_log import Rarely
+from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import WakeUp, backoff_seconds
 
 
@@ -35,18 +35,18 @@ def test_backoff_doubles_up_to_the_most_with_at_most_half_taken_off() -> None:
 
 
 def test_the_same_trouble_is_logged_once_an_interval(caplog: pytest.LogCaptureFixture) -> None:
-    rarely = Rarely(logging.getLogger("tests.rarely"), interval_seconds=3600)
+    throttled = ThrottledLog(logging.getLogger("tests.throttled"), interval_seconds=3600)
     for number in range(100):
-        rarely.warning("away: %s", number)
-    rarely.warning("something else")
+        throttled.warning("away: %s", number)
+    throttled.warning("something else")
     assert [record.getMessage() for record in caplog.records] == ["away: 0", "something else"]
 
 
 def test_the_next_line_tells_how_many_were_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    rarely = Rarely(logging.getLogger("tests.rarely"), interval_seconds=0)
-    rarely._interval = 3600
-    rarely.warning("away")
-    rarely.warning("away")
-    rarely._interval = 0
-    rarely.warning("away")
+    throttled = ThrottledLog(logging.getLogger("tests.throttled"), interval_seconds=0)
+    throttled._interval = 3600
+    throttled.warning("away")
+    throttled.warning("away")
+    throttled._interval = 0
+    throttled.warning("away")
     assert [record.getMessage() for record in caplog.records] == ["away", "away (1 more since)"]

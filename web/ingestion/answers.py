@@ -10,8 +10,8 @@ import msgspec
 from aiohttp import hdrs, web
 
 from headrace.events.envelope import Event
+from headrace.events.outcome import Outcome
 from headrace.events.refusals import NOT_KEPT, REFUSED, Refusal, taken_body
-from tables.intake.group_commit import Outcome
 from web.ingestion.event_status import location
 from web.requests.preferences import Preferences
 from web.server.problems import problem

@@ -11,9 +11,10 @@ from headrace.events.binary_mode import parse_binary
 from headrace.events.envelope import Event, InvalidEnvelope, Limits, parse_batch, parse_event
 from headrace.events.intake_counts import IntakeCounts
 from headrace.events.known_types import EventTypes
+from headrace.events.outcome import Outcome
 from headrace.events.refusals import REFUSED, Refusal, invalid, misfit
 from tables.intake.backlog import Backlog
-from tables.intake.group_commit import GroupCommit, Outcome, QueueFullError
+from tables.intake.group_commit import GroupCommit, QueueFullError
 from tables.projections.applied_events import AppliedEvents, Name
 from web.ingestion.answers import batch_answer, event_answer, refused, summarize
 from web.ingestion.content_modes import ContentMode, content_mode

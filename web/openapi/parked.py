@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from headrace.folding.parked_groups import Outcome
+from headrace.folding.parked_groups import ParkedOutcome
 from tables.parked.parked_list import ParkedOne
 from web.openapi.document import Answer, Operation, Parameter, Schema
 from web.openapi.shared import EVERYWHERE, JSON, invalid_query, problem_answer, unavailable
@@ -79,7 +79,7 @@ def _change(what: str, summary: str, name: Parameter, body: Schema, answers: Map
         body_description="`key` is that of a row; `partition_key` that of events whose row cannot be told.",
         answers={
             **EVERYWHERE,
-            200: Answer("What came of it.", {JSON: Outcome}),
+            200: Answer("What came of it.", {JSON: ParkedOutcome}),
             **answers,
             400: problem_answer(
                 "The body is not as it must be.", "invalid_body", "unreadable_body", "malformed_request"

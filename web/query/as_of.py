@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 
 from headrace.errors import HeadraceError
+from headrace.folding.folding import Folding
+from headrace.folding.row_history import RowHistory
 from headrace.projection import Projection
 from tables.database import Database
 from tables.history import event_store, row_events
 from tables.history.row_events import Feeding
 from tables.projections.rows import Row, as_stored
-from web.past import Past
 
 MOST_AT_ONCE = 2
 MOST_WAITING = 20
@@ -48,13 +49,13 @@ class AsOf:
         self,
         database: Database,
         projections: Sequence[Projection[Any]],
-        pasts: Mapping[str, Past],
+        foldings: Mapping[str, Folding[Any]],
         *,
         seconds: float = SECONDS,
     ) -> None:
         self._database = database
         self._projections = {projection.name: projection for projection in projections}
-        self._pasts = pasts
+        self._foldings = foldings
         self._seconds = seconds
         self._looks = asyncio.Semaphore(MOST_AT_ONCE)
         self._waiting = 0
@@ -86,7 +87,7 @@ class AsOf:
 
     async def _read(self, projection: str, key: str, up_to: int) -> Row | None:
         feeding = _feeding(self._projections[projection], key)
-        row = self._pasts[projection].row(key)
+        row = RowHistory(self._foldings[projection], key)
         recorded: dict[int, datetime] = {}
         async with self._database.acquire() as connection:
             newest = await event_store.last_position(connection)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from headrace.errors import HeadraceError
-from headrace.process.throttled_log import Rarely
+from headrace.folding.folding import Folding
+from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import WakeUp, backoff_seconds
 from tables.database import AnyConnection, Database, is_away
-from tables.projections.changes import Change, Changes, KeysOf, Point, read_changes, read_points
+from tables.projections.changes import Change, Changes, Point, read_changes, read_points
 
 POLL_SECONDS = 0.03
 EVENTS_AT_ONCE = 500
@@ -88,15 +89,15 @@ class _Followed:
 class ChangeFeed:
     """One for a worker."""
 
-    def __init__(self, database: Database, keys_of: Mapping[str, KeysOf], *, most_listeners: int) -> None:
+    def __init__(self, database: Database, foldings: Mapping[str, Folding[Any]], *, most_listeners: int) -> None:
         self._database = database
-        self._keys_of = keys_of
+        self._foldings = foldings
         self._most_listeners = most_listeners
         self._followed: dict[str, _Followed] = {}
         self._following: asyncio.Task[None] | None = None
         self._catching_up = asyncio.Semaphore(MOST_CATCHING_UP)
         self._is_closed = False
-        self._rarely = Rarely(log)
+        self._throttled = ThrottledLog(log)
 
     def point(self, projection: str) -> Point:
         """How far a projection that somebody listens to was at the last look."""
@@ -152,7 +153,7 @@ class ChangeFeed:
                 except Exception as error:
                     if not is_away(error):
                         raise
-                    self._rarely.warning("Feeds of changes wait for PostgreSQL: %r", error)
+                    self._throttled.warning("Feeds of changes wait for PostgreSQL: %r", error)
                     await asyncio.sleep(next(waits))
                 else:
                     waits = backoff_seconds()
@@ -179,4 +180,4 @@ class ChangeFeed:
                         break
 
     async def _read(self, connection: AnyConnection, projection: str, since: Point) -> Changes:
-        return await read_changes(connection, projection, self._keys_of[projection], since, at_most=EVENTS_AT_ONCE)
+        return await read_changes(connection, projection, self._foldings[projection], since, at_most=EVENTS_AT_ONCE)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
 
 from headrace.events.problem_document import ProblemError
+from headrace.folding.folding import Folding
 from tables.database import Database, is_away
-from tables.projections.changes import Change, KeysOf, Point
+from tables.projections.changes import Change, Point
 from web.query.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
 from web.query.change_points import from_text, to_text
 from web.server.connections import cancel_when_lost
@@ -62,12 +64,12 @@ class ChangeStreams:
     def __init__(
         self,
         database: Database,
-        keys_of: Mapping[str, KeysOf],
+        foldings: Mapping[str, Folding[Any]],
         *,
         most_listeners: int = MOST_LISTENERS,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
-        self._feed = ChangeFeed(database, keys_of, most_listeners=most_listeners)
+        self._feed = ChangeFeed(database, foldings, most_listeners=most_listeners)
         self._heartbeat_seconds = heartbeat_seconds
 
     def close(self) -> None:

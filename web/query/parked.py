@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from headrace.events.problem_document import ProblemError
-from headrace.folding.parked_groups import Group, NotFirstError, NotParkedError, Outcome, Parking
+from headrace.folding.parked_groups import Group, NotFirstError, NotParkedError, ParkedOutcome, Parking
 from tables.database import Database
 from tables.parked import parked_list
 from tables.parked.parked_list import BEGINNING, After, ParkedGroup
@@ -219,7 +219,7 @@ def _is_text(text: str) -> bool:
     return "\0" not in text
 
 
-def _answer(outcome: Outcome) -> web.Response:
+def _answer(outcome: ParkedOutcome) -> web.Response:
     return web.Response(body=encode(outcome), content_type=JSON)
 
 

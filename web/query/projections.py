@@ -12,12 +12,12 @@ import msgspec
 from aiohttp import hdrs, web
 
 from headrace.events.problem_document import ProblemError
+from headrace.folding.folding import Folding
 from headrace.projection import Field, Projection
 from tables.database import Database
 from tables.projections.pages import read_page
 from tables.projections.positions import ProjectionPosition, positions
 from tables.projections.rows import Row, RowReader
-from web.past import Past
 from web.query.as_of import AsOf, TooFarAheadError, TooManyEventsError, TooManyLooksError, etag_of
 from web.query.changes import HEARTBEAT_SECONDS, MOST_LISTENERS, ChangeStreams
 from web.query.row_parameters import read_row_parameters
@@ -73,7 +73,6 @@ class Projections:
         self,
         database: Database,
         projections: Sequence[Projection[Any]],
-        pasts: Mapping[str, Past],
         *,
         stalled_after_seconds: float = STALLED_AFTER_SECONDS,
         most_streams: int = MOST_LISTENERS,
@@ -85,10 +84,11 @@ class Projections:
         self._stalled_after_seconds = stalled_after_seconds
         self._rows = RowReader(database)
         self._own_writes = OwnWrites(database, list(self._projections))
-        self._as_of = AsOf(database, projections, pasts)
+        foldings = {projection.name: Folding(projection) for projection in projections}
+        self._as_of = AsOf(database, projections, foldings)
         self._streams = ChangeStreams(
             database,
-            {name: past.keys for name, past in pasts.items()},
+            foldings,
             most_listeners=most_streams,
             heartbeat_seconds=heartbeat_seconds,
         )

@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 
 from headrace.process import metrics
 from headrace.process.metrics import Metrics, Sample, Source
-from headrace.process.throttled_log import Rarely
+from headrace.process.throttled_log import ThrottledLog
 from tables.database import HEARTBEAT, Database
 from tables.parked import parked
 from tables.projections.positions import ProjectionPosition, positions
@@ -25,7 +25,7 @@ DATABASE_SECONDS = 2.0
 KEEP_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
-rarely = Rarely(log)
+throttled = ThrottledLog(log)
 
 
 class DatabaseSamples:
@@ -52,7 +52,7 @@ class DatabaseSamples:
                 async with asyncio.timeout(DATABASE_SECONDS):
                     await self._ask()
             except Exception as error:  # noqa: BLE001 - whatever it says: the rest is told all the same
-                rarely.warning("PostgreSQL does not answer (%r); the metrics leave out what it knows.", error)
+                throttled.warning("PostgreSQL does not answer (%r); the metrics leave out what it knows.", error)
             self._asked_at = time.monotonic()
 
     async def _ask(self) -> None:

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from headrace.events.problem_document import CONTENT_TYPE, ProblemError, problem_body
-from headrace.process.throttled_log import Rarely
+from headrace.process.throttled_log import ThrottledLog
 from tables.database import is_away
 from tables.intake.disk_space import DatabaseFullError
 
@@ -21,7 +21,7 @@ AWAY_RETRY_AFTER_SECONDS = 2
 FULL_RETRY_AFTER_SECONDS = 30
 
 log = logging.getLogger(__name__)
-rarely = Rarely(log)
+throttled = ThrottledLog(log)
 
 
 def problem(
@@ -103,7 +103,7 @@ def _away(error: Exception) -> web.Response:
             "The disk of the database is full. Send the same request again later.",
             headers={hdrs.RETRY_AFTER: str(FULL_RETRY_AFTER_SECONDS)},
         )
-    rarely.warning("PostgreSQL does not answer (%s); requests get 503.", type(error).__name__)
+    throttled.warning("PostgreSQL does not answer (%s); requests get 503.", type(error).__name__)
     return problem(
         503,
         "database_away",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -11,31 +10,10 @@ from pathlib import Path
 import msgspec
 
 from app.embedded.kafka.download import fetch
+from app.embedded.kafka.jar import Jar
 from headrace.errors import StartError
 
 LOCK_FILE = Path(__file__).with_name("kafka.toml")
-
-
-class Jar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One file of the class path, as Maven names it."""
-
-    group: str
-    artifact: str
-    version: str
-    bytes: int
-    sha256: str
-
-    @property
-    def path(self) -> Path:
-        """Its place in a Maven repository."""
-        return Path(*self.group.split("."), self.artifact, self.version, f"{self.artifact}-{self.version}.jar")
-
-    def is_at(self, path: Path) -> bool:
-        """Whether this very file lies there."""
-        try:
-            return path.stat().st_size == self.bytes and sha256_of(path) == self.sha256
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
-            return False
 
 
 class Lock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,12 +26,6 @@ class Lock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 def read_lock(text: str) -> Lock:
     """The content of kafka.toml. Raises msgspec.DecodeError."""
     return msgspec.toml.decode(text, type=Lock)
-
-
-def sha256_of(path: Path) -> str:
-    """In hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def provide(fallback: Path) -> list[Path]:

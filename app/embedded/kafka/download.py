@@ -11,15 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+from app.embedded.kafka.jar import Jar
 from headrace.errors import StartError
-
-if TYPE_CHECKING:
-    from app.embedded.kafka.class_path import Jar
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from app.embedded.kafka.class_path import LOCK_FILE, Jar, missing_in, provide, read_lock
+from app.embedded.kafka.class_path import LOCK_FILE, missing_in, provide, read_lock
 from app.embedded.kafka.download import fetch
 from app.embedded.kafka.files import environment, java, write_settings
+from app.embedded.kafka.jar import Jar
 
 # Beside the class path of the broker, which has everything else that it needs.
 TOOLS = Jar(

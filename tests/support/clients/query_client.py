@@ -12,7 +12,6 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient
 from yarl import URL
 
-from headrace.folding.row_history import Past
 from headrace.projection import Field, Projection
 from tables.database import Database, Pool
 from web.query.projections import Projections
@@ -47,7 +46,7 @@ BARE: Projection[Any] = Projection("bare", state=Thing, key=lambda event: event.
 
 
 def serving(database: Database, projections: Sequence[Projection[Any]] = (THINGS, BARE)) -> Client:
-    views = Projections(database, projections, {one.name: Past(one) for one in projections})
+    views = Projections(database, projections)
     application = make_application(views.routes(), max_body_bytes=1000)
     application.on_shutdown.append(views.close)
     return TestClient(HotServer(application, [views.hot_path()]))

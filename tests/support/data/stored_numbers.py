@@ -8,7 +8,7 @@ from typing import Any
 
 from agents.kafka.fetch_batches import RecordBatch
 from agents.projector.projector import Projector
-from agents.relay.publisher import record_value
+from headrace.events.topic_record import encode
 from tables.database import Connection
 from tables.intake import outbox
 from tables.intake.outbox import StoredEvent
@@ -35,5 +35,5 @@ async def apply(projector: Projector[Any], stored: Sequence[StoredEvent]) -> Non
     """Give the events to the projector as one fetch."""
     values: dict[int, list[bytes | None]] = defaultdict(list)
     for one in stored:
-        values[one.partition].append(record_value(one))
+        values[one.partition].append(encode(one.text, one.position))
     await projector.apply(RecordBatch(dict(values)))

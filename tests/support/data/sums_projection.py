@@ -8,7 +8,6 @@ import msgspec
 from aiohttp.test_utils import TestClient
 
 from agents.projector.projector import Projector
-from headrace.folding.row_history import Past
 from headrace.projection import Event, Field, Projection
 from tables.database import Database, Pool
 from tables.intake import outbox
@@ -62,7 +61,7 @@ def counted(known: Count | None, _: Event[msgspec.Raw]) -> Count:
 
 def serving_sums(database: Database, **options: Any) -> Client:
     """The query service with both."""
-    projections = Projections(database, [SUMS, COUNTS], {one.name: Past(one) for one in (SUMS, COUNTS)}, **options)
+    projections = Projections(database, [SUMS, COUNTS], **options)
     application = make_application(projections.routes(), max_body_bytes=1000)
     application.on_shutdown.append(projections.close)
     return TestClient(HotServer(application, [projections.hot_path()]))

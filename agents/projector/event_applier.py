@@ -1,0 +1,84 @@
+"""Applies events to one projection in order, from a batch or from the event store, and fills the gaps between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from agents.kafka.fetch_batches import RecordBatch
+from agents.projector.locked_path import LockedPath
+from agents.projector.memory_path import apply_from_memory
+from agents.projector.projected_rows import ProjectedRows
+from headrace.events.topic_record import Record, past_records
+from headrace.projection import Projection
+from tables.database import AnyConnection
+from tables.history import event_store
+from tables.projections import writing
+from tables.unstorable import halve
+
+State = TypeVar("State")
+
+PAST_EVENTS_AT_ONCE = 1_000
+
+
+class EventApplier(Generic[State]):
+    """Remembers what it wrote last, so that usually one statement does everything.
+
+    That statement fails when anything is not as remembered; then everything is forgotten, and the events are applied
+    in a transaction that locks what it reads.
+    """
+
+    def __init__(self, projection: Projection[State]) -> None:
+        self._name = projection.name
+        self._rows = ProjectedRows(projection)
+        self._locked_path = LockedPath(self._rows)
+        self._turn = asyncio.Lock()
+        """The agent and the catch-up take turns: what is remembered belongs to one of them at a time."""
+
+    async def apply_events(self, connection: AnyConnection, events: Sequence[Record]) -> None:
+        """Apply events, in order of position, in one transaction; where PostgreSQL cannot hold the result, in halves,
+        down to the one event that is then parked.
+
+        Raises what goes wrong, asyncpg.TransactionRollbackError (a deadlock too) when it is worth another try at once.
+        What was not committed then is not done.
+        """
+        async with self._turn:
+            if events:
+                await halve(
+                    events,
+                    lambda part: self._apply_together(connection, part),
+                    lambda event, error: self._locked_path.park(connection, event, error),
+                )
+
+    async def _apply_together(self, connection: AnyConnection, events: Sequence[Record]) -> None:
+        try:
+            if not await apply_from_memory(connection, self._rows, events):
+                await self._locked_path.apply(connection, events)
+        except BaseException:
+            self._rows.cache.forget()
+            raise
+
+    async def fill_gaps(self, connection: AnyConnection, batch: RecordBatch) -> None:
+        """Apply what lies between the progress and the batch, where the batch does not follow what was applied last.
+
+        So it is for a new projection, after a rebalance, and after the topic, its end or the group's offsets were lost.
+        """
+        seen: set[int] = set()
+        for event in batch.events():
+            if event.partition in seen:
+                continue
+            seen.add(event.partition)
+            follows = batch.follows.get(event.partition)
+            if follows is None or follows > self._rows.cache.progress.get(event.partition, -1):
+                after = await writing.start_progress(connection, self._name, event.partition)
+                await self.apply_past(connection, after=after, before=event.position, partition=event.partition)
+
+    async def apply_past(
+        self, connection: AnyConnection, *, after: int, before: int, partition: int | None = None
+    ) -> None:
+        while events := await event_store.read(
+            connection, after=after, before=before, partition=partition, at_most=PAST_EVENTS_AT_ONCE
+        ):
+            await self.apply_events(connection, past_records(events))
+            after = events[-1].position

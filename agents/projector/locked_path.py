@@ -1,0 +1,101 @@
+"""The careful path of a projector: a transaction that locks what it reads, and parks what cannot be applied."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from agents.projector.parking import blocked_before, parked_as, unfit
+from agents.projector.projected_rows import ProjectedRows
+from agents.projector.retry_schedule import RetrySchedule
+from headrace.events.topic_record import Record
+from headrace.folding.row_cache import beyond
+from headrace.folding.rows import ParkedEvent
+from headrace.process.throttled_log import ThrottledLog
+from tables.database import AnyConnection
+from tables.parked import parked
+from tables.projections import writing
+
+State = TypeVar("State")
+
+log = logging.getLogger(__name__)
+
+
+class LockedPath(Generic[State]):
+    """Applies events of one projection under locks, with the retries before an event is parked."""
+
+    def __init__(self, rows: ProjectedRows[State]) -> None:
+        self._rows = rows
+        self._retry_schedule = RetrySchedule()
+        self._throttled = ThrottledLog(log)
+
+    async def apply(self, connection: AnyConnection, events: Sequence[Record]) -> None:
+        """Apply the events; an event that fails is retried, and then parked."""
+        for attempts, wait in enumerate(self._retry_schedule.waits(), start=1):
+            if await self._apply_once(connection, events, attempts=attempts, park=wait is None):
+                return
+            await asyncio.sleep(wait or 0)
+
+    async def park(self, connection: AnyConnection, event: Record, error: Exception) -> None:
+        """Park an event that PostgreSQL cannot store the result of; `error` says why."""
+        self._rows.cache.forget()
+        await self._apply_once(connection, [event], unstorable=error)
+
+    async def _apply_once(
+        self,
+        connection: AnyConnection,
+        events: Sequence[Record],
+        *,
+        attempts: int = 1,
+        park: bool = True,
+        unstorable: Exception | None = None,
+    ) -> bool:
+        """Apply what is new of the events; with `unstorable`, park it instead.
+
+        Returns False, with nothing written, when an event failed and may not be parked yet.
+        """
+        rows, cache = self._rows, self._rows.cache
+        partitions = sorted({event.partition for event in events})
+        for partition in partitions:
+            if partition not in cache.progress:
+                await writing.start_progress(connection, rows.name, partition)
+        async with connection.transaction():
+            progress = await writing.lock_progress(connection, rows.name, partitions)
+            new, spans = beyond(progress, events)
+            chosen, unreadable = rows.folding.choose(new)
+            if unstorable is not None:
+                unreadable += [unfit(candidate, unstorable) for candidate in chosen]
+                chosen = []
+            keys = sorted({candidate.key for candidate in chosen})
+            found = await writing.read_rows(connection, rows.name, keys, lock=True)
+            # After the locks, so that an event that was parked by who held them is seen.
+            blocked = await blocked_before(connection, rows.name, chosen, unreadable)
+            free = {one.key for one in chosen if not blocked.group_of(one.event.position, one.key, one.partition_key)}
+            rows.remember(sorted(free), found)
+            states = rows.states(free)
+            changed, waiting = rows.folding.fold(states, chosen, blocked, attempts)
+            waiting += [parked_as(event, blocked, attempts) for event in unreadable]
+            if not park and any(event.attempts for event in waiting):
+                return False
+            if new:
+                await rows.write(connection, spans, states, changed)
+            await self._park(connection, waiting)
+            has_parked = await parked.has_parked(connection, rows.name)
+        cache.progress.update(progress)
+        cache.reach(spans)
+        cache.has_parked = has_parked
+        return True
+
+    async def _park(self, connection: AnyConnection, events: Sequence[ParkedEvent]) -> None:
+        if not events:
+            return
+        await parked.park(connection, self._rows.name, events)
+        for event in events:
+            self._throttled.warning(
+                f"Projection {self._rows.name} parked the event at position %s (key %r): %s",
+                event.position,
+                event.group.key,
+                event.error,
+            )

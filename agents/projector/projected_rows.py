@@ -1,0 +1,59 @@
+"""The rows of a projection between memory and PostgreSQL: both ways to apply a batch read and write them here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from headrace.folding.folding import Folding
+from headrace.folding.row_cache import RowCache, rows_to_write
+from headrace.folding.rows import ReadRow, Span
+from headrace.process.fault_points import PROJECTOR_WRITING
+from headrace.projection import Projection
+from tables.database import AnyConnection
+from tables.projections import writing
+
+State = TypeVar("State")
+
+
+class ProjectedRows(Generic[State]):
+    """One projection's fold, and the rows and the progress that are remembered."""
+
+    def __init__(self, projection: Projection[State]) -> None:
+        self.name = projection.name
+        self.folding = Folding(projection)
+        self.cache: RowCache[State] = RowCache()
+
+    def remember(self, keys: Iterable[str], found: Mapping[str, ReadRow]) -> None:
+        """Remember the rows of these keys as they were read. Raises StateError when one cannot be decoded."""
+        for key in keys:
+            self.cache.remember(key, self.folding.cached_row(found.get(key)))
+
+    def states(self, keys: Iterable[str]) -> dict[str, State | None]:
+        """The remembered states, for a fold to replace."""
+        return {key: self.cache[key].state for key in keys}
+
+    async def write(
+        self,
+        connection: AnyConnection,
+        spans: Mapping[int, Span],
+        states: Mapping[str, State | None],
+        changed: Mapping[str, int],
+        *,
+        if_none_is_parked: bool = False,
+    ) -> None:
+        """Write the changed rows and the progress in one statement, and remember the rows.
+
+        Raises StateError for a state that is not JSON, and what `tables.projections.writing.write` raises.
+        """
+        rows, after = rows_to_write(self.cache, states, changed)
+        if PROJECTOR_WRITING.armed:
+            await PROJECTOR_WRITING.passed()
+        await writing.write(connection, self.name, spans, rows, if_none_is_parked=if_none_is_parked)
+        for key, row in after.items():
+            self.cache.remember(key, row)
+
+    async def read_missing(self, connection: AnyConnection, keys: Sequence[str]) -> None:
+        """Read and remember those of the rows that are not remembered. Raises StateError."""
+        if missing := self.cache.missing(keys):
+            self.remember(missing, await writing.read_rows(connection, self.name, missing))

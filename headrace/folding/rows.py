@@ -1,0 +1,41 @@
+"""What a fold reads and writes: rows, spans of progress, parked events."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from headrace.folding.parked_groups import Group
+
+
+class ReadRow(NamedTuple):
+    """A row as it was read."""
+
+    state: str
+    position: int
+    version: int
+
+
+class WrittenRow(NamedTuple):
+    """A row to write; with state None, a row to delete."""
+
+    state: str | None
+    position: int
+    version: int
+    known_position: int
+    """The position of the row that it replaces; 0 if there is none."""
+
+
+class Span(NamedTuple):
+    """The first and the last position that a write applies in a partition."""
+
+    first: int
+    last: int
+
+
+class ParkedEvent(NamedTuple):
+    """A waiting event: its group, the reason, and the number of attempts (0: it only waits behind another one)."""
+
+    position: int
+    group: Group
+    error: str
+    attempts: int

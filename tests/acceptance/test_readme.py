@@ -17,6 +17,8 @@ from tests.support.not_installed import skip_without
 from tests.support.servers.fresh import free_port, server_folder
 from tests.support.servers.worker_process import ROOT
 
+pytestmark = pytest.mark.alone
+
 README = (ROOT / "README.md").read_text("utf-8")
 # Its examples go on from those of the README.
 QUERIES = (ROOT / "docs" / "query.md").read_text("utf-8")

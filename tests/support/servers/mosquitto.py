@@ -14,7 +14,6 @@ from tests.support.waiting import until
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
-MEMORY = Path("/dev/shm")  # noqa: S108 - a folder is made in it
 # Debian puts it where only root's PATH looks.
 PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
 OPEN = """\
@@ -34,12 +33,6 @@ def mosquitto_program() -> str:
     if found is None:
         skip_without("mosquitto")
     return found
-
-
-def quick_folder() -> Path | None:
-    """Memory, where the system has such a folder. mosquitto writes all that waits after each message; what kill -9
-    leaves in memory is what it leaves on a disk."""
-    return MEMORY if MEMORY.is_dir() else None
 
 
 class Mosquitto:

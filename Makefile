@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .headrace/bench/venv
+PROCESSES ?= 2
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-unit faults soak document-faults check bench lock docs clean demo
+.PHONY: help install run test quick-faults test-unit faults soak document-faults check bench lock docs clean demo
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,8 +18,11 @@ install: $(VENV)/run.done ## install what a worker needs into .venv, and the emb
 run: $(VENV)/run.done ## start a worker with everything embedded; Ctrl-C ends it
 	@exec $(BIN)/faust -A app worker
 
-test: $(VENV)/dev.done ## all tests but the slow faults, on servers that they start and end themselves
-	$(BIN)/python -m pytest -m "not slow_faults" $(ARGS)
+test: $(VENV)/dev.done ## all tests but the faults, on servers that they start and end themselves; PROCESSES=…
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not faults" $(ARGS)
+
+quick-faults: $(VENV)/dev.done ## the faults that take less than a minute
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist load --maxschedchunk 1 -m "faults and not slow_faults" $(ARGS)
 
 faults: $(VENV)/dev.done ## break everything that can break, under load, and prove that nothing is lost or doubled
 	$(if $(FAULT_SEED),FAULT_SEED=$(FAULT_SEED)) $(if $(FAULT_RESULTS),FAULT_RESULTS=$(FAULT_RESULTS)) \

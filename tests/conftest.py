@@ -27,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("tests.support.servers.system")
     config.pluginmanager.import_plugin("tests.faults.fault_fixtures")
     config.pluginmanager.import_plugin("tests.support.not_installed")
+    config.pluginmanager.import_plugin("tests.support.run_folder")
     config.pluginmanager.import_plugin("tests.support.turns")
 
 

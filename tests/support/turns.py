@@ -8,14 +8,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-FOLDER = "HEADRACE_TEST_TURNS"
-"""The variable that names the folder of the locks; processes of pytest-xdist inherit it."""
+from tests.support.servers.fresh import RUN_FOLDER
 
 
 @contextlib.contextmanager
@@ -28,20 +26,12 @@ def turn(folder: Path, *, alone: bool) -> Iterator[None]:
         yield
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """In the process that starts the others: make the folder."""
-    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
-        folder = tempfile.TemporaryDirectory(prefix="headrace-turns-")
-        os.environ[FOLDER] = folder.name
-        config.add_cleanup(folder.cleanup)
-
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Hold the turn from a test's setup to its teardown."""
     if not hasattr(item.config, "workerinput"):
         return (yield)
-    with turn(Path(os.environ[FOLDER]), alone=item.get_closest_marker("alone") is not None):
+    with turn(Path(os.environ[RUN_FOLDER]), alone=item.get_closest_marker("alone") is not None):
         return (yield)
 
 

@@ -22,6 +22,8 @@ TEMPLATE = "template_of_tests"
 COPIED = "STRATEGY FILE_COPY"
 """In memory, a copy of files takes a tenth of the time of a copy by the write-ahead log, the default."""
 DROP_SECONDS = 60.0
+RUN_FOLDER = "HEADRACE_TEST_RUN_FOLDER"
+"""The variable that names the folder of a run; processes of pytest-xdist inherit it."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder is made in it
 MEMORY_BYTES = 4_000_000_000
 """Two processes of tests need up to half of that."""
@@ -34,7 +36,12 @@ _numbers = itertools.count(1)
 
 
 def quick_folder() -> Path | None:
-    """Memory, where the system has such a folder with room; kill -9 leaves in memory what it leaves on a disk."""
+    """Memory, where the system has such a folder with room; kill -9 leaves in memory what it leaves on a disk.
+
+    In a run of several processes, the folder of the run.
+    """
+    if RUN_FOLDER in os.environ:
+        return Path(os.environ[RUN_FOLDER])
     is_there = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
     return MEMORY if is_there else None
 

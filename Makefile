@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .headrace/bench/venv
+PROCESSES ?= 2
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-unit faults soak document-faults check bench lock docs clean demo
+.PHONY: help install run test quick-faults test-unit faults soak document-faults check bench lock docs clean demo
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,8 +18,11 @@ install: $(VENV)/run.done ## install the packages of a worker into .venv, and th
 run: $(VENV)/run.done ## start a worker with embedded servers; Ctrl-C stops it
 	@exec $(BIN)/faust -A app worker
 
-test: $(VENV)/dev.done ## run all tests except the slow faults; they start and end their own servers
-	$(BIN)/python -m pytest -m "not slow_faults" $(ARGS)
+test: $(VENV)/dev.done ## run all tests except the faults; they start and end their own servers; PROCESSES=…
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not faults" $(ARGS)
+
+quick-faults: $(VENV)/dev.done ## inject the faults that take less than a minute
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist load --maxschedchunk 1 -m "faults and not slow_faults" $(ARGS)
 
 faults: $(VENV)/dev.done ## inject every fault under load, and prove that no event is lost or applied twice
 	$(if $(FAULT_SEED),FAULT_SEED=$(FAULT_SEED)) $(if $(FAULT_RESULTS),FAULT_RESULTS=$(FAULT_RESULTS)) \

@@ -122,5 +122,5 @@ class Projection(Generic[State]):
 
 
 def _members(state: Any) -> list[str]:
-    """The members of a state, inherited members included, as its JSON names them; none for a type without named members."""
+    """The members of a state, also inherited, as its JSON names them; none for a type without named members."""
     return [member.encode_name for member in getattr(msgspec.inspect.type_info(state), "fields", ())]

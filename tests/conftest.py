@@ -23,9 +23,12 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Fixtures that are not here: a whole worker, and those of the fault tests with the table that they print."""
+    """Fixtures that are not here: a whole worker, and those of the fault tests; and what the summary says."""
     config.pluginmanager.import_plugin("tests.support.servers.system")
     config.pluginmanager.import_plugin("tests.faults.fault_fixtures")
+    config.pluginmanager.import_plugin("tests.support.not_installed")
+    config.pluginmanager.import_plugin("tests.support.run_folder")
+    config.pluginmanager.import_plugin("tests.support.turns")
 
 
 @pytest.fixture(scope="session")

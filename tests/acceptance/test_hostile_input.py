@@ -1,4 +1,4 @@
-"""Hostile input that is kept outside the repository: a runner and its cases, against a worker."""
+"""Hostile requests, each kind of them, to a worker: tests/hostile has the cases and what sends them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ import pytest
 from tests.support.servers.worker_process import ROOT, WorkerProcess
 from tests.support.waiting import until
 
-HOSTILE = ROOT.parent / "shared" / "hostile"
+HOSTILE = ROOT / "tests" / "hostile"
 SECONDS = 300.0
 # The runner puts `"specversion":"1.0",` in front of a body that has it already, and a name that is there twice is
 # refused with 400: the case wants 2xx or 415. test_ingestion.py posts the same content type.
 NOT_AS_MEANT = {"content_type_cloudevents_json"}
-
-pytestmark = pytest.mark.skipif(not HOSTILE.is_dir(), reason="../shared/hostile is not there")
 
 
 @pytest.fixture

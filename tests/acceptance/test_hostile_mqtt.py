@@ -1,4 +1,4 @@
-"""Hostile messages that are kept outside the repository, to mosquitto as it is shipped and a worker behind it."""
+"""Hostile messages, to mosquitto as it is shipped and a worker behind it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-import pytest
 
 from tables.database import Connection
 
 from tests.support.clients.device_client import DeviceClient, acknowledged, properties
 from tests.support.clients.raw_device import RawDevice
-from tests.support.data.hostile_messages import FATES, HOSTILE, Hostile, hostile_messages
+from tests.support.data.hostile_messages import FATES, Hostile, hostile_messages
 from tests.support.servers.fresh import server_folder
 from tests.support.servers.mosquitto import OPEN, Mosquitto
 from tests.support.servers.own_postgres import OwnPostgres
@@ -34,7 +33,6 @@ LETTERS = "SELECT coalesce(sum(times), 0) FROM dead_letters"
 FLOOD = "flood_10k_while_db_down"
 FENCE = "devices/fence/events"
 
-pytestmark = pytest.mark.skipif(not HOSTILE.is_dir(), reason="../shared/hostile is not there")
 fences = itertools.count(1)
 
 

@@ -91,6 +91,7 @@ class Load:
         await asyncio.gather(*posts)
 
 
+@pytest.mark.alone
 async def test_three_times_the_capacity_is_refused_in_time_and_nothing_accepted_is_lost(
     tmp_path: Path, settings: dict[str, str], pool: Pool
 ) -> None:

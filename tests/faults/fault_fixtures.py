@@ -9,10 +9,10 @@ import asyncio
 import json
 import os
 import random
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +21,7 @@ from app.embedded.ports import free_port
 from tests.faults.fault_outcomes import Outcomes
 from tests.faults.fault_table import table, totals
 from tests.faults.trial import Trial
+from tests.support.servers.fresh import server_folder
 from tests.support.servers.own_kafka import OwnKafka
 from tests.support.servers.own_postgres import OwnPostgres
 from tests.support.servers.tcp_proxy import TcpProxy
@@ -28,6 +29,8 @@ from tests.support.servers.tcp_proxy import TcpProxy
 SEED = int(os.environ.get("FAULT_SEED") or random.SystemRandom().randrange(1_000_000))
 RESULTS = os.environ.get("FAULT_RESULTS", "")
 """A file that gets a line of JSON for each fault; scripts/document_faults.py makes the page from it."""
+
+os.environ["FAULT_SEED"] = str(SEED)  # the processes of pytest-xdist take it from here
 
 done: list[Outcomes] = []
 
@@ -43,8 +46,8 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 @pytest.fixture(scope="session")
 def fault_folder() -> Iterator[Path]:
     """For the data of servers that are faulted."""
-    with tempfile.TemporaryDirectory(prefix="headrace-faults-") as folder:
-        yield Path(folder)
+    with server_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -127,11 +130,27 @@ def _note(outcomes: Outcomes) -> None:
             file.write(json.dumps(asdict(outcomes)) + "\n")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever is in tests/faults is a fault test."""
+    """Whatever is in tests/faults is a fault test; trials measure how long workers take to resume."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.faults)
+        if "make_trial" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.alone)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a process of pytest-xdist: hand the outcomes to the one that prints them."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["faults"] = [asdict(outcomes) for outcomes in done]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """In the process that prints: take them."""
+    done.extend(Outcomes(**outcomes) for outcomes in getattr(node, "workeroutput", {}).get("faults", []))
 
 
 def pytest_report_header() -> str:

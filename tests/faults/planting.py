@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from tests.support.servers.worker_process import ROOT
 
+# What is compiled comes along: it is valid until its source is edited. A file that is being written does not.
+UNFINISHED = shutil.ignore_patterns("*.pyc.*")
 PACKAGES = ("headrace", "app", "agents", "tables", "web")
 
 
@@ -26,7 +28,7 @@ def plant(folder: Path, edits: Iterable[Edit]) -> Path:
     AssertionError when a text does not occur exactly once: the product has changed, and the edit must be rewritten.
     """
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, folder / package, ignore=UNFINISHED)
     for edit in edits:
         file = folder / edit.file
         text = file.read_text("utf-8")

@@ -6,7 +6,6 @@ where the clock is not moved at all; and it asks no clock but PostgreSQL's and t
 
 from __future__ import annotations
 
-import os
 import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ import aiohttp
 import pytest
 
 from tests.faults.trial import Trial
+from tests.support.not_installed import skip_without
 from tests.support.servers.worker_process import WorkerProcess
 
 NEAR_SECONDS = 60
@@ -27,8 +27,7 @@ def libfaketime() -> Path:
     """The library that tells a process another time; scripts/install_test_packages.sh installs it."""
     found = [path for folder in LIBRARIES for path in Path(folder).glob("**/faketime/libfaketimeMT.so.1")]
     if not found:
-        assert not os.environ.get("CI"), "libfaketime is missing in CI: see scripts/install_test_packages.sh"
-        pytest.skip("libfaketime is not installed: scripts/install_test_packages.sh")
+        skip_without("faketime")
     return found[0]
 
 

@@ -8,9 +8,6 @@ is kept, and the rest of the promise is the same.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import pytest
 
 from app.embedded import mqtt
@@ -22,7 +19,7 @@ from tests.checking.evidence import STORED
 from tests.checking.history import History, Stored
 from tests.faults.fleet_trials import EVENTS, AmqttTrial, EmbeddedTrial, FleetTrial, OwnBrokerTrial
 from tests.support.servers.fresh import free_port, server_folder
-from tests.support.servers.mosquitto import Mosquitto, mosquitto_program, quick_folder
+from tests.support.servers.mosquitto import Mosquitto, mosquitto_program
 from tests.support.servers.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.faults
@@ -42,8 +39,8 @@ def settings(database_dsn: str, kafka: str, topic: str) -> dict[str, str]:
 
 
 async def test_worker_and_mosquitto_are_killed(settings: dict[str, str], connection: Connection) -> None:
-    with server_folder() as folder, tempfile.TemporaryDirectory(prefix="headrace-tests-", dir=quick_folder()) as quick:
-        broker = Mosquitto(Path(quick))
+    with server_folder() as folder:
+        broker = Mosquitto(folder)
         address = {"MQTT_URL": broker.url, "MQTT_SHARED": "off", "MQTT_CLIENT_ID": "fleet"}
         worker = WorkerProcess(folder, **settings, **address)
         trial = OwnBrokerTrial(broker, worker, connection)
@@ -59,10 +56,10 @@ async def test_worker_and_mosquitto_are_killed(settings: dict[str, str], connect
 async def test_worker_and_embedded_mosquitto_are_killed(settings: dict[str, str], connection: Connection) -> None:
     mosquitto_program()
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="headrace-tests-", dir=quick_folder()) as quick:
-        address = {"MQTT_URL": "", "EMBEDDED_MQTT_PORT": str(port), "DATA_DIR": quick}
-        worker = WorkerProcess(Path(quick), **settings, **address)
-        trial = EmbeddedTrial(port, worker, connection, folder=Path(quick))
+    with server_folder() as folder:
+        address = {"MQTT_URL": "", "EMBEDDED_MQTT_PORT": str(port), "DATA_DIR": str(folder)}
+        worker = WorkerProcess(folder, **settings, **address)
+        trial = EmbeddedTrial(port, worker, connection, folder=folder)
         try:
             await trial.run()
         finally:

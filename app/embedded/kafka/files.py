@@ -127,7 +127,7 @@ def format_data(folder: Path, class_path: Sequence[Path]) -> None:
 
 
 def new_cluster_id() -> str:
-    """16 random bytes in Kafka's encoding. The first letter is fixed: with a dash, the id would be read as an option."""
+    """16 random bytes in Kafka's encoding. The first letter is fixed: an id that starts with a dash is an option."""
     return "H" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
 
 

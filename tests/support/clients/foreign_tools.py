@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import shutil
 import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
 
-import pytest
+from tests.support.not_installed import skip_without
 
 FOREIGN = Path(__file__).parents[2] / "foreign"
 SECONDS = 900.0
@@ -53,10 +52,8 @@ async def output_of(*command: str | Path) -> bytes:
 
 def _require(*programs: str) -> None:
     missing = [program for program in programs if shutil.which(program) is None]
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+        skip_without(*missing)
 
 
 def _copy() -> Path:

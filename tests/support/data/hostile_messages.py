@@ -1,4 +1,4 @@
-"""The messages of ../shared/hostile/cases.json, and what may become of each."""
+"""The MQTT messages of tests/hostile/cases.json, and what may become of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tests.support.servers.worker_process import ROOT
 
-HOSTILE = ROOT.parent / "shared" / "hostile"
+HOSTILE = ROOT / "tests" / "hostile"
 ONE, NONE, ANY = frozenset({1}), frozenset({0}), frozenset({0, 1})
 
 
@@ -60,11 +60,8 @@ class Hostile(NamedTuple):
 
 
 def hostile_messages() -> dict[str, Hostile]:
-    """All of them, with ids of their own; none where the file is not there."""
-    path = HOSTILE / "cases.json"
-    if not path.exists():
-        return {}
-    document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    """All of them, with ids of their own."""
+    document: dict[str, Any] = json.loads((HOSTILE / "cases.json").read_text("utf-8"))
     return {case["name"]: hostile_message(case, document["defaults"]) for case in document["mqtt_cases"]}
 
 

@@ -16,7 +16,7 @@ import psutil
 from app.embedded.processes import running_in
 from app.embedded.servers import EmbeddedServers
 
-from tests.support.servers.fresh import free_port
+from tests.support.servers.fresh import free_port, quick_folder
 
 ROOT = Path(__file__).parents[3]
 SHARER = """
@@ -74,7 +74,7 @@ class Place:
 @contextmanager
 def new_place() -> Iterator[Place]:
     """A folder whose path has spaces and letters beyond ASCII; what still runs there is killed at the end."""
-    with tempfile.TemporaryDirectory(prefix="head räce ") as name:
+    with tempfile.TemporaryDirectory(prefix="head räce ", dir=quick_folder()) as name:
         place = Place(Path(name).resolve() / "data")
         yield place
         left = place.running

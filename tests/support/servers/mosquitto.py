@@ -8,14 +8,12 @@ import socket
 import subprocess
 from pathlib import Path
 
-import pytest
-
+from tests.support.not_installed import skip_without
 from tests.support.servers.fresh import free_port
 from tests.support.waiting import until
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
-MEMORY = Path("/dev/shm")  # noqa: S108 - a folder is made in it
 # Debian puts it where only root's PATH looks.
 PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
 OPEN = """\
@@ -33,15 +31,8 @@ def mosquitto_program() -> str:
     """Where it is. Without it the test is skipped, but fails in CI, which installs it."""
     found = shutil.which("mosquitto", path=PLACES)
     if found is None:
-        assert not os.environ.get("CI"), "mosquitto is missing: scripts/install_test_packages.sh"
-        pytest.skip("mosquitto is not installed")
+        skip_without("mosquitto")
     return found
-
-
-def quick_folder() -> Path | None:
-    """Memory, where the system has such a folder. mosquitto writes all that waits after each message; what kill -9
-    leaves in memory is what it leaves on a disk."""
-    return MEMORY if MEMORY.is_dir() else None
 
 
 class Mosquitto:

@@ -1,0 +1,1 @@
+"""Hostile input, and what sends it to a server."""

@@ -1,0 +1,41 @@
+"""Turns of the processes of pytest-xdist: while a test that is marked `alone` runs, the others start none.
+
+tests/conftest.py registers this module. Without pytest-xdist there is one process, and nothing to wait for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers.fresh import RUN_FOLDER
+
+
+@contextlib.contextmanager
+def turn(folder: Path, *, alone: bool) -> Iterator[None]:
+    """Wait until a test may run, alone or beside others. A test that waits to be alone lets no other pass."""
+    with (folder / "room").open("w") as room:
+        with (folder / "door").open("w") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Hold the turn from a test's setup to its teardown."""
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    with turn(Path(os.environ[RUN_FOLDER]), alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fault tests that run alone come last, so that the processes share the others."""
+    items.sort(key=lambda item: bool(item.get_closest_marker("faults") and item.get_closest_marker("alone")))

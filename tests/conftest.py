@@ -32,9 +32,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def servers() -> Iterator[EmbeddedServers]:
+def servers(request: pytest.FixtureRequest) -> Iterator[EmbeddedServers]:
     """Embedded servers of the test run's own; what is started is ended with the run."""
-    with server_folder() as folder:
+    on_disk = any(item.get_closest_marker("faults") for item in request.session.items)
+    with server_folder(on_disk=on_disk) as folder:
         embedded = EmbeddedServers(folder, kafka_port=free_port())
         yield embedded
         asyncio.run(embedded.stop())

@@ -46,7 +46,7 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 @pytest.fixture(scope="session")
 def fault_folder() -> Iterator[Path]:
     """For the data of servers that are faulted."""
-    with server_folder() as folder:
+    with server_folder(on_disk=True) as folder:
         yield folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 from typing import Any
 
 from paho.mqtt.client import Client
@@ -29,6 +30,8 @@ class FleetDevice:
     def __init__(self, port: int, name: str, *, version_5: bool) -> None:
         self.sent: list[Sent] = []
         self.acknowledged = 0
+        self.most = sys.maxsize
+        """How many events it may publish until more are allowed."""
         self._name = name
         protocol = MQTTProtocolVersion.MQTTv5 if version_5 else MQTTProtocolVersion.MQTTv311
         session = None if version_5 else False
@@ -74,7 +77,9 @@ class FleetDevice:
             await asyncio.to_thread(self._paho.loop_stop)
 
     async def _may_send_more(self) -> bool:
-        return self._may_publish and not self._is_held and len(self.sent) - self.acknowledged < MOST_UNACKNOWLEDGED
+        sent = len(self.sent)
+        may_publish = self._may_publish and not self._is_held and sent < self.most
+        return may_publish and sent - self.acknowledged < MOST_UNACKNOWLEDGED
 
     async def all_is_acknowledged(self) -> bool:
         return len(self.sent) == self.acknowledged

@@ -72,7 +72,7 @@ async def test_worker_and_amqtt_are_killed_with_nothing_in_flight(
 ) -> None:
     monkeypatch.setattr(mqtt, "mosquitto", lambda: None)
     port = free_port()
-    with server_folder() as folder:
+    with server_folder(on_disk=True) as folder:
         address = {"MQTT_URL": "", "EMBEDDED_MQTT_PORT": str(port), "DATA_DIR": str(folder), "MQTT_PROTOCOL": "3.1.1"}
         worker = WorkerProcess(folder, **settings, **address)
         servers = EmbeddedServers(folder, mqtt_port=port)

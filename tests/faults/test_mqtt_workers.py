@@ -89,7 +89,7 @@ def _connections(worker: WorkerProcess) -> int:
 
 @pytest.fixture
 async def pair(database_dsn: str, kafka: str, topic: str, connection: Connection) -> AsyncIterator[Pair]:
-    with server_folder() as folder:
+    with server_folder(on_disk=True) as folder:
         broker = Mosquitto(folder)
         await broker.start()
         settings = {"MQTT_URL": broker.url, "DATABASE_URL": database_dsn, "BROKER_URL": kafka, "TOPIC": topic}

@@ -15,22 +15,26 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.servers.fresh import RUN_FOLDER, quick_folder
+from tests.support.servers.fresh import RUN, quick_folder
 
 GONE_SECONDS = 10.0
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """In the process that starts the others: make the folder, and tell them."""
+    """In the process that starts the others: make the folder, on the disk and in memory, and tell them its name."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
-        folder = Path(tempfile.mkdtemp(prefix="headrace-run-", dir=quick_folder()))
-        folder.chmod(0o711)  # PostgreSQL may be another user
-        os.environ[RUN_FOLDER] = str(folder)
+        on_disk = Path(tempfile.mkdtemp(prefix="headrace-run-"))
+        folders = [on_disk, *([memory / on_disk.name] if (memory := quick_folder()) else [])]
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o711)  # PostgreSQL may be another user
+        os.environ[RUN] = on_disk.name
 
         def end() -> None:
-            del os.environ[RUN_FOLDER]
-            clear(folder)
+            del os.environ[RUN]
+            for folder in folders:
+                clear(folder)
 
         config.add_cleanup(end)
 

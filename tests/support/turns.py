@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.servers.fresh import RUN_FOLDER
+from tests.support.servers.fresh import RUN
 
 
 @contextlib.contextmanager
@@ -31,7 +32,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Hold the turn from a test's setup to its teardown."""
     if not hasattr(item.config, "workerinput"):
         return (yield)
-    with turn(Path(os.environ[RUN_FOLDER]), alone=item.get_closest_marker("alone") is not None):
+    with turn(Path(tempfile.gettempdir()) / os.environ[RUN], alone=item.get_closest_marker("alone") is not None):
         return (yield)
 
 

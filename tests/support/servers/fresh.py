@@ -22,8 +22,8 @@ TEMPLATE = "template_of_tests"
 COPIED = "STRATEGY FILE_COPY"
 """In memory, a copy of files takes a tenth of the time of a copy by the write-ahead log, the default."""
 DROP_SECONDS = 60.0
-RUN_FOLDER = "HEADRACE_TEST_RUN_FOLDER"
-"""The variable that names the folder of a run; processes of pytest-xdist inherit it."""
+RUN = "HEADRACE_TEST_RUN"
+"""The variable with the name of a run in several processes, and of its folders; they inherit it."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder is made in it
 MEMORY_BYTES = 4_000_000_000
 """Two processes of tests need up to half of that."""
@@ -36,21 +36,25 @@ _numbers = itertools.count(1)
 
 
 def quick_folder() -> Path | None:
-    """Memory, where the system has such a folder with room; kill -9 leaves in memory what it leaves on a disk.
-
-    In a run of several processes, the folder of the run.
-    """
-    if RUN_FOLDER in os.environ:
-        return Path(os.environ[RUN_FOLDER])
+    """Memory, where the system has such a folder with room; kill -9 leaves in memory what it leaves on a disk."""
     is_there = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
-    return MEMORY if is_there else None
+    return _of_this_run(MEMORY) if is_there else None
+
+
+def _of_this_run(folder: Path) -> Path:
+    run = folder / os.environ.get(RUN, "")
+    return run if run.is_dir() else folder
 
 
 @contextlib.contextmanager
-def server_folder() -> Iterator[Path]:
+def server_folder(*, on_disk: bool = False) -> Iterator[Path]:
     """A folder for the data of servers. Not pytest's own: each start of pytest closes those to other users, and where
-    the tests run as root, PostgreSQL is another user."""
-    with tempfile.TemporaryDirectory(prefix="headrace-tests-", dir=quick_folder()) as folder:
+    the tests run as root, PostgreSQL is another user.
+
+    `on_disk`: for faults. In memory, all would be over before things break.
+    """
+    place = (None if on_disk else quick_folder()) or _of_this_run(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix="headrace-tests-", dir=place) as folder:
         yield Path(folder)
 
 

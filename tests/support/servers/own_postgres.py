@@ -15,8 +15,6 @@ from app.embedded.postgres import server as postgres
 from app.embedded.processes import running_in, wait_until_gone
 from tables.migrate import migrate
 
-from tests.support.servers.fresh import COPIED
-
 GONE_SECONDS = 30.0
 TEMPLATE = "template_of_faults"
 
@@ -80,7 +78,7 @@ class OwnPostgres:
             await connection.close()
         self._databases += 1
         name = f"fault_{os.getpid()}_{self._databases}"
-        await self.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} {COPIED} OWNER headrace")
+        await self.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER headrace")
         return name
 
     async def execute(self, statement: str, database: str = "postgres") -> None:

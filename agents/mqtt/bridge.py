@@ -14,7 +14,8 @@ import asyncio
 from collections.abc import Sequence
 
 from agents.background import Background
-from agents.mqtt.client import IncomingMessage, MqttClient
+from agents.mqtt.client import MqttClient
+from agents.mqtt.paho_client import IncomingMessage
 from headrace.events import rfc3339
 from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent
 from headrace.events.intake_counts import IntakeCounts

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from agents.mqtt.publish_packet import UnreadableError, qos_of, read_publish
+from agents.mqtt.paho_client import QOS, IncomingMessage, PahoClient
 from agents.mqtt.socket import MqttSocket
 from headrace.errors import DependencyAwayError, InvalidSettingError
 from headrace.events.mqtt_message import Message
@@ -30,7 +30,6 @@ KEEPALIVE_SECONDS = 300
 TICK_SECONDS = 1.0
 # The session, and the messages that the broker queues for it, survive any time without a worker.
 NEVER_EXPIRES = 0xFFFF_FFFF
-QOS = 1
 FIRST_FAILURE_CODE = 0x80
 # When unacknowledged messages in memory reach this size, reading pauses.
 MAX_HELD_BYTES = 64_000_000
@@ -48,55 +47,6 @@ class MqttAwayError(DependencyAwayError):
     """The MQTT broker is unavailable."""
 
 
-class IncomingMessage(NamedTuple):
-    """A message, with the packet identifier and QoS that its acknowledgement needs."""
-
-    message: Message
-    mid: int
-    qos: int
-
-
-class _Paho(Client):
-    """paho's client on an MqttSocket, returned by `_create_socket`, the hook that paho also uses for WebSockets.
-
-    Messages that `read_publish` can parse go to `received`, the rest to `on_message`: paho's own parser needs three
-    times as long.
-    """
-
-    def __init__(
-        self,
-        connection: MqttSocket,
-        client_id: str,
-        received: Callable[[IncomingMessage], None],
-        *,
-        version_5: bool,
-    ) -> None:
-        super().__init__(
-            CallbackAPIVersion.VERSION2,
-            client_id,
-            clean_session=None if version_5 else False,
-            protocol=MQTTProtocolVersion.MQTTv5 if version_5 else MQTTProtocolVersion.MQTTv311,
-            manual_ack=True,
-        )
-        self._connection = connection
-        self._on_received = received
-        self._version_5 = version_5
-
-    def _handle_publish(self) -> MQTTErrorCode:
-        qos = qos_of(self._in_packet["command"])
-        try:
-            if qos > QOS:
-                return super()._handle_publish()
-            message, mid = read_publish(bytes(self._in_packet["packet"]), qos, version_5=self._version_5)
-        except UnreadableError:
-            return super()._handle_publish()
-        self._on_received(IncomingMessage(message, mid, qos))
-        return MQTTErrorCode.MQTT_ERR_SUCCESS
-
-    def _create_socket(self) -> Any:
-        return self._connection
-
-
 class MqttClient:
     """Receives the messages of a persistent session; only `acknowledge` acknowledges them."""
 
@@ -111,7 +61,7 @@ class MqttClient:
         self._subscribed: asyncio.Future[Sequence[ReasonCode]] = asyncio.get_running_loop().create_future()
         self._session_present = False
         self._tick: asyncio.TimerHandle | None = None
-        self._paho = _Paho(socket, address.client_id, self._receive, version_5=address.version_5)
+        self._paho = PahoClient(socket, address.client_id, self._receive, version_5=address.version_5)
         self._paho.max_queued_messages_set(max_in_flight)
         self._paho.on_connect = self._on_connect
         self._paho.on_subscribe = self._on_subscribe

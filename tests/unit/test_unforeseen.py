@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,13 +17,12 @@ BAD = GOOD | {"dataschema": "x:bad"}
 
 
 @pytest.fixture(autouse=True)
-def rule_with_a_fault(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def rule_with_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(value: str, max_bytes: int) -> attribute_rules.Violation:
         raise IndexError(value[max_bytes])
 
     monkeypatch.setitem(attribute_rules.RULES, "dataschema", wrong)
     monkeypatch.setattr(unforeseen, "_last_logged", [float("-inf")])
-    return
 
 
 def test_an_unforeseen_error_refuses_one_event_of_a_batch(caplog: pytest.LogCaptureFixture) -> None:

@@ -195,7 +195,7 @@ class MqttBridge(Background):
     def _respond(
         self, client: MqttClient, message: Message, one: ParsedEvent | Refusal, outcome: Outcome | None
     ) -> None:
-        """Publish the answer. One that cannot be published is dropped: the message is handled all the same."""
+        """Publish the answer. If it cannot be published, it is dropped: the message is already handled."""
         try:
             self._publish_answer(client, message, one, outcome)
         except Exception as error:  # noqa: BLE001 - for example a topic or correlation data that paho refuses

@@ -97,7 +97,7 @@ class InvalidEnvelope(HeadraceError):  # noqa: N818 - one word for it in code an
         super().__init__("; ".join(f"{error.pointer}: {error.detail}".removeprefix(": ") for error in errors))
         self.errors = tuple(errors)
         self.status = status
-        """HTTP status: 400, 413 for an event or a batch that is too large, or 422 for one that cannot be read."""
+        """HTTP status: 400, 413 for an event or a batch that is too large, or 422 if the event cannot be read."""
         self.id = event_id
         """The event's id, if it can be read and is valid; the same for `source`."""
         self.source = source

@@ -11,9 +11,10 @@ from agents.projector import retry_schedule
 from agents.projector.projector import Projector
 from headrace.folding.parked_groups import Group
 from headrace.projection import Event, Projection
-from tables.database import Database, Pool
+from tables.database import Connection, Database, Pool
 
 from tests.support.data.numbers_projection import Numbered, Numbers, batch, make_projection, parked, record, rows
+from tests.support.data.stored_numbers import apply, store
 
 BEHIND = "waits behind an earlier event of its key that is parked"
 
@@ -139,11 +140,10 @@ async def test_a_row_that_the_projection_cannot_read_stops_its_key_alone(databas
 
 
 async def test_an_event_that_makes_its_row_too_large_is_parked_and_a_larger_limit_applies_it(
-    database: Database, pool: Pool
+    database: Database, pool: Pool, connection: Connection
 ) -> None:
     projector = Projector(make_projection(), database, max_state_bytes=55)
-    events = [record(position, 10**17, "large") for position in range(1, 5)]
-    await projector.apply(batch(*events, record(5, 5, "small")))
+    await apply(projector, await store(connection, [*[("large", 10**17)] * 4, ("small", 5)]))
     assert await rows(pool) == {"large": ([10**17] * 2, 2, 1), "small": ([5], 5, 1)}
     (first, second) = await parked(pool)
     assert first[:2] == (3, "large")

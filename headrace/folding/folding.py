@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from headrace.events.topic_record import PastEvent, Record, past_records
+from headrace.events.topic_record import UNREADABLE_DATA, PastEvent, Record, past_records
 from headrace.folding.blocked_groups import BlockedGroups
 from headrace.folding.parked_groups import Group
 from headrace.folding.row_cache import CachedRow
@@ -113,6 +113,8 @@ class Folding(Generic[State]):
     def _data(self, record: Record, subscription: Subscription[State]) -> Any:
         if subscription.data is msgspec.Raw:
             return record.data
+        if record.data is UNREADABLE_DATA:
+            raise ValueError("PostgreSQL cannot write the event as text: its numbers have too many digits")
         decoder = self._data_decoders.get(subscription.data)
         if decoder is None:
             decoder = self._data_decoders[subscription.data] = msgspec.json.Decoder(subscription.data)

@@ -157,6 +157,13 @@ class LogAction(Enum):
         "Find out why the topic lost them.",
     )
 
+    RELAY_LEFT_OUT = (
+        "relay.left_out",
+        "WARNING",
+        "position",
+        "A lost topic is filled again without an event that cannot be read; projections park it.",
+        "Discard the event where it is parked.",
+    )
     PROJECTION_RETRYING = (
         "projection.retrying",
         "WARNING",

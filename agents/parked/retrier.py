@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from agents.parked.group_replay import Replay
-from headrace.events.topic_record import is_whole
 from headrace.folding.folding import MAX_STATE_BYTES, Folding, reason
 from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, ParkedOutcome
 from headrace.folding.rows import ParkedEvent
@@ -146,8 +145,7 @@ class Retrier:
             await parked.release(connection, projection, replay.applied)
             await parked.update(connection, projection, [*replay.moved, *([replay.failed] if replay.failed else [])])
         failure = None if replay.failed is None else _failure(replay.failed)
-        is_last = len(waiting) < at_most and all(is_whole(event.text) for event in waiting[-1:])
-        return _Step(len(replay.applied), len(replay.moved), failure, is_last)
+        return _Step(len(replay.applied), len(replay.moved), failure, len(waiting) < at_most)
 
     async def _fail_first(
         self, connection: AnyConnection, projection: str, group: Group, error: Exception

@@ -5,7 +5,7 @@ Guarantee: events are published in order of position, and no later event is publ
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -60,11 +60,7 @@ async def refill(connection: AnyConnection, publisher: Publisher, *, before: int
         read = event_store.read_partitions(connection, behind, after=done, before=end, at_most=READ_EVENTS)
         events = await _from_database(read)
         lacking = [event for event in events if event.position > after[event.partition]]
-        missing = [_as_stored(event) for event in lacking if is_whole(event.text)]
-        await publisher.publish(missing)
-        count += len(missing)
-        if lacking and not is_whole(lacking[-1].text):  # always the last, as `fetch_events` says
-            _leave_out(publisher, lacking[-1])
+        count += await _publish(publisher, lacking)
         done = events[-1].position if events else end
     publisher.note_refilled()
     if count:
@@ -87,6 +83,22 @@ def _after(published: int, stored: StoredUpTo) -> int:
     is usually on the topic.
     """
     return published if published < stored.previous else max(published, stored.last - MAX_ROUND_EVENTS)
+
+
+async def _publish(publisher: Publisher, events: Sequence[PastEvent]) -> int:
+    """Publish the events but those that cannot be read; return how many."""
+    missing: list[StoredEvent] = []
+    count = 0
+    for event in events:
+        if is_whole(event.text):
+            missing.append(_as_stored(event))
+            continue
+        await publisher.publish(missing)
+        count += len(missing)
+        missing = []
+        _leave_out(publisher, event)
+    await publisher.publish(missing)
+    return count + len(missing)
 
 
 def _leave_out(publisher: Publisher, event: PastEvent) -> None:

@@ -85,7 +85,7 @@ async def read_log(
 ) -> LogPage:
     """The first `limit` events after a place that match all filters; fewer if they exceed 8 MiB of JSON.
 
-    A page ends after an event that cannot be written as text.
+    An event that PostgreSQL cannot write as text has no data and an `error`.
     """
     statement, arguments = _statement(filters, after)
     found = await fetch_events(connection, statement, limit + 1, MAX_PAGE_BYTES, *arguments)

@@ -28,7 +28,7 @@ async def read(
 ) -> list[PastEvent]:
     """At most `at_most` events strictly between two positions, in order; of one partition, or of all if it is None.
 
-    Fewer if one of them cannot be read, as `fetch_events` says: read on after the last.
+    Fewer if one of them cannot be read, see `fetch_events`: read again after the last.
     """
     found = await fetch_events(connection, READ, after, before, partition, at_most)
     return past_events(found)

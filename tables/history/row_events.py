@@ -63,7 +63,7 @@ async def read_feeding(
 ) -> list[FeedingEvent]:
     """At most `at_most` events that may have fed a row, in order: after `after`, up to and including `up_to`.
 
-    Parked and discarded events are left out. Fewer if one of them cannot be read, as `fetch_events` says.
+    Parked and discarded events are left out. Fewer if one of them cannot be read, see `fetch_events`.
     """
     arguments: list[object] = [projection, after, up_to, at_most, *(feeding.times or (None, None))]
     statement = ALL_EVENTS

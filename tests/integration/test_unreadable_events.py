@@ -119,8 +119,8 @@ async def test_changes_and_past_states_are_read_beyond_it(database: Database, co
 
 @pytest.mark.usefixtures("stored")
 async def test_verify_reports_it_and_checks_the_others(database: Database, connection: Connection) -> None:
-    for projection in (make_projection(), event_types):
-        await Projector(projection, database).catch_up()  # type: ignore[arg-type]
+    await Projector(make_projection(), database).catch_up()
+    await Projector(event_types, database).catch_up()
     findings = Findings()
     async with snapshot(connection) as moment:
         await verify(

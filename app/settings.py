@@ -108,6 +108,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Open connections at each HTTP port; further connections receive 503."""
     max_event_bytes: Bytes = 1_000_000
     """Largest event, in bytes of UTF-8, including its `sequence`."""
+    max_state_bytes: Bytes = 1_000_000
+    """Largest state of a row, in bytes of JSON; an event that makes its row larger is parked."""
     max_body_bytes: Bytes = 8 * 1024 * 1024
     """Largest request body, in bytes, compressed or not."""
     max_batch_events: Count = 5_000

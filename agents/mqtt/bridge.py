@@ -17,7 +17,7 @@ from agents.background import Background
 from agents.mqtt.client import MqttClient
 from agents.mqtt.paho_client import IncomingMessage
 from headrace.events import rfc3339
-from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, unreadable
 from headrace.events.intake_counts import IntakeCounts
 from headrace.events.known_types import EventTypes
 from headrace.events.mqtt_message import Message, answer_topic, read_event
@@ -154,12 +154,15 @@ class MqttBridge(Background):
             return
 
     def _read(self, message: Message, received_at: str) -> ParsedEvent | Refusal:
+        """A message that cannot be handled becomes a dead letter: it would otherwise be redelivered indefinitely."""
         try:
             event = read_event(message, self._limits, received_at)
+            errors = self._event_types.errors(event)
+            return misfit(event, errors) if errors else event
         except InvalidEnvelope as error:
             return invalid(error)
-        errors = self._event_types.errors(event)
-        return misfit(event, errors) if errors else event
+        except Exception as error:  # noqa: BLE001 - as above
+            return invalid(unreadable(error))
 
     async def _submit(self, events: Sequence[ParsedEvent]) -> Sequence[Outcome]:
         """Wait for space in the outbox, then submit. Raises what GroupCommit.submit raises; a retry is safe."""
@@ -191,6 +194,20 @@ class MqttBridge(Background):
             self.counts.rejected += 1
 
     def _respond(
+        self, client: MqttClient, message: Message, one: ParsedEvent | Refusal, outcome: Outcome | None
+    ) -> None:
+        """Publish the answer. If it cannot be published, it is dropped: the message is already handled."""
+        try:
+            self._publish_answer(client, message, one, outcome)
+        except Exception as error:  # noqa: BLE001 - for example a topic or correlation data that paho refuses
+            self.throttled.warning(
+                LogAction.MQTT_ANSWERS_DROPPED,
+                "An answer to a device cannot be published to the MQTT broker at {broker}: {error}",
+                broker=self._address.broker,
+                error=error,
+            )
+
+    def _publish_answer(
         self, client: MqttClient, message: Message, one: ParsedEvent | Refusal, outcome: Outcome | None
     ) -> None:
         topic = answer_topic(message) if message.response_topic else None
@@ -227,8 +244,6 @@ def _with_outcomes(
 
 def _dead_letter(message: Message, refusal: Refusal) -> RefusedMessage:
     reason = "; ".join(f"{error.pointer}: {error.detail}".removeprefix(": ") for error in refusal.errors)
-    # Brokers refuse topics with NUL, but the database must not depend on that.
-    topic = message.topic.replace("\0", "�")
     return RefusedMessage(
-        topic, message.payload, refusal.code, reason or refusal.detail, bytes(refusal.body()).decode()
+        message.topic, message.payload, refusal.code, reason or refusal.detail, bytes(refusal.body()).decode()
     )

@@ -64,8 +64,8 @@ class Replay:
                 return
 
     def rows(self) -> dict[str, WrittenRow]:
-        """The rows to write. Raises StateError if a state is not JSON."""
-        return rows_to_write(self._cache, self._states, self._changed)[0]
+        """The rows to write. Raises StateError if a state is not JSON or too large."""
+        return rows_to_write(self._cache, self._states, self._changed, max_state_bytes=self._folding.max_state_bytes)[0]
 
     def _fold(self, one: Chosen, stopped: set[str]) -> None:
         group, position = Group(one.key), one.event.position

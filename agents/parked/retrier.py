@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from agents.parked.group_replay import Replay
-from headrace.folding.folding import Folding, reason
+from headrace.folding.folding import MAX_STATE_BYTES, Folding, reason
 from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, ParkedOutcome
 from headrace.folding.rows import ParkedEvent
 from headrace.process.action_log import ActionLog
@@ -45,10 +45,17 @@ class Retrier:
     """Serves requests to retry or discard, one at a time. Implements `headrace.folding.parked_groups.Parking`."""
 
     def __init__(
-        self, projections: Iterable[Projection[Any]], database: Database, *, max_seconds: float = float("inf")
+        self,
+        projections: Iterable[Projection[Any]],
+        database: Database,
+        *,
+        max_seconds: float = float("inf"),
+        max_state_bytes: int = MAX_STATE_BYTES,
     ) -> None:
         """A request ends after the first step that exceeds `max_seconds`; its outcome counts what is still parked."""
-        self._foldings = {projection.name: Folding(projection) for projection in projections}
+        self._foldings = {
+            projection.name: Folding(projection, max_state_bytes=max_state_bytes) for projection in projections
+        }
         self._database = database
         self._max_seconds = max_seconds
         self._turn = asyncio.Lock()

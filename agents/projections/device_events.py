@@ -18,6 +18,8 @@ RequiredText = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 OptionalText = Annotated[str, msgspec.Meta(max_length=255)] | None
 
 LARGEST = Decimal(sys.float_info.max)
+MAX_DECIMALS = 1_100
+"""Digits after the decimal point. No double has more than 1,074, and every digit is stored in each row."""
 WrittenNumber = Annotated[
     msgspec.Raw,
     msgspec.Meta(extra_json_schema={"type": "number", "minimum": -sys.float_info.max, "maximum": sys.float_info.max}),
@@ -52,6 +54,13 @@ class ReadingRecorded(msgspec.Struct, frozen=True):
             raise ValueError(f"Expected `number`, got `{kind}` - at `$.value`")
         if not -LARGEST <= self.value <= LARGEST:
             raise ValueError("Expected `number` that a double can hold (up to 1.797e308 either way) - at `$.value`")
+        if self._may_be_long and _decimals(self.value) > MAX_DECIMALS:
+            raise ValueError(f"Expected `number` of at most {MAX_DECIMALS} digits after the point - at `$.value`")
+
+    @property
+    def _may_be_long(self) -> bool:
+        written = bytes(self.written)
+        return len(written) > MAX_DECIMALS or b"e" in written or b"E" in written
 
     @property
     def value(self) -> Decimal:
@@ -69,6 +78,12 @@ class DeviceRetired(msgspec.Struct, frozen=True):
     needs_subject: ClassVar[bool] = True
 
     reason: OptionalText = None
+
+
+def _decimals(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return -exponent
 
 
 def device_of(event: Event[Any]) -> str:

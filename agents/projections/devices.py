@@ -12,6 +12,10 @@ from agents.projections.device_events import DeviceRegistered, DeviceRetired, Re
 from headrace.events.rfc3339 import instant
 from headrace.projection import Event, FedBy, Field, Projection
 
+MAX_METRICS = 1_000
+"""Per device. A reading of a further metric is counted, and not added to `latest`. Not a setting: rows computed with
+one limit would differ from the fold with another."""
+
 
 class LatestReading(msgspec.Struct, frozen=True):
     """The reading of a metric with the latest time; among equal times, the last in order."""
@@ -68,12 +72,13 @@ def registered(device: Device | None, event: Event[DeviceRegistered]) -> Device:
 
 @devices.on("reading.recorded", ReadingRecorded)
 def recorded(device: Device | None, event: Event[ReadingRecorded]) -> Device:
-    """Count the reading and keep the latest of each metric; the status never changes."""
+    """Count the reading and keep the latest of each of the first MAX_METRICS metrics; the status never changes."""
     seen = _seen(device, event.time)
     metric = event.data.metric
     latest = seen.latest
     known = latest.get(metric)
-    if known is None or instant(event.time) >= instant(known.time):
+    is_newest = len(latest) < MAX_METRICS if known is None else instant(event.time) >= instant(known.time)
+    if is_newest:
         latest = {**latest, metric: LatestReading(event.data.value, event.data.unit, event.time)}
     return replace(seen, readings=seen.readings + 1, latest=latest)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
+from decimal import Context, Decimal
 
 import msgspec
 
-from agents.projections.device_events import ReadingRecorded, device_of
+from agents.projections.device_events import MAX_DECIMALS, ReadingRecorded, device_of
 from headrace.events.rfc3339 import to_utc
 from headrace.projection import Event, FedBy, Field, Projection
 
 HOUR_CHARACTERS = len("YYYY-MM-DDTHH")
+
+
+# Holds a sum of values of 309 digits before the point and MAX_DECIMALS after it, however many there are.
+_beyond_doubles = Context(prec=MAX_DECIMALS + 400)
 
 
 class Hour(msgspec.Struct, frozen=True):
@@ -65,8 +69,7 @@ readings_hourly = Projection(
 def recorded(hour: Hour | None, event: Event[ReadingRecorded]) -> Hour:
     """Add a reading to its hour.
 
-    Raises OverflowError if the sum exceeds the range of a double, and ValueError if slashes in ids give two devices
-    the same key, because one row cannot hold both.
+    Raises ValueError if slashes in ids give two devices the same key, because one row cannot hold both.
     """
     value = event.data.value
     device, metric = device_of(event), event.data.metric
@@ -93,13 +96,13 @@ def _plus(total: Decimal, value: Decimal) -> Decimal:
     """Add the numbers as Python would after `json.loads`: as integers, or as doubles if either has a fraction.
 
     The result keeps its kind in jsonb: a double is written with a decimal point, because jsonb would turn 1e16 into
-    the integer 10000000000000000. Decimal sums would round to 28 digits. Raises OverflowError.
+    the integer 10000000000000000. Decimal sums would round to 28 digits. A sum that no double can hold is exact.
     """
     if _is_integer(total) and _is_integer(value):
         return Decimal(int(total) + int(value))
     result = float(total) + float(value)
     if not math.isfinite(result):
-        raise OverflowError(f"the sum of the hour, {total:.6g} plus {value:.6g}, exceeds the range of a double")
+        return _beyond_doubles.add(total, value)
     exact = Decimal(repr(result))
     return Decimal(f"{exact:f}.0") if _is_integer(exact) else exact
 

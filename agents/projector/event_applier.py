@@ -29,9 +29,9 @@ class EventApplier(Generic[State]):
     applied in a transaction that locks the rows that it reads.
     """
 
-    def __init__(self, projection: Projection[State]) -> None:
+    def __init__(self, projection: Projection[State], *, max_state_bytes: int) -> None:
         self._name = projection.name
-        self._rows = ProjectedRows(projection)
+        self._rows = ProjectedRows(projection, max_state_bytes=max_state_bytes)
         self._locked_path = LockedPath(self._rows)
         self._turn = asyncio.Lock()
         """Held by the agent or by the catch-up: they share the cache."""

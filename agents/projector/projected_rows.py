@@ -19,9 +19,9 @@ State = TypeVar("State")
 class ProjectedRows(Generic[State]):
     """The fold of a projection, and the cache of its rows and progress."""
 
-    def __init__(self, projection: Projection[State]) -> None:
+    def __init__(self, projection: Projection[State], *, max_state_bytes: int) -> None:
         self.name = projection.name
-        self.folding = Folding(projection)
+        self.folding = Folding(projection, max_state_bytes=max_state_bytes)
         self.cache: RowCache[State] = RowCache()
 
     def remember(self, keys: Iterable[str], found: Mapping[str, ReadRow]) -> None:
@@ -44,9 +44,10 @@ class ProjectedRows(Generic[State]):
     ) -> None:
         """Write the changed rows and the progress in one statement, then cache the rows.
 
-        Raises StateError for a state that is not JSON, and the errors of `tables.projections.writing.write`.
+        Raises StateError for a state that is not JSON or is too large, and the errors of
+        `tables.projections.writing.write`.
         """
-        rows, after = rows_to_write(self.cache, states, changed)
+        rows, after = rows_to_write(self.cache, states, changed, max_state_bytes=self.folding.max_state_bytes)
         if PROJECTOR_WRITING.armed:
             await PROJECTOR_WRITING.passed()
         await writing.write(connection, self.name, spans, rows, if_none_is_parked=if_none_is_parked)

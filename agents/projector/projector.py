@@ -13,6 +13,7 @@ import asyncpg
 from agents.kafka.fetch_batches import RecordBatch
 from agents.projector.cancellable import CancellableAttempts
 from agents.projector.event_applier import EventApplier
+from headrace.folding.folding import MAX_STATE_BYTES
 from headrace.process.action_log import ActionLog
 from headrace.process.fault_points import PROJECTOR_ACKNOWLEDGING, PROJECTOR_COMMITTED, PROJECTOR_FETCHED
 from headrace.process.histogram import EVENTS, SECONDS, Histogram
@@ -33,8 +34,15 @@ log = ActionLog(__name__)
 class Projector(Generic[State]):
     """Applies fetched batches to one projection, and retries each until it is committed."""
 
-    def __init__(self, projection: Projection[State], database: Database, disk_space: DiskSpace | None = None) -> None:
-        self.applier = EventApplier(projection)
+    def __init__(
+        self,
+        projection: Projection[State],
+        database: Database,
+        disk_space: DiskSpace | None = None,
+        *,
+        max_state_bytes: int = MAX_STATE_BYTES,
+    ) -> None:
+        self.applier = EventApplier(projection, max_state_bytes=max_state_bytes)
         self.batch_events = Histogram(EVENTS)
         self.batch_seconds = Histogram(SECONDS)
         self.failed_attempts = 0

@@ -93,6 +93,10 @@ class Publisher:
             self._last = await self._topic_end.last_positions(range(self.partitions))
         return dict(self._last)
 
+    def leave_out(self, partition: int, position: int) -> None:
+        """Record that the topic will not have this event: the next record makes projectors read it from the store."""
+        self._last[partition] = position
+
     def note_refilled(self) -> None:
         """Record that all stored events are on the topic again."""
         self._is_topic_lost = False

@@ -5,7 +5,7 @@ Guarantee: events are published in order of position, and no later event is publ
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from agents.relay.publisher import Publisher, TopicTooSmallError
 from headrace.errors import DependencyAwayError
 from headrace.events.partition_key import partition_key
-from headrace.events.topic_record import PastEvent
+from headrace.events.topic_record import PastEvent, is_whole
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from tables.database import AnyConnection
@@ -59,9 +59,8 @@ async def refill(connection: AnyConnection, publisher: Publisher, *, before: int
     while done + 1 < end:
         read = event_store.read_partitions(connection, behind, after=done, before=end, at_most=READ_EVENTS)
         events = await _from_database(read)
-        missing = [_as_stored(event) for event in events if event.position > after[event.partition]]
-        await publisher.publish(missing)
-        count += len(missing)
+        lacking = [event for event in events if event.position > after[event.partition]]
+        count += await _publish(publisher, lacking)
         done = events[-1].position if events else end
     publisher.note_refilled()
     if count:
@@ -86,7 +85,31 @@ def _after(published: int, stored: StoredUpTo) -> int:
     return published if published < stored.previous else max(published, stored.last - MAX_ROUND_EVENTS)
 
 
+async def _publish(publisher: Publisher, events: Sequence[PastEvent]) -> int:
+    """Publish the events but those that cannot be read; return how many."""
+    missing: list[StoredEvent] = []
+    count = 0
+    for event in events:
+        if is_whole(event.text):
+            missing.append(_as_stored(event))
+            continue
+        await publisher.publish(missing)
+        count += len(missing)
+        missing = []
+        _leave_out(publisher, event)
+    await publisher.publish(missing)
+    return count + len(missing)
+
+
+def _leave_out(publisher: Publisher, event: PastEvent) -> None:
+    publisher.leave_out(event.partition, event.position)
+    text = "The event at position {position} cannot be published again: PostgreSQL cannot write it as text"
+    log.warning(LogAction.RELAY_LEFT_OUT, text, position=event.position)
+
+
 def _as_stored(event: PastEvent) -> StoredEvent:
+    """Without the blanks of jsonb, which could make a record too large for the topic."""
     keys = _decoder.decode(event.text)
     key = partition_key(keys.partitionkey, keys.subject, keys.source)
-    return StoredEvent(NOT_IN_THE_OUTBOX, event.position, event.partition, key, event.text)
+    compact = msgspec.json.format(event.text, indent=-1)
+    return StoredEvent(NOT_IN_THE_OUTBOX, event.position, event.partition, key, compact)

@@ -9,7 +9,7 @@ from agents.verify.column_check import wrong_columns
 from agents.verify.findings import Findings, Say
 from agents.verify.projection_check import VerifiedProjection
 from agents.verify.topic_check import VerifiedTopic
-from headrace.events.topic_record import PastEvent, Record, past_record
+from headrace.events.topic_record import PastEvent, Record, is_whole, past_record
 from tables.history.snapshot import Snapshot, StoredRow
 
 EVENTS_AT_ONCE = 2_000
@@ -88,7 +88,7 @@ class VerifiedStore:
 
     def _record(self, row: StoredRow) -> Record | None:
         record = past_record(PastEvent(row.position, row.partition, row.event))
-        if record is None:
+        if record is None or not is_whole(row.event):
             self._findings.differ("store_unreadable", f"event_store, position {row.position}: the event cannot be read")
         return record
 

@@ -119,13 +119,15 @@ class _Parked:
     async def retry(self, projection: str, group: Group | None, *, as_json: bool) -> int:
         self._check(projection)
         async with opened(self._settings) as database:
-            outcome = await Retrier(self._projections, database).retry(projection, group)
+            outcome = await Retrier(self._projections, database, max_state_bytes=self._settings.max_state_bytes).retry(
+                projection, group
+            )
         return _print(outcome, as_json=as_json)
 
     async def discard(self, projection: str, what: Group | int, *, reason: str, as_json: bool) -> int:
         self._check(projection)
         async with opened(self._settings) as database:
-            retrier = Retrier(self._projections, database)
+            retrier = Retrier(self._projections, database, max_state_bytes=self._settings.max_state_bytes)
             outcome = await retrier.discard(projection, what, reason=reason, by=f"the command's user {_user()}")
         return _print(outcome, as_json=as_json)
 

@@ -33,7 +33,10 @@ def event_handler_service(
 ) -> list[ServiceT]:
     """Register an agent for each projection, and create the services that start before Faust's consumer."""
     topic = app.topic(settings.topic, schema=AsIs())
-    projectors = {projection.name: Projector(projection, database, disk_space) for projection in projections}
+    projectors = {
+        projection.name: Projector(projection, database, disk_space, max_state_bytes=settings.max_state_bytes)
+        for projection in projections
+    }
     for name, projector in projectors.items():
         app.agent(topic, name=f"project_{name}")(agent_of(projector))
     metrics.add(metric_sources.projectors(projectors))

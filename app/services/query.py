@@ -36,12 +36,13 @@ def query_service(
 
     health = Health(needs={"postgresql": database.answers}, stalls=stalls_now)
     views = Projections(database, projections, stalled_after_seconds=settings.stall_seconds)
+    retrier = Retrier(projections, database, max_seconds=RETRY_SECONDS, max_state_bytes=settings.max_state_bytes)
     times = RequestTimes("query")
     metrics.add(times.samples)
     routes = [
         *views.routes(),
         *AuditLog(database).routes(),
-        *parked_routes(database, names, Retrier(projections, database, max_seconds=RETRY_SECONDS)),
+        *parked_routes(database, names, retrier),
         *dead_letter_routes(database),
         *health.routes(),
         *metrics.routes(),

@@ -11,16 +11,25 @@ from typing import Any, Literal, TypedDict, cast
 import msgspec
 
 from headrace.errors import HeadraceError
-from headrace.events import attribute_rules, rfc3339, strict_json
+from headrace.events import attribute_rules, rfc3339, strict_json, unforeseen
 from headrace.events.partition_key import partition_key
 
 Code = Literal[
-    strict_json.Code, attribute_rules.Code, "missing_attribute", "invalid_time", "both_data_forms", "event_too_large"
+    strict_json.Code,
+    attribute_rules.Code,
+    "missing_attribute",
+    "invalid_time",
+    "both_data_forms",
+    "event_too_large",
+    "unreadable_event",
 ]
 """The errors of an envelope, for programs: these names never change."""
 
 SEQUENCE_BYTES = len(',"sequence":""') + 20
 """Bytes of the extension `sequence`, a position of 20 digits, which is added when the event is published."""
+
+TIME_BYTES = len(',"time":"2026-01-01T00:00:00.000000Z"')
+"""Bytes of the attribute `time`, which is added when it is absent."""
 
 MAX_ERRORS = 20
 """At most this many errors of an event are reported."""
@@ -30,7 +39,10 @@ class Limits(msgspec.Struct, frozen=True):
     """The maximum sizes of events and batches."""
 
     event_bytes: int = 1_000_000
-    """Of an event's text in UTF-8 with `SEQUENCE_BYTES` added: the size of the record in Kafka."""
+    """Of an event's text in UTF-8 with `SEQUENCE_BYTES` added: the size of the record in Kafka.
+
+    A number with an exponent counts as it is written out, because that is how PostgreSQL returns it.
+    """
     batch_events: int = 5_000
     json_depth: int = 64
     """Levels of arrays and objects; the event itself is the first."""
@@ -85,7 +97,7 @@ class InvalidEnvelope(HeadraceError):  # noqa: N818 - one word for it in code an
         super().__init__("; ".join(f"{error.pointer}: {error.detail}".removeprefix(": ") for error in errors))
         self.errors = tuple(errors)
         self.status = status
-        """HTTP status: 400, or 413 for an event or a batch that is too large."""
+        """HTTP status: 400, 413 for an event or a batch that is too large, or 422 if the event cannot be read."""
         self.id = event_id
         """The event's id, if it can be read and is valid; the same for `source`."""
         self.source = source
@@ -139,15 +151,23 @@ _REQUIRED = frozenset(_Required.__annotations__)
 _KNOWN = frozenset({*_Strings.__annotations__, "data"})
 _LONG = frozenset({"source", "partitionkey"})
 _NULL = b"null"
+_TOO_LARGE = frozenset({"batch_too_large", "event_too_large"})
 
 
 def _parse(body: bytes, limits: Limits, received_at: str) -> ParsedEvent | InvalidEnvelope:
     """Errors are returned: a raised error would keep its frames, and so the batch, in memory."""
+    try:
+        return _parse_text(body, limits, received_at)
+    except Exception as error:  # noqa: BLE001 - an event must not affect the others of its batch, nor its worker
+        return unreadable(error)
+
+
+def _parse_text(body: bytes, limits: Limits, received_at: str) -> ParsedEvent | InvalidEnvelope:
     room = limits.event_bytes - SEQUENCE_BYTES
     if len(body) > room and len(body.strip(strict_json.WHITE_SPACE)) > room:
         return too_large(limits)
     try:
-        text, members = strict_json.members(body, limits.json_depth)
+        text, members = strict_json.members(body, limits.json_depth, max_bytes=room - TIME_BYTES)
     except strict_json.InvalidJson as error:
         return _not_json(error)
     errors: list[EnvelopeError] = []
@@ -252,7 +272,7 @@ def _refused(strings: dict[str, str | None], errors: list[EnvelopeError]) -> Inv
 
 
 def _not_json(error: strict_json.InvalidJson) -> InvalidEnvelope:
-    status = 413 if error.code == "batch_too_large" else 400
+    status = 413 if error.code in _TOO_LARGE else 400
     return InvalidEnvelope([EnvelopeError(error.pointer, error.code, error.detail)], status=status)
 
 
@@ -263,3 +283,8 @@ def too_large(limits: Limits) -> InvalidEnvelope:
         "sequence: store large data elsewhere and refer to it"
     )
     return InvalidEnvelope([EnvelopeError("", "event_too_large", detail)], status=413)
+
+
+def unreadable(error: Exception) -> InvalidEnvelope:
+    """The error for an event whose reading failed unexpectedly. Raises MemoryError, which is not the event's fault."""
+    return InvalidEnvelope([EnvelopeError("", "unreadable_event", unforeseen.note(error))], status=422)

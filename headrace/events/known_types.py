@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -68,10 +68,18 @@ class EventTypes:
         for decoder in decoders:
             try:
                 decoder.decode(data)
-            except msgspec.ValidationError as error:
-                pointer = pointer_to_misfit(str(error), bytes(data), decoder.decode)
-                return (EnvelopeError(pointer, "invalid_data", detail_of(str(error))),)
+            except Exception as error:  # noqa: BLE001 - also what a user's data type raises: no data ends a worker
+                return (_misfit(error, bytes(data), decoder.decode),)
         return ()
+
+
+def _misfit(error: Exception, data: bytes, check: Callable[[bytes], object]) -> EnvelopeError:
+    """Besides a ValidationError there is, for example, an OverflowError for a number that a type cannot hold."""
+    if isinstance(error, msgspec.ValidationError):
+        pointer, detail = pointer_to_misfit(str(error), data, check), detail_of(str(error))
+    else:
+        pointer, detail = "/data", f"cannot be read as data of this type ({type(error).__name__})"
+    return EnvelopeError(pointer, "invalid_data", detail)
 
 
 def _schema(data_types: Sequence[Any]) -> dict[str, Any]:

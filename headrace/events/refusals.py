@@ -66,6 +66,8 @@ def invalid(error: InvalidEnvelope) -> Refusal:
     """The refusal of an invalid event or batch."""
     if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         title, detail = "Too large", error.errors[0].detail
+    elif error.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        title, detail = "The event cannot be read", error.errors[0].detail
     else:
         title, detail = "Not a valid CloudEvent", "See errors for what is wrong and where."
     return Refusal(error.status, error.errors[0].code, title, detail, error.errors, error.id, error.source)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from itertools import accumulate
 from typing import Literal
 
 import msgspec
 
 from headrace.errors import HeadraceError
+from headrace.events.json_numbers import MAX_DIGITS_AFTER_POINT, MAX_DIGITS_BEFORE_POINT, STRING, wrong_numbers
 
 WHITE_SPACE = b" \t\r\n"
 
@@ -29,6 +31,7 @@ Code = Literal[
     "not_an_object",
     "not_an_array",
     "batch_too_large",
+    "event_too_large",  # with its numbers written out
 ]
 
 
@@ -52,32 +55,22 @@ _ANY = msgspec.json.Decoder(msgspec.Raw)
 _VALID_ESCAPES = re.compile(
     rb"(?:[^\\]++|\\[^u]|\\u(?!0000|[dD][89a-fA-F])|\\u[dD][89abAB]..\\u[dD][c-fC-F])*+", re.DOTALL
 )
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-_NUMBER = re.compile(rb"([0-9]++)(?:\.([0-9]++))?+(?:[eE]([-+]?[0-9]++))?+")
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord(","): 0}
 _COMMA = ord(",")
 
-# jsonb's limits. A number is far from both if it has no run of 100 digits and at most four exponent digits.
-_MAX_DIGITS_BEFORE_POINT = 131_072
-_MAX_DIGITS_AFTER_POINT = 16_383
-_MAX_EXPONENT_DIGITS = 7
-_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
-_LONG_EXPONENT = b"0e00000"
-_LONG_RUN = b"0" * 100
-_SHORT = 2_000
-_LONG_NUMBER = re.compile(rb"[\[:, \t\r\n](?:0++(?:\.0++)?+e00000|[0.]{100})")
-
 _NUMBER_OUT_OF_RANGE = (
-    f"has a number with more than {_MAX_DIGITS_BEFORE_POINT} digits before or {_MAX_DIGITS_AFTER_POINT} after the "
+    f"has a number with more than {MAX_DIGITS_BEFORE_POINT} digits before or {MAX_DIGITS_AFTER_POINT} after the "
     "decimal point"
 )
 
 _COMMAS_IN_DOUBT = 40
 
 
-def members(body: bytes, max_depth: int) -> tuple[str, dict[str, msgspec.Raw]]:
+def members(body: bytes, max_depth: int, *, max_bytes: int = sys.maxsize) -> tuple[str, dict[str, msgspec.Raw]]:
     """Return the text of an object, without surrounding white space, and the text of each member by name.
+
+    A text with exponents may have `max_bytes` when its numbers are written out; see `json_numbers`.
 
     The text is as it was sent, but escapes in names of members are decoded, so that a search for `"id"` finds it.
     The members are views of a single string about as large as the body.
@@ -92,8 +85,8 @@ def members(body: bytes, max_depth: int) -> tuple[str, dict[str, msgspec.Raw]]:
         raise InvalidJson("not_an_object", "must be a JSON object") from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise _unreadable(body, error) from None
-    if (problem := _problem(body, max_depth)) is not None:
-        raise InvalidJson(*problem, pointer=_where(found, max_depth))
+    if (problem := _problem(body, max_depth, max_bytes)) is not None:
+        raise InvalidJson(*problem, pointer=_where(found, max_depth, max_bytes))
     if not _is_plain(body.strip(WHITE_SPACE), found):
         _refuse_duplicates(text)
         return text_of(found), found
@@ -166,22 +159,20 @@ def _too_many(max_events: int) -> InvalidJson:
     return InvalidJson("batch_too_large", f"a batch may have at most {max_events} events: send several batches")
 
 
-def _problem(body: bytes, max_depth: int) -> tuple[Code, str] | None:
+def _problem(body: bytes, max_depth: int, max_bytes: int) -> tuple[Code, str] | None:
     # Finding one byte is much faster than finding six, and few texts have a backslash at all.
     if b"\\" in body and b"\\u0000" in body and (escape := _escape_problem(body)) is not None:
         return escape
     if body.count(b"[") + body.count(b"{") > max_depth and _depth(body) > max_depth:
         return "too_deep", f"is nested more than {max_depth} levels deep"
-    alike = body.translate(_ALIKE, b"+-")
-    if (_LONG_EXPONENT in alike or (len(alike) > _SHORT and _LONG_RUN in alike)) and _has_number_out_of_range(
-        body, alike
-    ):
-        return "number_out_of_range", _NUMBER_OUT_OF_RANGE
+    if (wrong := wrong_numbers(body, max_bytes)) is not None:
+        too_large = f"has more than {max_bytes} bytes with its numbers written out without exponents"
+        return wrong, _NUMBER_OUT_OF_RANGE if wrong == "number_out_of_range" else too_large
     return None
 
 
-def _where(found: dict[str, msgspec.Raw], max_depth: int) -> str:
-    invalid = (name for name, raw in found.items() if _problem(bytes(raw), max_depth - 1) is not None)
+def _where(found: dict[str, msgspec.Raw], max_depth: int, max_bytes: int) -> str:
+    invalid = (name for name, raw in found.items() if _problem(bytes(raw), max_depth - 1, max_bytes) is not None)
     return next(map(pointer_to, invalid), "")
 
 
@@ -196,7 +187,7 @@ def _escape_problem(body: bytes) -> tuple[Code, str] | None:
 
 
 def _structure(body: bytes) -> bytes:
-    return _STRING.sub(b"", body).translate(None, _NOT_STRUCTURE)
+    return STRING.sub(b"", body).translate(None, _NOT_STRUCTURE)
 
 
 def _depth(body: bytes) -> int:
@@ -212,25 +203,6 @@ def _has_more_elements(body: bytes, max_elements: int) -> bool:
             if commas >= max_elements:
                 return True
     return False
-
-
-def _has_number_out_of_range(body: bytes, alike: bytes) -> bool:
-    # Many UUIDs contain what could be an exponent, but do not begin like a number.
-    return _LONG_NUMBER.search(b" " + alike) is not None and any(
-        _is_out_of_range(*number.groups(default=b""))
-        for number in _NUMBER.finditer(_STRING.sub(b"", body))
-        if number[3] is not None or number.end() - number.start() >= len(_LONG_RUN)
-    )
-
-
-def _is_out_of_range(whole: bytes, fraction: bytes, exponent: bytes) -> bool:
-    if len(exponent.lstrip(b"+-0")) > _MAX_EXPONENT_DIGITS:
-        return True
-    shift = int(exponent or b"0")
-    digits = whole + fraction
-    significant = digits.lstrip(b"0")
-    before = len(whole) - (len(digits) - len(significant)) + shift if significant else 0
-    return before > _MAX_DIGITS_BEFORE_POINT or len(fraction) - shift > _MAX_DIGITS_AFTER_POINT
 
 
 def _is_plain(text: bytes, found: dict[str, msgspec.Raw]) -> bool:

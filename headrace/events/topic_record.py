@@ -46,6 +46,16 @@ class PastEvent(NamedTuple):
     position: int
     partition: int
     text: str
+    """It begins with a blank if PostgreSQL cannot write the event as text; then it lacks `data`."""
+
+
+UNREADABLE_DATA = msgspec.Raw(b"")
+"""The `data` of an event of the store that cannot be read; it is not JSON."""
+
+
+def is_whole(text: str) -> bool:
+    """Whether the text of a stored event has its `data`: PostgreSQL can write it."""
+    return not text.startswith(" ")
 
 
 class _RecordEnvelope(msgspec.Struct, frozen=True, gc=False):
@@ -115,7 +125,10 @@ def past_record(event: PastEvent) -> Record | None:
     """An event of the event store as a record of the topic; None, with a warning in the log, if it is unreadable."""
     members = msgspec.json.decode(event.text, type=dict[str, msgspec.Raw])
     members["sequence"] = msgspec.Raw(b'"%020d"' % event.position)
-    return decode(msgspec.json.encode(members), event.partition)
+    record = decode(msgspec.json.encode(members), event.partition)
+    if record is not None and not is_whole(event.text):
+        return msgspec.structs.replace(record, data=UNREADABLE_DATA)
+    return record
 
 
 def past_records(events: Sequence[PastEvent]) -> list[Record]:

@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from headrace.events.topic_record import PastEvent, Record, past_records
+from headrace.events.topic_record import UNREADABLE_DATA, PastEvent, Record, past_records
 from headrace.folding.blocked_groups import BlockedGroups
 from headrace.folding.parked_groups import Group
 from headrace.folding.row_cache import CachedRow
@@ -19,6 +19,7 @@ State = TypeVar("State")
 
 BEHIND = "waits behind an earlier event of its key that is parked"
 MAX_REASON_CHARACTERS = 2_000
+MAX_STATE_BYTES = 1_000_000
 
 
 class Chosen(NamedTuple):
@@ -49,7 +50,9 @@ class Unreadable(NamedTuple):
 class Folding(Generic[State]):
     """Decodes, folds and encodes for one projection. An event whose decoding, key or handler raises is parked."""
 
-    def __init__(self, projection: Projection[State]) -> None:
+    def __init__(self, projection: Projection[State], *, max_state_bytes: int = MAX_STATE_BYTES) -> None:
+        self.max_state_bytes = max_state_bytes
+        """Of a state that is written, as JSON: an event that makes its row larger is parked."""
         self._projection = projection
         self._state_decoder = msgspec.json.Decoder(projection.state)
         self._data_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
@@ -110,6 +113,8 @@ class Folding(Generic[State]):
     def _data(self, record: Record, subscription: Subscription[State]) -> Any:
         if subscription.data is msgspec.Raw:
             return record.data
+        if record.data is UNREADABLE_DATA:
+            raise ValueError("PostgreSQL cannot write the event as text: its numbers have too many digits")
         decoder = self._data_decoders.get(subscription.data)
         if decoder is None:
             decoder = self._data_decoders[subscription.data] = msgspec.json.Decoder(subscription.data)

@@ -61,11 +61,11 @@ class RowCache(Generic[State]):
 
 
 def rows_to_write(
-    known: RowCache[State], states: Mapping[str, State | None], changed: Mapping[str, int]
+    known: RowCache[State], states: Mapping[str, State | None], changed: Mapping[str, int], *, max_state_bytes: int
 ) -> tuple[dict[str, WrittenRow], dict[str, CachedRow[State]]]:
     """The rows to write, and the rows to cache afterwards; `changed`: the last applied position of each key.
 
-    Raises StateError when a state cannot be encoded.
+    Raises StateError when a state cannot be encoded or has more than `max_state_bytes`.
     """
     rows: dict[str, WrittenRow] = {}
     after: dict[str, CachedRow[State]] = {}
@@ -73,7 +73,7 @@ def rows_to_write(
         state, (_, position, version) = states[key], known[key]
         if state is not None:
             after[key] = CachedRow(state, max(position, last), version + 1)
-            rows[key] = WrittenRow(encode_state(state), *after[key][1:], position)
+            rows[key] = WrittenRow(encode_state(state, max_state_bytes), *after[key][1:], position)
         elif version:
             after[key] = CachedRow(None, 0, 0)
             rows[key] = WrittenRow(None, last, version + 1, position)

@@ -157,6 +157,13 @@ class LogAction(Enum):
         "Find out why the topic lost them.",
     )
 
+    RELAY_LEFT_OUT = (
+        "relay.left_out",
+        "WARNING",
+        "position",
+        "A lost topic is filled again without an event that cannot be read; projections park it.",
+        "Discard the event where it is parked.",
+    )
     PROJECTION_RETRYING = (
         "projection.retrying",
         "WARNING",
@@ -217,8 +224,8 @@ class LogAction(Enum):
     MQTT_ANSWERS_DROPPED = (
         "mqtt.answers_dropped",
         "WARNING",
-        "broker",
-        "The MQTT broker reads too slowly; some answers to devices were dropped.",
+        "broker error",
+        "Some answers to devices were dropped: the MQTT broker reads too slowly, or an answer cannot be published.",
         "Check the load of the broker.",
     )
 
@@ -234,6 +241,13 @@ class LogAction(Enum):
         "ERROR",
         "method path",
         "A response failed after it had begun; the connection was closed.",
+        "Report the traceback.",
+    )
+    EVENT_UNREADABLE = (
+        "event.unreadable",
+        "ERROR",
+        "",
+        "Reading an event failed unexpectedly. It is refused, over MQTT as a dead letter; others are unaffected.",
         "Report the traceback.",
     )
     CONNECTIONS_LIMITED = (

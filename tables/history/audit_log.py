@@ -8,7 +8,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from headrace.events.topic_record import is_whole
 from tables.database import AnyConnection
+from tables.history.readable_events import fetch_events
 
 Filter = Literal["type", "source", "subject", "after", "from", "to"]
 
@@ -25,7 +27,7 @@ FROM (
         ORDER BY {order} LIMIT $1
     ) AS next
 ) AS page
-WHERE bytes_before < $2
+WHERE coalesce(bytes_before, 0) < $2
 ORDER BY {order}
 """
 CONDITIONS: dict[Filter, str] = {
@@ -43,13 +45,20 @@ AFTER_POSITION = "position > {position}::text::bigint"
 AFTER_TIME = "(event_time, position) > ({time}::text::timestamptz, {position}::text::bigint)"
 
 
-class LoggedEvent(msgspec.Struct, frozen=True):
+UNREADABLE = (
+    "PostgreSQL cannot write the event as text: its numbers have too many digits. It is shown without its data."
+)
+
+
+class LoggedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """An event, with its position and the time when it was stored."""
 
     position: int
     recorded_at: datetime
     event: msgspec.Raw
     """The envelope as PostgreSQL returns it, never decoded, so that even a number of 30 digits is exact."""
+    error: str | None = None
+    """Why the envelope lacks its data; usually absent."""
 
 
 class LogPlace(NamedTuple):
@@ -74,16 +83,24 @@ def is_by_time(filters: Mapping[Filter, str]) -> bool:
 async def read_log(
     connection: AnyConnection, filters: Mapping[Filter, str], *, after: LogPlace | None = None, limit: int
 ) -> LogPage:
-    """The first `limit` events after a place that match all filters; fewer if they exceed 8 MiB of JSON."""
+    """The first `limit` events after a place that match all filters; fewer if they exceed 8 MiB of JSON.
+
+    An event that PostgreSQL cannot write as text has no data and an `error`.
+    """
     statement, arguments = _statement(filters, after)
-    rows = await connection.fetch(statement, limit + 1, MAX_PAGE_BYTES, *arguments)
-    page = rows[:limit]
-    events = [LoggedEvent(row["position"], row["recorded_at"], msgspec.Raw(row["text"].encode())) for row in page]
+    found = await fetch_events(connection, statement, limit + 1, MAX_PAGE_BYTES, *arguments)
+    page = found.rows[:limit]
+    events = [_logged(row["position"], row["recorded_at"], row["text"]) for row in page]
     if not page or page[0]["found"] == len(page):
         return LogPage(events, None)
     last = page[-1]
     time = last["event_time"].isoformat().replace("+00:00", "Z") if is_by_time(filters) else None
     return LogPage(events, LogPlace(time, str(last["position"])))
+
+
+def _logged(position: int, recorded_at: datetime, text: str) -> LoggedEvent:
+    error = None if is_whole(text) else UNREADABLE
+    return LoggedEvent(position, recorded_at, msgspec.Raw(text.strip().encode()), error)
 
 
 def _statement(filters: Mapping[Filter, str], after: LogPlace | None) -> tuple[str, list[str]]:

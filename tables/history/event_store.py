@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from headrace.events.topic_record import PastEvent
 from tables.database import AnyConnection
+from tables.history.readable_events import fetch_events, past_events
 
 READ = """
 SELECT position, partition, event::text AS text FROM event_store
@@ -25,9 +26,12 @@ STORED_UP_TO = "SELECT partition, last_position, previous_position FROM topic_pa
 async def read(
     connection: AnyConnection, *, after: int, before: int, partition: int | None = None, at_most: int
 ) -> list[PastEvent]:
-    """At most `at_most` events strictly between two positions, in order; of one partition, or of all if it is None."""
-    rows = await connection.fetch(READ, after, before, partition, at_most)
-    return [PastEvent(*row) for row in rows]
+    """At most `at_most` events strictly between two positions, in order; of one partition, or of all if it is None.
+
+    Fewer if one of them cannot be read, see `fetch_events`: read again after the last.
+    """
+    found = await fetch_events(connection, READ, after, before, partition, at_most)
+    return past_events(found)
 
 
 async def last_position(connection: AnyConnection) -> int:
@@ -54,5 +58,5 @@ async def read_partitions(
     connection: AnyConnection, partitions: Sequence[int], *, after: int, before: int, at_most: int
 ) -> list[PastEvent]:
     """At most `at_most` events of these partitions strictly between two positions, in order."""
-    rows = await connection.fetch(READ_PARTITIONS, after, before, partitions, at_most)
-    return [PastEvent(*row) for row in rows]
+    found = await fetch_events(connection, READ_PARTITIONS, after, before, partitions, at_most)
+    return past_events(found)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from headrace.folding.parked_groups import Group
 from tables.database import Connection
+from tables.history.readable_events import fetch_events
 
 # A statement may scan a whole table.
 TIMEOUT_SECONDS = 3_600.0
@@ -152,8 +153,9 @@ class Snapshot:
         return [tuple(row) for row in await self._connection.fetch(DUPLICATES_IN_OUTBOX)]
 
     async def stored(self, after: int, at_most: int) -> list[StoredRow]:
-        """A page of the event store, after a position and in order of position."""
-        return [StoredRow(*row) for row in await self._connection.fetch(STORED, after, at_most)]
+        """A page of the event store, after a position and in order; shorter if an event cannot be read."""
+        found = await fetch_events(self._connection, STORED, after, at_most, text="event")
+        return [StoredRow(**row) for row in found.rows]
 
     async def waiting(self, after: int, at_most: int, *, old_seconds: float) -> list[WaitingRow]:
         """A page of the outbox, after a `seq` and in order; `is_old` if it was stored over `old_seconds` ago."""

@@ -79,12 +79,12 @@ async def store(connection: AnyConnection, messages: Sequence[RefusedMessage]) -
         STORE,
         list(by_digest),
         [times[digest] for digest in by_digest],
-        [message.topic[:MAX_TOPIC_CHARACTERS] for message in distinct],
+        [_storable(message.topic[:MAX_TOPIC_CHARACTERS]) for message in distinct],
         [message.payload[:MAX_PAYLOAD_BYTES] for message in distinct],
         [len(message.payload) for message in distinct],
         [message.code for message in distinct],
-        [message.reason for message in distinct],
-        [message.problem for message in distinct],
+        [_storable(message.reason) for message in distinct],
+        [_storable(message.problem) for message in distinct],
     )
     await connection.execute(TRIM, MAX_LETTERS)
 
@@ -95,5 +95,11 @@ async def newest(connection: AnyConnection, *, before: int = NEWEST_NUMBER, at_m
     return [DeadLetter(**{**row, "problem": msgspec.Raw(row["problem"].encode())}) for row in rows]
 
 
+def _storable(text: str) -> str:
+    """The text without what PostgreSQL cannot hold: a letter that cannot be stored would be retried indefinitely."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 def _digest(message: RefusedMessage) -> bytes:
-    return hashlib.sha256(b"\0".join((message.topic.encode(), message.code.encode(), message.payload))).digest()
+    topic = message.topic.encode(errors="replace")
+    return hashlib.sha256(b"\0".join((topic, message.code.encode(), message.payload))).digest()

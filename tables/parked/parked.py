@@ -8,6 +8,7 @@ from headrace.events.topic_record import PastEvent
 from headrace.folding.parked_groups import Group
 from headrace.folding.rows import ParkedEvent
 from tables.database import AnyConnection
+from tables.history.readable_events import fetch_events, past_events
 
 PARK = """
 INSERT INTO parked (projection, position, key, key_is_known, error, attempts, tried_at)
@@ -78,7 +79,7 @@ async def counts(connection: AnyConnection) -> dict[str, int]:
 
 async def first(connection: AnyConnection, projection: str, group: Group, *, at_most: int) -> list[PastEvent]:
     """At most `at_most` events of a group, the first in order, locked until the transaction ends."""
-    return [PastEvent(*row) for row in await connection.fetch(FIRST, projection, *group, at_most)]
+    return past_events(await fetch_events(connection, FIRST, projection, *group, at_most))
 
 
 async def count(connection: AnyConnection, projection: str, group: Group) -> int:

@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.folding.parked_groups import Group
 from tables.database import AnyConnection
+from tables.history.readable_events import fetch_events
 
 # $1: a projection or NULL, $2: a key or NULL, $3 and $4: the projection and position to continue after, $5: the limit.
 FIRST_OF_GROUPS = """
@@ -110,8 +111,9 @@ async def first_of_groups(
 
 async def find(connection: AnyConnection, projection: str, position: int) -> ParkedOne | None:
     """A parked event by its position; None if it is not parked."""
-    row = await connection.fetchrow(FIND, projection, position)
-    if row is None:
+    found = await fetch_events(connection, FIND, projection, position, text="event")
+    if not found.rows:
         return None
+    (row,) = found.rows
     event = row["event"]
     return ParkedOne(**{**row, "event": None if event is None else msgspec.Raw(event.encode())})

@@ -11,6 +11,7 @@ Place = tuple[str, str]
 """(projection, key)"""
 Rows = dict[Place, dict[str, Any]]
 FLEET = {"device.registered", "reading.recorded", "device.retired"}
+MAX_METRICS = 1_000
 COUNTERS = {"devices": "readings", "readings_hourly": "count", "event_types": "count"}
 """The member of each projection's state that counts events."""
 
@@ -84,7 +85,7 @@ def _device(rows: Rows, place: Place, event: dict[str, Any]) -> None:
     else:
         row["readings"] += 1
         known = row["latest"].get(data["metric"])
-        if known is None or instant(time) >= instant(known["time"]):
+        if len(row["latest"]) < MAX_METRICS if known is None else instant(time) >= instant(known["time"]):
             row["latest"][data["metric"]] = {"value": data["value"], "unit": data.get("unit"), "time": time}
 
 

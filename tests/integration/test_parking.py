@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from agents.parked.retrier import Retrier
 from agents.projector import retry_schedule
 from agents.projector.projector import Projector
+from headrace.folding.parked_groups import Group
 from headrace.projection import Event, Projection
-from tables.database import Database, Pool
+from tables.database import Connection, Database, Pool
 
 from tests.support.data.numbers_projection import Numbered, Numbers, batch, make_projection, parked, record, rows
+from tests.support.data.stored_numbers import apply, store
 
 BEHIND = "waits behind an earlier event of its key that is parked"
 
@@ -134,3 +137,20 @@ async def test_a_row_that_the_projection_cannot_read_stops_its_key_alone(databas
     await projector.apply(batch(record(3, 3), record(4, 4, "b"), record(5, 5)))
     assert [(position, attempts > 0) for position, _, _, attempts in await groups(pool)] == [(3, True), (5, False)]
     assert await pool.fetchval("SELECT position FROM projections WHERE key = 'b'") == 4
+
+
+async def test_an_event_that_makes_its_row_too_large_is_parked_and_a_larger_limit_applies_it(
+    database: Database, pool: Pool, connection: Connection
+) -> None:
+    projector = Projector(make_projection(), database, max_state_bytes=55)
+    await apply(projector, await store(connection, [*[("large", 10**17)] * 4, ("small", 5)]))
+    assert await rows(pool) == {"large": ([10**17] * 2, 2, 1), "small": ([5], 5, 1)}
+    (first, second) = await parked(pool)
+    assert first[:2] == (3, "large")
+    assert "more than 55 bytes" in first[2]
+    assert second == (4, "large", BEHIND)
+
+    strict = Retrier([make_projection()], database, max_state_bytes=55)
+    assert (await strict.retry("numbers", Group("large"))).failures[0].position == 3
+    outcome = await Retrier([make_projection()], database).retry("numbers", Group("large"))
+    assert (outcome.applied, outcome.still_parked) == (2, 0)

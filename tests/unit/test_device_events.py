@@ -51,6 +51,17 @@ def test_a_value_at_the_edge_is_taken(value: str) -> None:
     assert read(value).value == Decimal(value)
 
 
+@pytest.mark.parametrize("value", ["1e-16383", "1E-1101", "0." + "0" * 1_100 + "1", "0e-1101"])
+def test_a_value_of_more_digits_than_any_double_is_refused(value: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"at most 1100 digits after the point - at `\$\.value`$"):
+        read(value)
+
+
+@pytest.mark.parametrize("value", ["1e-1100", "0." + "1" * 1_100, f"{Decimal.from_float(5e-324):f}"])
+def test_a_value_of_as_many_digits_as_a_double_is_taken(value: str) -> None:
+    assert read(value).value == Decimal(value)
+
+
 @pytest.mark.parametrize(("value", "same"), [("-0", "0"), ("-0.0", "0.0"), ("-0e0", "0"), ("-0.50", "-0.50")])
 def test_a_value_of_minus_zero_is_zero(value: str, same: str) -> None:
     assert str(read(value).value) == same

@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
+from agents.projections import devices as module
 from agents.projections.devices import Device, LatestReading, devices
 from headrace.events.rfc3339 import instant
 
@@ -193,3 +195,20 @@ def test_events_read_from_jsonb_fold_to_the_same_rows(sent: list[Sent]) -> None:
     from_store = [each._replace(data=jsonb(each.data)) for each in sent]
     in_jsonb = {key: jsonb(encoded(state)) for key, state in fold(devices, sent).items()}
     assert {key: jsonb(encoded(state)) for key, state in fold(devices, from_store).items()} == in_jsonb
+
+
+def test_the_first_thousand_metrics_are_kept_and_readings_of_more_are_only_counted() -> None:
+    state = device(*(reading(metric=f"m{number}") for number in range(module.MAX_METRICS + 5)))
+    assert (state.readings, len(state.latest)) == (module.MAX_METRICS + 5, module.MAX_METRICS)
+    assert "m1000" not in state.latest
+    later = reading("7", metric="m3", time=ONE)
+    assert device(*(reading(metric=f"m{number}") for number in range(1_001)), later).latest["m3"].value == 7
+
+
+@given(st.lists(st.sampled_from("abcdef"), max_size=30))
+def test_a_device_never_has_more_metrics_than_the_limit(metrics: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MAX_METRICS", 3)
+        state = device(registration(), *(reading(metric=metric) for metric in metrics))
+    assert list(state.latest) == list(dict.fromkeys(metrics))[:3]
+    assert state.readings == len(metrics)

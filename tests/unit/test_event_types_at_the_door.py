@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -60,3 +60,36 @@ def test_unknown_types_are_taken_unless_the_setting_refuses_them() -> None:
     assert EventTypes([projection]).errors(unknown) == ()
     (error,) = EventTypes([projection], refuse_unknown=True).errors(unknown)
     assert (error.pointer, error.code) == ("/type", "unknown_type")
+
+
+class Anything(msgspec.Struct):
+    """A type of a user whose own check raises whatever it likes."""
+
+    value: Any
+    by_name: dict[str, float] = {}
+
+    def __post_init__(self) -> None:
+        raise ZeroDivisionError(self.value)
+
+
+any_projection: Projection[Measured] = Projection("any", state=Measured, key=lambda event: event.id, description="")
+any_projection.on("measured", Anything)(lambda state, event: state)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 5_000, "1e131071", "1e-16383", "0." + "1" * 9_000])
+@pytest.mark.parametrize("shape", ['{{"value":{}}}', "{}", '{{"value":1,"by_name":{{"a":1,"b/c":{}}}}}'])
+@pytest.mark.parametrize("of", [projection, any_projection], ids=["float", "raising"])
+def test_a_number_that_a_type_cannot_hold_never_raises(of: Projection[Measured], shape: str, number: str) -> None:
+    errors = EventTypes([of]).errors(event(data=shape.format(number)))
+    assert all(error.code == "invalid_data" and error.pointer.startswith("/data") for error in errors)
+
+
+def test_a_number_out_of_the_range_of_a_double_has_a_pointer() -> None:
+    (error,) = EventTypes([projection]).errors(event(data='{"value":1e400,"tags":["a"]}'))
+    assert (error.pointer, error.code) == ("/data/value", "invalid_data")
+
+
+def test_an_error_of_a_data_type_itself_is_a_misfit_and_names_its_kind() -> None:
+    (error,) = EventTypes([any_projection]).errors(event(data='{"value":1}'))
+    assert (error.pointer, error.code) == ("/data", "invalid_data")
+    assert "ZeroDivisionError" in error.detail

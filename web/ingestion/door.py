@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 
 from headrace.events import rfc3339
 from headrace.events.binary_mode import parse_binary
-from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_batch, parse_event
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_batch, parse_event, unreadable
 from headrace.events.intake_counts import IntakeCounts
 from headrace.events.known_types import EventTypes
 from headrace.events.outcome import Outcome
@@ -86,8 +86,14 @@ class Door:
     def _parse(self, request: web.Request, mode: ContentMode, body: bytes) -> ParsedEvent:
         if mode is not ContentMode.BINARY:
             return parse_event(body, self._limits, rfc3339.now())
-        attributes = read_attributes(request.raw_headers)
-        return parse_binary(attributes, request.headers.get(hdrs.CONTENT_TYPE), body, self._limits, rfc3339.now())
+        content_type = request.headers.get(hdrs.CONTENT_TYPE)
+        try:
+            attributes = read_attributes(request.raw_headers)
+            return parse_binary(attributes, content_type, body, self._limits, rfc3339.now())
+        except InvalidEnvelope:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever is in the headers, the fault is not the server's
+            raise unreadable(error) from None
 
     async def _take_event(self, request: web.Request, event: ParsedEvent) -> web.Response:
         if errors := self._event_types.errors(event):

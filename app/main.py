@@ -20,6 +20,7 @@ from agents.upkeep.disk_watch import DiskWatch
 from agents.upkeep.field_indexes import FieldIndexes
 from app.commands.migrate import add_migrate
 from app.commands.parked import add_parked
+from app.commands.unpublished import add_unpublished
 from app.commands.verify import add_verify
 from app.embedded.servers import EmbeddedServers
 from app.embedded.supervisor import Embedded, ServerName
@@ -89,7 +90,8 @@ def make_app(settings: Settings) -> Headrace:
     ]
     add_migrate(app, settings)
     add_parked(settings, PROJECTIONS)
-    add_verify(settings, PROJECTIONS, embedded_kafka=embedded_kafka)
+    add_verify(settings, PROJECTIONS, embedded=embedded_kafka)
+    add_unpublished(settings, embedded=embedded_kafka)
     return app
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from headrace.events.topic_record import decode
+from headrace.events.topic_record import decode, is_late
 
 # Foreign records may follow the last event of a partition; each further read covers more of them.
 FIRST_READ_RECORDS = 4
@@ -58,24 +58,29 @@ class TopicEnd:
             self._consumer.unsubscribe()
 
     async def _last_position(self, tp: TopicPartition, begin: int, end: int) -> int:
-        records = FIRST_READ_RECORDS
+        records, greatest = FIRST_READ_RECORDS, 0
         before = end
         while before > begin:
             start = max(begin, end - records)
-            found = await self._greatest_position(tp, start, before)
-            if found:
-                return found
+            found, is_last = await self._greatest_position(tp, start, before)
+            greatest = max(greatest, found)
+            if is_last:
+                return greatest
             before = start
             records *= READ_GROWTH
-        return 0
+        return greatest
 
-    async def _greatest_position(self, tp: TopicPartition, start: int, before: int) -> int:
-        """The greatest position between two offsets; not always the last, because a round may be published twice."""
-        greatest = 0
+    async def _greatest_position(self, tp: TopicPartition, start: int, before: int) -> tuple[int, bool]:
+        """The greatest position between two offsets, and whether no earlier record has a greater one.
+
+        It is not always the last, because a round may be published twice, and late records follow later events.
+        """
+        greatest, is_last = 0, False
         self._consumer.seek(tp, start)
         while await self._consumer.position(tp) < before:
             for record in (await self._consumer.getmany(tp, timeout_ms=POLL_MS)).get(tp, []):
                 event = decode(record.value, tp.partition) if record.offset < before else None
                 if event is not None:
                     greatest = max(greatest, event.position)
-        return greatest
+                    is_last = is_last or not is_late(record.headers)
+        return greatest, is_last

@@ -12,6 +12,7 @@ from faust.types import ServiceT
 from msgspec.structs import replace
 
 from agents.kafka.closed_connections import patch_closed_connections
+from agents.kafka.unreadable_batches import patch_unreadable_batches
 from agents.projections.devices import devices
 from agents.projections.event_types import event_types
 from agents.projections.readings_hourly import readings_hourly
@@ -138,6 +139,7 @@ def read_environment() -> Settings:
 # Must precede Faust's first use of an event loop.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 patch_closed_connections()
+patch_unreadable_batches()
 try:
     app = make_app(read_environment())
 except HeadraceError as error:

@@ -111,7 +111,7 @@ class BatchConsumer(driver.Consumer):
         if not fetched or not self.flow_active:
             return
         generation = self.app.consumer_generation_id
-        batch = _batch(fetched)
+        batch = batch_of(fetched)
         first, *others = (_message(tp, records[-1], batch, generation) for tp, records in fetched.items())
         first.others = others
         for message in (first, *others):
@@ -160,7 +160,8 @@ class BatchConsumer(driver.Consumer):
         """Do nothing: Faust would check for messages in each partition, but only one partition delivers them."""
 
 
-def _batch(fetched: Mapping[TP, Sequence[Any]]) -> RecordBatch:
+def batch_of(fetched: Mapping[TP, Sequence[Any]]) -> RecordBatch:
+    """The batch of the records of a fetch, none of which is empty."""
     links = {
         tp.partition: {
             place: before

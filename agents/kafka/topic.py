@@ -17,6 +17,7 @@ RECORD_OVERHEAD_BYTES = 16_384
 # The broker's default.
 MIN_MESSAGE_BYTES = 1_048_588
 MAX_MESSAGE_BYTES = "max.message.bytes"
+CLEANUP_POLICY = "cleanup.policy"
 
 
 class FoundTopic(NamedTuple):
@@ -32,6 +33,11 @@ class FoundTopic(NamedTuple):
             return int(self.settings[name])
         except (KeyError, ValueError):
             return None
+
+    @property
+    def is_compacted(self) -> bool:
+        """Whether the broker removes events that a later event of their key follows."""
+        return "compact" in self.settings.get(CLEANUP_POLICY, "")
 
 
 def message_bytes_for(event_bytes: int) -> int:
@@ -65,15 +71,15 @@ async def ensured_topic(bootstrap_servers: str, topic: str, *, partitions: int, 
         await admin.close()
 
 
-async def partition_count(bootstrap_servers: str, topic: str) -> int:
-    """The number of partitions of the topic; 0 if it does not exist.
+async def find_topic(bootstrap_servers: str, topic: str) -> FoundTopic:
+    """The topic; it has 0 partitions if it does not exist.
 
     Raises KafkaError or OSError if the broker is unavailable.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS)
     await admin.start()
     try:
-        return await _partitions(admin, topic)
+        return FoundTopic(await _partitions(admin, topic), await _settings(admin, topic))
     finally:
         await admin.close()
 

@@ -65,6 +65,11 @@ class Publisher:
         """Whether there is a producer; its connection may be dead."""
         return self._producers is not None
 
+    @property
+    def has_new_partitions(self) -> bool:
+        """Whether partitions were added to the topic since the last connect."""
+        return self._topic_end is not None and self._topic_end.partition_count() > self.partitions
+
     async def connect(self) -> None:
         """Connect, create the topic if necessary, and set `partitions` to its number of partitions.
 

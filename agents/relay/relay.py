@@ -173,6 +173,8 @@ class Relay(Background):
         waits = backoff_seconds(most=MAX_WAIT_SECONDS)
         while not self.should_stop:
             try:
+                if self._publisher.has_new_partitions:
+                    await self._publisher.discard()
                 if not self._publisher.is_connected:
                     async with heartbeat(connection):
                         await self._publisher.connect()

@@ -1,8 +1,8 @@
-"""Warns of settings of the topic with which events are refused or lost."""
+"""Warns of settings of the topic with which events are refused or removed."""
 
 from __future__ import annotations
 
-from agents.kafka.topic import MAX_MESSAGE_BYTES, FoundTopic, message_bytes_for
+from agents.kafka.topic import CLEANUP_POLICY, MAX_MESSAGE_BYTES, FoundTopic, message_bytes_for
 from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 
@@ -18,4 +18,12 @@ def warn(topic: FoundTopic, max_event_bytes: int, throttled: ThrottledLog) -> No
             setting=MAX_MESSAGE_BYTES,
             value=str(limit),
             needed=needed,
+        )
+    if topic.is_compacted:
+        throttled.warning(
+            LogAction.TOPIC_SETTING,
+            "{setting} of the topic is {value}: Kafka keeps only the last event of each key. Projections read removed "
+            "events from the event store; other consumers never see them. Set it to delete.",
+            setting=CLEANUP_POLICY,
+            value=topic.settings[CLEANUP_POLICY],
         )

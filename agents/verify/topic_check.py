@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.kafka.topic import partition_count
+from agents.kafka.topic import find_topic
 from agents.verify.findings import Findings, Say
 from headrace.errors import DependencyAwayError
 from headrace.events.topic_record import Record, decode
@@ -35,14 +35,17 @@ class VerifiedTopic:
         self._greatest: dict[int, int] = {}
         self._truncated: set[int] = set()
         self._refused: dict[int, bool] = {}
+        self._is_compacted = False
 
     def has(self, position: int) -> bool:
         """Whether the event at this position is on the topic."""
         return position <= self._last_position and bool(self._seen[position // 8] & 1 << position % 8)
 
     def may_have_expired(self, position: int, partition: int) -> bool:
-        """Whether the event is older than the first event that its partition still has."""
-        return partition in self._truncated and position < self._first_positions.get(partition, self._last_position + 1)
+        """Whether retention or compaction may have removed the event from its partition."""
+        return self._is_compacted or (
+            partition in self._truncated and position < self._first_positions.get(partition, self._last_position + 1)
+        )
 
     def was_refused(self, position: int) -> bool:
         """Whether the broker refused the event, and it was not published later."""
@@ -54,13 +57,14 @@ class VerifiedTopic:
         Raises KafkaError, OSError, TimeoutError or DependencyAwayError.
         """
         async with asyncio.timeout(SILENCE_SECONDS):
-            partitions = await partition_count(bootstrap_servers, topic)
+            found = await find_topic(bootstrap_servers, topic)
         self._refused = await self._snapshot.unpublished()
-        if not partitions:
+        self._is_compacted = found.is_compacted
+        if not found.partitions:
             return
         consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)
         try:
-            tps = [TopicPartition(topic, partition) for partition in range(partitions)]
+            tps = [TopicPartition(topic, partition) for partition in range(found.partitions)]
             async with asyncio.timeout(SILENCE_SECONDS):
                 await consumer.start()
                 consumer.assign(tps)

@@ -12,6 +12,7 @@ from faust.types import ServiceT
 from msgspec.structs import replace
 
 from agents.kafka.closed_connections import patch_closed_connections
+from agents.kafka.unreadable_batches import patch_unreadable_batches
 from agents.projections.devices import devices
 from agents.projections.event_types import event_types
 from agents.projections.readings_hourly import readings_hourly
@@ -20,6 +21,7 @@ from agents.upkeep.disk_watch import DiskWatch
 from agents.upkeep.field_indexes import FieldIndexes
 from app.commands.migrate import add_migrate
 from app.commands.parked import add_parked
+from app.commands.unpublished import add_unpublished
 from app.commands.verify import add_verify
 from app.embedded.servers import EmbeddedServers
 from app.embedded.supervisor import Embedded, ServerName
@@ -89,7 +91,8 @@ def make_app(settings: Settings) -> Headrace:
     ]
     add_migrate(app, settings)
     add_parked(settings, PROJECTIONS)
-    add_verify(settings, PROJECTIONS, embedded_kafka=embedded_kafka)
+    add_verify(settings, PROJECTIONS, embedded=embedded_kafka)
+    add_unpublished(settings, embedded=embedded_kafka)
     return app
 
 
@@ -136,6 +139,7 @@ def read_environment() -> Settings:
 # Must precede Faust's first use of an event loop.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 patch_closed_connections()
+patch_unreadable_batches()
 try:
     app = make_app(read_environment())
 except HeadraceError as error:

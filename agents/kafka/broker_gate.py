@@ -20,11 +20,12 @@ log = ActionLog(__name__)
 class BrokerGate(Service):
     """A service whose start completes when Kafka is ready for a consumer."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, *, partitions_if_new: int) -> None:
+    def __init__(self, bootstrap_servers: str, topic: str, *, partitions_if_new: int, max_event_bytes: int) -> None:
         super().__init__()
         self._bootstrap_servers = bootstrap_servers
         self._topic = topic
         self._partitions_if_new = partitions_if_new
+        self._max_event_bytes = max_event_bytes
 
     async def on_start(self) -> None:
         throttled = ThrottledLog(log)
@@ -47,4 +48,9 @@ class BrokerGate(Service):
 
     async def check(self) -> None:
         """Create the topic if necessary. Raises KafkaError, OSError or TimeoutError if the broker is unavailable."""
-        await ensure_topic(self._bootstrap_servers, self._topic, partitions=self._partitions_if_new)
+        await ensure_topic(
+            self._bootstrap_servers,
+            self._topic,
+            partitions=self._partitions_if_new,
+            max_event_bytes=self._max_event_bytes,
+        )

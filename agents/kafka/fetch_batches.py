@@ -7,7 +7,7 @@ and the times of commits remain Faust's. See docs/adr/0003-batches-in-faust.md.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import faust
@@ -16,10 +16,13 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage, Message
 
 from agents.kafka.consumer_thread import ConsumerThread
-from headrace.events.topic_record import Record, decode, followed
+from headrace.events.topic_record import HEADERS, Record, decode, followed
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
+
+# A record has more if it names the event before it.
+USUAL_HEADERS = len(HEADERS)
 
 log = ActionLog(__name__)
 throttled = ThrottledLog(log)
@@ -28,21 +31,52 @@ throttled = ThrottledLog(log)
 class RecordBatch:
     """The records of one fetch, by partition; decoded once, for all agents."""
 
-    __slots__ = ("_events", "_values", "follows")
+    __slots__ = ("_events", "_holes", "_links", "_values", "follows")
 
-    def __init__(self, values: Mapping[int, Sequence[bytes | None]], follows: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        values: Mapping[int, Sequence[bytes | None]],
+        follows: Mapping[int, int] | None = None,
+        *,
+        links: Mapping[int, Mapping[int, int]] | None = None,
+        holes: Iterable[int] = (),
+    ) -> None:
+        """`links`: by partition and place, the position of the event before a later record, where a record names it.
+
+        `holes`: partitions whose offsets have holes, so that the topic may lack events between the records.
+        """
         self.follows = follows or {}
         """By partition, the position of the event before the first event; absent if its record does not name it."""
         self._values = values
+        self._links = links or {}
+        self._holes = set(holes)
         self._events: list[Record] | None = None
 
     def events(self) -> list[Record]:
         """The events in order of position. Records without valid JSON or a position are skipped and logged."""
         if self._events is None:
-            events = (decode(value, partition) for partition, values in self._values.items() for value in values)
-            self._events = sorted((event for event in events if event), key=_position)
-            self._values = {}
+            events: list[Record] = []
+            for partition, values in self._values.items():
+                decoded = [decode(value, partition) for value in values]
+                if any(_lacks(decoded, place, before) for place, before in self._links.get(partition, {}).items()):
+                    self._holes.add(partition)
+                events += [event for event in decoded if event]
+            events.sort(key=_position)
+            self._events, self._values = events, {}
         return self._events
+
+    def incomplete(self) -> dict[int, int]:
+        """The last position of each partition that may lack events before its last record."""
+        events = self.events()
+        if not self._holes:
+            return {}
+        return {event.partition: event.position for event in events if event.partition in self._holes}
+
+
+def _lacks(events: Sequence[Record | None], place: int, before: int) -> bool:
+    """Whether the record before this place is not the event that should be there."""
+    last = next((event for event in reversed(events[:place]) if event), None)
+    return last is None or last.position < before
 
 
 def _position(event: Record) -> int:
@@ -77,14 +111,7 @@ class BatchConsumer(driver.Consumer):
         if not fetched or not self.flow_active:
             return
         generation = self.app.consumer_generation_id
-        batch = RecordBatch(
-            {tp.partition: [record.value for record in records] for tp, records in fetched.items()},
-            {
-                tp.partition: before
-                for tp, (first, *_) in fetched.items()
-                if (before := followed(first.headers)) is not None
-            },
-        )
+        batch = batch_of(fetched)
         first, *others = (_message(tp, records[-1], batch, generation) for tp, records in fetched.items())
         first.others = others
         for message in (first, *others):
@@ -131,6 +158,30 @@ class BatchConsumer(driver.Consumer):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Do nothing: Faust would check for messages in each partition, but only one partition delivers them."""
+
+
+def batch_of(fetched: Mapping[TP, Sequence[Any]]) -> RecordBatch:
+    """The batch of the records of a fetch, none of which is empty."""
+    links = {
+        tp.partition: {
+            place: before
+            for place, record in enumerate(records)
+            if len(record.headers) > USUAL_HEADERS and (before := followed(record.headers)) is not None
+        }
+        for tp, records in fetched.items()
+    }
+    return RecordBatch(
+        {tp.partition: [record.value for record in records] for tp, records in fetched.items()},
+        {partition: named.pop(0) for partition, named in links.items() if 0 in named},
+        links=links,
+        holes=[tp.partition for tp, records in fetched.items() if _has_holes(records)],
+    )
+
+
+def _has_holes(records: Sequence[Any]) -> bool:
+    """Whether offsets are missing between the records, as after compaction."""
+    span: int = records[-1].offset - records[0].offset
+    return span >= len(records)
 
 
 def _message(tp: TP, last: Any, batch: RecordBatch, generation: int) -> FetchMessage:

@@ -7,12 +7,19 @@ from collections.abc import Iterable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from headrace.events.topic_record import decode
+from headrace.events.topic_record import decode, is_late
 
 # Foreign records may follow the last event of a partition; each further read covers more of them.
 FIRST_READ_RECORDS = 4
 READ_GROWTH = 16
 POLL_MS = 500
+SECONDS_PER_PARTITION = 0.05
+# How soon partitions that were added to the topic are noticed.
+METADATA_SECONDS = 60
+FORGOTTEN = 2**62
+"""Beyond every position: whatever was published is still known to be published."""
+
+Offsets = dict[TopicPartition, int]
 
 
 class TopicEnd:
@@ -28,6 +35,7 @@ class TopicEnd:
             bootstrap_servers=bootstrap_servers,
             enable_auto_commit=False,
             request_timeout_ms=int(timeout_seconds * 1_000),
+            metadata_max_age_ms=METADATA_SECONDS * 1_000,
         )
 
     async def start(self) -> None:
@@ -45,37 +53,59 @@ class TopicEnd:
         async with asyncio.timeout(self._timeout_seconds):  # aiokafka waits indefinitely for a missing topic
             return {tp.partition: end for tp, end in (await self._consumer.end_offsets(tps)).items()}
 
+    def partition_count(self) -> int:
+        """The number of partitions as the client knows it, at most METADATA_SECONDS ago; 0 if it is unknown."""
+        return len(self._consumer.partitions_for_topic(self._topic) or ())
+
     async def last_positions(self, partitions: Iterable[int]) -> dict[int, int]:
-        """The position of the last event of each partition; 0 for a partition without events."""
+        """The position of the last event of each partition; 0 for a partition that never had any.
+
+        FORGOTTEN if retention has removed what was there: nothing is lost then.
+        """
         tps = [TopicPartition(self._topic, partition) for partition in partitions]
         self._consumer.assign(tps)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(self._timeout_seconds + SECONDS_PER_PARTITION * len(tps)):
                 begins = await self._consumer.beginning_offsets(tps)
                 ends = await self._consumer.end_offsets(tps)
-                return {tp.partition: await self._last_position(tp, begins[tp], ends[tp]) for tp in tps}
+                found = await self._read_ends(begins, ends)
+                return {tp.partition: found.get(tp, FORGOTTEN if begins[tp] else 0) for tp in tps}
         finally:
             self._consumer.unsubscribe()
 
-    async def _last_position(self, tp: TopicPartition, begin: int, end: int) -> int:
+    async def _read_ends(self, begins: Offsets, ends: Offsets) -> Offsets:
+        """The greatest position of each partition that has an event, read from the end, all partitions together."""
+        found: Offsets = {}
+        before = {tp: end for tp, end in ends.items() if begins[tp] < end}
         records = FIRST_READ_RECORDS
-        before = end
-        while before > begin:
-            start = max(begin, end - records)
-            found = await self._greatest_position(tp, start, before)
-            if found:
-                return found
-            before = start
+        while before:
+            starts = {tp: max(begins[tp], ends[tp] - records) for tp in before}
+            done = await self._read_between(starts, before, found)
+            before = {tp: start for tp, start in starts.items() if tp not in done and start > begins[tp]}
             records *= READ_GROWTH
-        return 0
+        return found
 
-    async def _greatest_position(self, tp: TopicPartition, start: int, before: int) -> int:
-        """The greatest position between two offsets; not always the last, because a round may be published twice."""
-        greatest = 0
-        self._consumer.seek(tp, start)
-        while await self._consumer.position(tp) < before:
-            for record in (await self._consumer.getmany(tp, timeout_ms=POLL_MS)).get(tp, []):
-                event = decode(record.value, tp.partition) if record.offset < before else None
-                if event is not None:
-                    greatest = max(greatest, event.position)
-        return greatest
+    async def _read_between(self, starts: Offsets, before: Offsets, found: Offsets) -> set[TopicPartition]:
+        """Read each partition between two offsets; return those in which no earlier record has a greater position.
+
+        The greatest position is not always the last, because a round may be published twice, and late records follow
+        later events.
+        """
+        done: set[TopicPartition] = set()
+        self._consumer.pause(*self._consumer.assignment())
+        self._consumer.resume(*starts)
+        for tp, start in starts.items():
+            self._consumer.seek(tp, start)
+        left = set(starts)
+        while left:
+            for tp, records in (await self._consumer.getmany(*left, timeout_ms=POLL_MS)).items():
+                for record in records:
+                    event = decode(record.value, tp.partition) if record.offset < before[tp] else None
+                    if event is not None:
+                        found[tp] = max(found.get(tp, 0), event.position)
+                        if not is_late(record.headers):
+                            done.add(tp)
+            reached = {tp for tp in left if await self._consumer.position(tp) >= before[tp]}
+            self._consumer.pause(*reached)
+            left -= reached
+        return done

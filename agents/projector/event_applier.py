@@ -63,7 +63,8 @@ class EventApplier(Generic[State]):
         """Apply the stored events between the progress and the batch, if the batch does not follow the progress.
 
         That happens for a new projection, after a rebalance, and after the topic, its end or the group's offsets were
-        lost.
+        lost. So it does if the topic lacks
+        events in the middle of the batch, which the broker has refused or compacted.
         """
         seen: set[int] = set()
         for event in batch.events():
@@ -72,8 +73,14 @@ class EventApplier(Generic[State]):
             seen.add(event.partition)
             follows = batch.follows.get(event.partition)
             if follows is None or follows > self._rows.cache.progress.get(event.partition, -1):
-                after = await writing.start_progress(connection, self._name, event.partition)
-                await self.apply_past(connection, after=after, before=event.position, partition=event.partition)
+                await self.apply_partition(connection, event.partition, before=event.position)
+        for partition, last in batch.incomplete().items():
+            await self.apply_partition(connection, partition, before=last)
+
+    async def apply_partition(self, connection: AnyConnection, partition: int, *, before: int) -> None:
+        """Apply the stored events of a partition between its progress and a position."""
+        after = await writing.start_progress(connection, self._name, partition)
+        await self.apply_past(connection, after=after, before=before, partition=partition)
 
     async def apply_past(
         self, connection: AnyConnection, *, after: int, before: int, partition: int | None = None

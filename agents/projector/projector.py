@@ -109,6 +109,19 @@ class Projector(Generic[State]):
                         await self.applier.apply_past(connection, after=after, before=before)
                 done = True
 
+    async def catch_up_with(self, partition: int, position: int) -> None:
+        """Apply the stored events of a partition up to a position that the topic lacks.
+
+        Raises database errors, except for conflicts with another writer, which are retried.
+        """
+        done = False
+        while not done:
+            await self._disk_space.wait_for_space()
+            with contextlib.suppress(asyncpg.TransactionRollbackError):
+                async with self._attempts.attempt(), self._database.acquire() as connection:
+                    await self.applier.apply_partition(connection, partition, before=position + 1)
+                done = True
+
 
 def agent_of(projector: Projector[Any]) -> Callable[[Any], Awaitable[None]]:
     """The body of a Faust agent, which applies each batch and then acknowledges it."""

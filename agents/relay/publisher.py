@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import BrokerResponseError
 
-from agents.kafka.topic import ensure_topic
+from agents.kafka.topic import MAX_EVENT_BYTES, MAX_MESSAGE_BYTES, FoundTopic, ensured_topic
 from agents.kafka.topic_end import TopicEnd
+from agents.relay.producers import Producers, stopped
+from agents.relay.refusals import REFUSALS, text_of
 from headrace.errors import HeadraceError
 from headrace.events import topic_record
 from headrace.process.fault_points import PUBLISHER_PUBLISHING
 from tables.intake.outbox import StoredEvent
+from tables.intake.unpublished import Refused
 
-REQUEST_TIMEOUT_MS = 10_000
 TIMEOUT_SECONDS = 10.0
 # The timeout of a round grows with its bytes, at this rate.
 MIN_BYTES_PER_SECOND = 500_000
-CLOSE_TIMEOUT_SECONDS = 1.0
-# Below the broker's default limit of 1,048,588 bytes; a single event may be larger.
-MAX_BATCH_BYTES = 900_000
 
 
 class TopicLostError(HeadraceError):
@@ -43,21 +40,35 @@ class Publisher:
     to publish, and on the next acknowledgement.
     """
 
-    def __init__(self, bootstrap_servers: str, topic: str, *, partitions_if_new: int) -> None:
+    def __init__(
+        self, bootstrap_servers: str, topic: str, *, partitions_if_new: int, max_event_bytes: int = MAX_EVENT_BYTES
+    ) -> None:
+        self.max_event_bytes = max_event_bytes
+        self.found = FoundTopic(0, {})
+        """The topic, as it was at the last connect."""
         self._bootstrap_servers = bootstrap_servers
         self._topic = topic
         self._partitions_if_new = partitions_if_new
-        self._producer: AIOKafkaProducer | None = None
+        self._producers: Producers | None = None
         self._topic_end: TopicEnd | None = None
         self._ends: dict[int, int] = {}
         self._last: dict[int, int] = {}
         self._is_topic_lost = False
-        self.partitions = 0
+
+    @property
+    def partitions(self) -> int:
+        """The number of partitions of the topic; 0 before the first connect."""
+        return self.found.partitions
 
     @property
     def is_connected(self) -> bool:
         """Whether there is a producer; its connection may be dead."""
-        return self._producer is not None
+        return self._producers is not None
+
+    @property
+    def has_new_partitions(self) -> bool:
+        """Whether partitions were added to the topic since the last connect."""
+        return self._topic_end is not None and self._topic_end.partition_count() > self.partitions
 
     async def connect(self) -> None:
         """Connect, create the topic if necessary, and set `partitions` to its number of partitions.
@@ -65,21 +76,18 @@ class Publisher:
         Raises KafkaError, OSError or TimeoutError if the broker is unavailable.
         """
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            self.partitions = await ensure_topic(
-                self._bootstrap_servers, self._topic, partitions=self._partitions_if_new
+            self.found = await ensured_topic(
+                self._bootstrap_servers,
+                self._topic,
+                partitions=self._partitions_if_new,
+                max_event_bytes=self.max_event_bytes,
             )
             self._topic_end = TopicEnd(self._bootstrap_servers, self._topic, timeout_seconds=TIMEOUT_SECONDS)
             await self._topic_end.start()
             self._ends = await self._topic_end.ends(range(self.partitions))
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self._bootstrap_servers,
-                enable_idempotence=True,
-                acks="all",
-                max_batch_size=MAX_BATCH_BYTES,
-                request_timeout_ms=REQUEST_TIMEOUT_MS,
-            )
-            self._producer = producer
-            await producer.start()
+            limit = self.found.number(MAX_MESSAGE_BYTES)
+            self._producers = Producers(self._bootstrap_servers, limit)
+            await self._producers.start()
 
     async def last_positions(self) -> dict[int, int]:
         """The position of the last event in each partition of the topic; later events are not published yet.
@@ -108,43 +116,67 @@ class Publisher:
         if any(ends[partition] < end for partition, end in self._ends.items()):
             raise TopicLostError
 
-    async def publish(self, events: Sequence[StoredEvent]) -> None:
-        """Publish a round and return when every record is acknowledged.
+    async def publish(self, events: Sequence[StoredEvent]) -> list[Refused]:
+        """Publish a round and return when every record is acknowledged; return the events that the broker refuses.
 
         Raises TopicLostError, or KafkaError, OSError or TimeoutError if the outcome is unknown, also in an exception
         group. The same round may be published again.
         """
+        assert self._producers is not None
         by_partition: dict[int, list[StoredEvent]] = defaultdict(list)
         for event in events:
             by_partition[event.partition].append(event)
         seconds = TIMEOUT_SECONDS + sum(len(event.text) for event in events) / MIN_BYTES_PER_SECOND
-        async with asyncio.timeout(seconds), asyncio.TaskGroup() as sends:
-            for partition, chosen in by_partition.items():
-                sends.create_task(self._publish_to(partition, chosen))
+        refused: list[Refused] = []
+        async with asyncio.timeout(seconds):
+            await self._producers.renew_if_necessary()
+            async with asyncio.TaskGroup() as sends:
+                for partition, chosen in by_partition.items():
+                    sends.create_task(self._publish_to(partition, chosen, refused))
+        return refused
 
-    async def _publish_to(self, partition: int, events: Sequence[StoredEvent]) -> None:
-        assert self._producer is not None
-        batch = self._producer.create_batch()
-        headers = topic_record.headers(events[0].position, self._last.get(partition))
-        for event in events:
-            key, value = event.partition_key.encode(), topic_record.encode(event.text, event.position)
-            if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
+    async def _publish_to(self, partition: int, events: Sequence[StoredEvent], refused: list[Refused]) -> None:
+        """Publish the events of a partition. A refused batch is halved, down to the record that is refused."""
+        assert self._producers is not None
+        start, at_most, count = 0, len(events), len(events)
+        while start < count:
+            batch, stop = self._batch(partition, events, start, min(start + at_most, count))
+            try:
                 # Wait for the acknowledgement before the next batch: a lost batch in the middle would never be resent.
                 await self._send(partition, batch)
-                batch = self._producer.create_batch()
-                headers = topic_record.headers(event.position, self._last.get(partition))
-                batch.append(timestamp=None, key=key, value=value, headers=headers)
-            self._last[partition] = event.position
+            except REFUSALS as error:
+                if stop - start > 1:
+                    at_most = (stop - start) // 2
+                    continue
+                refused.append(_refused(events[start], batch, error))
+            self._last[partition] = events[stop - 1].position
+            start, at_most = stop, at_most * 2
+
+    def _batch(self, partition: int, events: Sequence[StoredEvent], start: int, stop: int) -> tuple[Any, int]:
+        """A batch of events from `start`, at most up to `stop`, and the index of the first event after it."""
+        assert self._producers is not None
+        batch = self._producers.create_batch()
+        headers = topic_record.headers(events[start].position, self._last.get(partition))
+        for index in range(start, stop):
+            event = events[index]
+            key, value = event.partition_key.encode(), topic_record.encode(event.text, event.position)
+            if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
+                return batch, index
             headers = topic_record.HEADERS
-        await self._send(partition, batch)
+        return batch, stop
 
     async def _send(self, partition: int, batch: Any) -> None:
-        assert self._producer is not None
+        assert self._producers is not None
         count = batch.record_count()
-        sent = await self._producer.send_batch(batch, self._topic, partition=partition)
+        producer = await self._producers.producer_for(partition, batch)
+        sent = await producer.send_batch(batch, self._topic, partition=partition)
         if PUBLISHER_PUBLISHING.armed:
             await PUBLISHER_PUBLISHING.passed()
-        offset = (await sent).offset
+        try:
+            offset = (await sent).offset
+        except REFUSALS:
+            self._producers.note_refused(producer, partition)
+            raise
         if 0 <= offset < self._ends[partition]:
             self._is_topic_lost = True  # the end of the topic no longer shows the loss
             raise TopicLostError
@@ -155,23 +187,13 @@ class Publisher:
 
         Errors of the broker are suppressed.
         """
-        producer, self._producer = self._producer, None
+        producers, self._producers = self._producers, None
         topic_end, self._topic_end = self._topic_end, None
         if topic_end is not None:
-            await _stop(topic_end.stop())
-        if producer is not None:
-            # aiokafka has no public method that stops a producer without flushing it.
-            if producer._sender.sender_task is not None:
-                producer._sender.sender_task.cancel()
-            # A graceful close would wait indefinitely for a frozen or unreachable broker to read.
-            for connection in producer.client._conns.values():
-                if connection._writer is not None:
-                    connection._writer.transport.abort()
-            await _stop(producer.client.close())
-            await _stop(producer.stop())
+            await stopped(topic_end.stop())
+        if producers is not None:
+            await producers.discard()
 
 
-async def _stop(stopping: Coroutine[Any, Any, None]) -> None:
-    with contextlib.suppress(KafkaError, OSError, TimeoutError):
-        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-            await stopping
+def _refused(event: StoredEvent, batch: Any, error: BrokerResponseError) -> Refused:
+    return Refused(event.position, event.partition, text_of(error), batch.size())

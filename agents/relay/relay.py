@@ -17,6 +17,8 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from agents.background import Background
+from agents.relay import topic_settings
+from agents.relay.paced_publishing import PacedPublisher, heartbeat
 from agents.relay.publisher import Publisher, TopicLostError, TopicTooSmallError
 from agents.relay.topic_refill import refill
 from headrace.process.action_log import ActionLog
@@ -67,11 +69,12 @@ class Relay(Background):
     ) -> None:
         super().__init__()
         self.is_active = False
-        self.rounds = self.events = self.publish_errors = 0
+        self.rounds = self.events = self.set_aside = self.publish_errors = 0
         """Counters since the start of the worker, for metrics."""
         self._disk_space = disk_space or DiskSpace()
         self._source = source
         self._publisher = publisher
+        self._paced = PacedPublisher(publisher)
         self._wake_up = wake_up
         self._batch_events = batch_events
         self._watchdog_seconds = watchdog_seconds
@@ -139,7 +142,7 @@ class Relay(Background):
             if self._disk_space.is_full:
                 await self._wait_for_space()
                 continue
-            events = await outbox.store_next(connection, published, at_most=self._batch_events, partitions=partitions)
+            events = await outbox.store_next(connection, published, partitions=partitions, **self._limits())
             published = []
             if not events:
                 await self._wait_for_events(connection)
@@ -148,6 +151,9 @@ class Relay(Background):
                 await asyncio.sleep(self._pause_seconds(len(events)))
         if published and not self._disk_space.is_full:
             await outbox.delete(connection, published)
+
+    def _limits(self) -> dict[str, int]:
+        return {"at_most": self._batch_events, "at_most_bytes": self._paced.piece_bytes}
 
     def _pause_seconds(self, events: int) -> float:
         """How long to let events accumulate after a round, because each round has a fixed cost downstream.
@@ -167,9 +173,13 @@ class Relay(Background):
         waits = backoff_seconds(most=MAX_WAIT_SECONDS)
         while not self.should_stop:
             try:
+                if self._publisher.has_new_partitions:
+                    await self._publisher.discard()
                 if not self._publisher.is_connected:
-                    await self._publisher.connect()
-                    await refill(connection, self._publisher, before=before)
+                    async with heartbeat(connection):
+                        await self._publisher.connect()
+                    topic_settings.warn(self._publisher.found, self._publisher.max_event_bytes, self.throttled)
+                    await refill(connection, self._paced, before=before)
             except* UNPUBLISHED as errors:
                 await self._back_off_from_kafka(connection, errors.exceptions[0], next(waits))
             else:
@@ -186,22 +196,25 @@ class Relay(Background):
             await self._back_off_from_kafka(connection, error, 0)
 
     async def _publish(self, connection: database.Connection, events: Sequence[StoredEvent]) -> bool:
-        """Retry until the broker has acknowledged all events; return False if the worker stops first."""
+        """Retry until the broker has acknowledged or refused each event; return False if the worker stops first."""
         if RELAY_STORED.armed:
             await RELAY_STORED.passed()
-        waits = backoff_seconds(most=MAX_WAIT_SECONDS)
-        while await self._partitions(connection, before=events[0].position):
+        waits, left = backoff_seconds(most=MAX_WAIT_SECONDS), events
+        while left:
+            if not await self._partitions(connection, before=left[0].position):
+                return False
             try:
-                await self._publisher.publish(events)
+                piece = await self._paced.publish_next(connection, left)
             except* UNPUBLISHED as errors:
                 await self._back_off_from_kafka(connection, errors.exceptions[0], next(waits))
             else:
-                self.rounds += 1
-                self.events += len(events)
-                if RELAY_PUBLISHED.armed:
-                    await RELAY_PUBLISHED.passed()
-                return True
-        return False
+                left = left[piece.done :]
+                self.events += piece.done - len(piece.refused)
+                self.set_aside += len(piece.refused)
+        self.rounds += 1
+        if RELAY_PUBLISHED.armed:
+            await RELAY_PUBLISHED.passed()
+        return True
 
     async def _back_off_from_kafka(self, connection: database.Connection, error: BaseException, wait: float) -> None:
         self.publish_errors += 1

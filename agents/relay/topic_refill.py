@@ -5,13 +5,12 @@ Guarantee: events are published in order of position, and no later event is publ
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import msgspec
 
-from agents.relay.publisher import Publisher, TopicTooSmallError
-from headrace.errors import DependencyAwayError
+from agents.relay.paced_publishing import PacedPublisher, from_database, heartbeat
+from agents.relay.publisher import TopicTooSmallError
 from headrace.events.partition_key import partition_key
 from headrace.events.topic_record import PastEvent, is_whole
 from headrace.process.action_log import ActionLog
@@ -19,9 +18,8 @@ from headrace.process.log_actions import LogAction
 from tables.database import AnyConnection
 from tables.history import event_store
 from tables.history.event_store import StoredUpTo
+from tables.intake import unpublished
 from tables.intake.outbox import MAX_ROUND_EVENTS, StoredEvent
-
-Answer = TypeVar("Answer")
 
 READ_EVENTS = 200
 NOT_IN_THE_OUTBOX = 0
@@ -38,19 +36,21 @@ class _Keys(msgspec.Struct, gc=False):
 _decoder = msgspec.json.Decoder(_Keys)
 
 
-async def refill(connection: AnyConnection, publisher: Publisher, *, before: int | None = None) -> None:
+async def refill(connection: AnyConnection, paced: PacedPublisher, *, before: int | None = None) -> None:
     """Bring the topic up to date with the event store, up to but excluding position `before` if it is given.
 
     Only the active relay may call this, before it publishes anything else. Raises TopicTooSmallError, the errors of
     `Publisher.publish`, and database errors. Then the publisher must be discarded, so that the next connect refills.
     """
-    stored = await _from_database(event_store.stored_up_to(connection))
+    publisher = paced.publisher
+    stored = await from_database(event_store.stored_up_to(connection))
     if stored and max(stored) >= publisher.partitions:
         raise TopicTooSmallError(
             f"The topic has {publisher.partitions} partitions, but events are stored for {max(stored) + 1}: "
             "recreate it with at least that many."
         )
-    published = await publisher.last_positions()
+    async with heartbeat(connection):
+        published = await publisher.last_positions()
     after = {partition: _after(published[partition], up_to) for partition, up_to in stored.items()}
     behind = [partition for partition, up_to in stored.items() if published[partition] < up_to.last]
     done = min((after[partition] for partition in behind), default=0)
@@ -58,9 +58,9 @@ async def refill(connection: AnyConnection, publisher: Publisher, *, before: int
     end, count = end if before is None else min(end, before), 0
     while done + 1 < end:
         read = event_store.read_partitions(connection, behind, after=done, before=end, at_most=READ_EVENTS)
-        events = await _from_database(read)
-        lacking = [event for event in events if event.position > after[event.partition]]
-        count += await _publish(publisher, lacking)
+        events = await from_database(read)
+        missing = [event for event in events if event.position > after[event.partition]]
+        count += await _publish_readable(connection, paced, missing)
         done = events[-1].position if events else end
     publisher.note_refilled()
     if count:
@@ -68,12 +68,19 @@ async def refill(connection: AnyConnection, publisher: Publisher, *, before: int
         log.warning(LogAction.RELAY_REFILLED, text, count=count)
 
 
-async def _from_database(call: Awaitable[Answer]) -> Answer:
-    """Await a database call; convert connection errors to DependencyAwayError, to tell them from Kafka's."""
-    try:
-        return await call
-    except (OSError, TimeoutError) as error:
-        raise DependencyAwayError from error
+async def _publish(connection: AnyConnection, paced: PacedPublisher, events: Sequence[StoredEvent]) -> int:
+    """Publish events that the topic lacks; return how many the broker has not refused."""
+    if not events:
+        return 0
+    refused: set[int] = set()
+    left = events
+    while left:
+        piece = await paced.publish_next(connection, left)
+        refused |= {event.position for event in piece.refused}
+        left = left[piece.done :]
+    published = [event.position for event in events if event.position not in refused]
+    await from_database(unpublished.note_published(connection, published))
+    return len(published)
 
 
 def _after(published: int, stored: StoredUpTo) -> int:
@@ -85,30 +92,27 @@ def _after(published: int, stored: StoredUpTo) -> int:
     return published if published < stored.previous else max(published, stored.last - MAX_ROUND_EVENTS)
 
 
-async def _publish(publisher: Publisher, events: Sequence[PastEvent]) -> int:
-    """Publish the events but those that cannot be read; return how many."""
-    missing: list[StoredEvent] = []
+async def _publish_readable(connection: AnyConnection, paced: PacedPublisher, events: Sequence[PastEvent]) -> int:
+    """Publish the events, leaving out those that cannot be read; return how many were published."""
     count = 0
+    readable: list[StoredEvent] = []
     for event in events:
         if is_whole(event.text):
-            missing.append(_as_stored(event))
+            readable.append(as_stored(event))
             continue
-        await publisher.publish(missing)
-        count += len(missing)
-        missing = []
-        _leave_out(publisher, event)
-    await publisher.publish(missing)
-    return count + len(missing)
+        count += await _publish(connection, paced, readable)
+        readable = []
+        paced.publisher.leave_out(event.partition, event.position)
+        text = "The event at position {position} cannot be published again: PostgreSQL cannot write it as text"
+        log.warning(LogAction.RELAY_LEFT_OUT, text, position=event.position)
+    return count + await _publish(connection, paced, readable)
 
 
-def _leave_out(publisher: Publisher, event: PastEvent) -> None:
-    publisher.leave_out(event.partition, event.position)
-    text = "The event at position {position} cannot be published again: PostgreSQL cannot write it as text"
-    log.warning(LogAction.RELAY_LEFT_OUT, text, position=event.position)
+def as_stored(event: PastEvent) -> StoredEvent:
+    """An event of the store as one of the outbox, which has no row for it.
 
-
-def _as_stored(event: PastEvent) -> StoredEvent:
-    """Without the blanks of jsonb, which could make a record too large for the topic."""
+    The blanks of jsonb are left out: with them a record could be too large for the topic.
+    """
     keys = _decoder.decode(event.text)
     key = partition_key(keys.partitionkey, keys.subject, keys.source)
     compact = msgspec.json.format(event.text, indent=-1)

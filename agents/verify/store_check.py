@@ -77,6 +77,9 @@ class VerifiedStore:
     def _check_published(self, row: StoredRow) -> None:
         if self._topic is None or row.position in self._unpublished or self._topic.has(row.position):
             return
+        if self._topic.was_refused(row.position):
+            self._findings.count("events that Kafka refused, which are not on the topic")
+            return
         if self._topic.may_have_expired(row.position, row.partition):
             self._findings.count("events that are older than what the topic keeps")
             return

@@ -7,14 +7,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.kafka.topic import partition_count
+from agents.kafka.topic import find_topic
 from agents.verify.findings import Findings, Say
 from headrace.errors import DependencyAwayError
 from headrace.events.topic_record import Record, decode
 from tables.history.snapshot import Snapshot
+from tables.unstorable import UNSTORABLE
 
 RECORDS_AT_ONCE = 2_000
 POLL_MS = 1_000
@@ -34,14 +34,22 @@ class VerifiedTopic:
         self._first_positions: dict[int, int] = {}
         self._greatest: dict[int, int] = {}
         self._truncated: set[int] = set()
+        self._refused: dict[int, bool] = {}
+        self._is_compacted = False
 
     def has(self, position: int) -> bool:
         """Whether the event at this position is on the topic."""
         return position <= self._last_position and bool(self._seen[position // 8] & 1 << position % 8)
 
     def may_have_expired(self, position: int, partition: int) -> bool:
-        """Whether the event is older than the first event that its partition still has."""
-        return partition in self._truncated and position < self._first_positions.get(partition, self._last_position + 1)
+        """Whether retention or compaction may have removed the event from its partition."""
+        return self._is_compacted or (
+            partition in self._truncated and position < self._first_positions.get(partition, self._last_position + 1)
+        )
+
+    def was_refused(self, position: int) -> bool:
+        """Whether the broker refused the event, and it was not published later."""
+        return self._refused.get(position) is False
 
     async def read(self, bootstrap_servers: str, topic: str) -> None:
         """Read the topic from its beginning to its current end, which is newer than the snapshot.
@@ -49,12 +57,14 @@ class VerifiedTopic:
         Raises KafkaError, OSError, TimeoutError or DependencyAwayError.
         """
         async with asyncio.timeout(SILENCE_SECONDS):
-            partitions = await partition_count(bootstrap_servers, topic)
-        if not partitions:
+            found = await find_topic(bootstrap_servers, topic)
+        self._refused = await self._snapshot.unpublished()
+        self._is_compacted = found.is_compacted
+        if not found.partitions:
             return
         consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)
         try:
-            tps = [TopicPartition(topic, partition) for partition in range(partitions)]
+            tps = [TopicPartition(topic, partition) for partition in range(found.partitions)]
             async with asyncio.timeout(SILENCE_SECONDS):
                 await consumer.start()
                 consumer.assign(tps)
@@ -99,12 +109,15 @@ class VerifiedTopic:
                     self._findings.differ("topic_differs", f"{where} has the key {record.key!r}")
                 self._check_order(event, where)
                 events.append(event)
-                values.append(record.value.decode())
+                values.append(record.value.decode(errors="replace"))
         await self._compare_with_store(partition, events, values)
 
     def _check_order(self, event: Record, where: str) -> None:
         """Check that an event that appears for the first time is later than all before it in its partition."""
         if self.has(event.position):
+            return
+        if event.position in self._refused:  # published after later events
+            self._seen[event.position // 8] |= 1 << event.position % 8
             return
         begin = self._first_positions.setdefault(event.partition, event.position)
         greatest = self._greatest.get(event.partition, 0)
@@ -121,7 +134,7 @@ class VerifiedTopic:
             return
         try:
             found = await self._snapshot.same([event.position for event in events], values)
-        except asyncpg.DataError:
+        except UNSTORABLE:
             if len(events) == 1:
                 self._findings.differ("topic_differs", f"{_place(events[0])}: jsonb cannot store the record")
                 return

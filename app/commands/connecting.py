@@ -72,6 +72,20 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
             pool.close()
 
 
+@asynccontextmanager
+async def embedded_kafka(settings: Settings, *, wanted: bool) -> AsyncIterator[None]:
+    """The embedded Kafka runs meanwhile, if it is wanted. Raises HeadraceError."""
+    if not wanted:
+        yield
+        return
+    servers = EmbeddedServers(data_folder(settings), kafka_port=settings.embedded_kafka_port)
+    try:
+        await servers.start_kafka()
+        yield
+    finally:
+        await servers.stop()
+
+
 async def connect(dsn: str, *, command_seconds: float = CONNECT_SECONDS) -> Connection:
     """A connection whose statements time out after `command_seconds`. Raises DependencyAwayError."""
     try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -13,9 +12,8 @@ from faust.cli.base import cli
 
 from agents.verify.findings import Findings
 from agents.verify.verify import verify
-from app.commands.connecting import connect, postgres, run
-from app.embedded.servers import EmbeddedServers
-from app.settings import Settings, data_folder
+from app.commands.connecting import connect, embedded_kafka, postgres, run
+from app.settings import Settings
 from headrace.errors import DependencyAwayError, UnknownProjectionError
 from headrace.projection import Projection
 from tables import database
@@ -38,12 +36,12 @@ Examples:
 """
 
 
-def add_verify(settings: Settings, projections: Sequence[Projection[Any]], *, embedded_kafka: bool) -> None:
+def add_verify(settings: Settings, projections: Sequence[Projection[Any]], *, embedded: bool) -> None:
     """Add the command to Faust's command line."""
 
     def command(projection: str | None, skip_topic: bool, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
         raise SystemExit(
-            run(_verify(settings, projections, projection, topic=not skip_topic, as_json=as_json, kafka=embedded_kafka))
+            run(_verify(settings, projections, projection, topic=not skip_topic, as_json=as_json, kafka=embedded))
         )
 
     cli.add_command(
@@ -73,7 +71,7 @@ async def _verify(
     if only is not None and only not in names:
         raise UnknownProjectionError(f"There is no projection {only}. Projections: {', '.join(names)}.")
     findings = Findings()
-    async with postgres(settings) as dsn, _broker(settings, embedded=kafka and topic):
+    async with postgres(settings) as dsn, embedded_kafka(settings, wanted=kafka and topic):
         connection = await connect(dsn, command_seconds=TIMEOUT_SECONDS)
         try:
             async with snapshot(connection) as moment:
@@ -95,19 +93,6 @@ async def _verify(
             database.drop(connection)
     _print(findings, as_json=as_json)
     return 1 if findings.differences else 0
-
-
-@asynccontextmanager
-async def _broker(settings: Settings, *, embedded: bool) -> AsyncIterator[None]:
-    if not embedded:
-        yield
-        return
-    servers = EmbeddedServers(data_folder(settings), kafka_port=settings.embedded_kafka_port)
-    try:
-        await servers.start_kafka()
-        yield
-    finally:
-        await servers.stop()
 
 
 def _print(findings: Findings, *, as_json: bool) -> None:

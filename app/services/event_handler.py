@@ -11,6 +11,7 @@ from agents.kafka.broker_gate import BrokerGate
 from agents.kafka.fetch_batches import AsIs
 from agents.projector.catch_up import CatchUp
 from agents.projector.projector import Projector, agent_of
+from agents.projector.unpublished_events import UnpublishedEvents
 from agents.upkeep.idle_partitions import IdlePartitions
 from agents.upkeep.stall_detector import StallDetector
 from app.settings import Settings
@@ -40,7 +41,12 @@ def event_handler_service(
     for name, projector in projectors.items():
         app.agent(topic, name=f"project_{name}")(agent_of(projector))
     metrics.add(metric_sources.projectors(projectors))
-    gate = BrokerGate(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions)
+    gate = BrokerGate(
+        settings.bootstrap_servers,
+        settings.topic,
+        partitions_if_new=settings.topic_partitions,
+        max_event_bytes=settings.max_event_bytes,
+    )
     stall_detector = StallDetector(
         database,
         {name: projector.restart for name, projector in projectors.items()},
@@ -52,6 +58,7 @@ def event_handler_service(
     return [
         CatchUp(list(projectors.values())),
         IdlePartitions(database),
+        UnpublishedEvents(database, projectors),
         gate,
         stall_detector,
     ]

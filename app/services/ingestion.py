@@ -43,7 +43,12 @@ def ingestion_service(
 ) -> tuple[HttpServer, list[ServiceT]]:
     """Create the HTTP server of the ingestion port, and the services that run with it, in start order."""
     wake_up = WakeUp()
-    publisher = Publisher(settings.bootstrap_servers, settings.topic, partitions_if_new=settings.topic_partitions)
+    publisher = Publisher(
+        settings.bootstrap_servers,
+        settings.topic,
+        partitions_if_new=settings.topic_partitions,
+        max_event_bytes=settings.max_event_bytes,
+    )
     relay = Relay(
         database,
         publisher,

@@ -18,11 +18,17 @@ log = ActionLog(__name__)
 throttled = ThrottledLog(log)
 
 POSITION_DIGITS = 20
+# Of a bigint.
+MAX_POSITION = 2**63 - 1
+MAX_ERROR_CHARACTERS = 300
 FOLLOWS = "headrace-follows"
 """Header of the first record of a Kafka batch: the position of the previous event of the partition. Kafka can lose
 records; a projector that finds a gap here reads the missing events from the event store."""
 
 HEADERS = [("content-type", b"application/cloudevents+json")]
+LATE = "headrace-late"
+"""Header of a record that was published after later events, because the broker had refused it before."""
+LATE_HEADERS = [*HEADERS, (LATE, b"1")]
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -89,11 +95,10 @@ def headers(position: int, follows: int | None) -> list[tuple[str, bytes]]:
 def decode(value: bytes | None, partition: int) -> Record | None:
     """A record's value as an event; None, with a warning in the log, for a record that the relay did not write."""
     try:
-        envelope = _decoder.decode(value or b"")
-        if len(envelope.sequence) != POSITION_DIGITS or not envelope.sequence.isdecimal():
-            raise ValueError("the extension sequence is not a position")  # noqa: TRY301 - logged in one place, below
-        return Record(
-            int(envelope.sequence),
+        value = value or b""
+        envelope = _decoder.decode(value)
+        record = Record(
+            _position(envelope.sequence),
             partition,
             envelope.id,
             envelope.source,
@@ -103,22 +108,44 @@ def decode(value: bytes | None, partition: int) -> Record | None:
             envelope.data,
             partition_key(envelope.partitionkey, envelope.subject, envelope.source),
         )
-    except ValueError as error:
+        if b"\\u" in value and not _can_be_stored(envelope):
+            raise ValueError("an attribute has a NUL")  # noqa: TRY301 - logged in one place, below
+    except Exception as error:  # noqa: BLE001 - whatever a stranger wrote: an error that escaped would be retried
         throttled.warning(
             LogAction.RECORD_SKIPPED,
             "A record in partition {partition} is not an event of Headrace; skipped: {error}",
             partition=partition,
-            error=str(error),
+            error=str(error)[:MAX_ERROR_CHARACTERS],
         )
         return None
+    return record
 
 
-def followed(record_headers: Sequence[tuple[str, bytes]]) -> int | None:
+def _position(sequence: str) -> int:
+    if len(sequence) == POSITION_DIGITS and sequence.isascii() and sequence.isdecimal():
+        position = int(sequence)
+        if 0 < position <= MAX_POSITION:
+            return position
+    raise ValueError("the extension sequence is not a position")
+
+
+def _can_be_stored(envelope: _RecordEnvelope) -> bool:
+    """Whether PostgreSQL can hold the attributes; in JSON, only an escape can be a NUL or a lone surrogate."""
+    text = f"{envelope.id}{envelope.source}{envelope.type}{envelope.subject}{envelope.partitionkey}"
+    return b"\0" not in text.encode()
+
+
+def followed(record_headers: Sequence[tuple[str, bytes | None]]) -> int | None:
     """The position of the previous event of the partition, from a record's headers; None if they do not have it."""
     for name, value in record_headers:
-        if name == FOLLOWS and value.isdigit():
+        if name == FOLLOWS and value and len(value) < POSITION_DIGITS and value.isdigit():
             return int(value)
     return None
+
+
+def is_late(record_headers: Sequence[tuple[str, bytes | None]]) -> bool:
+    """Whether the record may follow later events of its partition."""
+    return any(name == LATE for name, _ in record_headers)
 
 
 def past_record(event: PastEvent) -> Record | None:

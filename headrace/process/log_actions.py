@@ -135,6 +135,13 @@ class LogAction(Enum):
         "The topic has fewer partitions than the events that are stored.",
         "Recreate the topic with at least as many partitions.",
     )
+    TOPIC_SETTING = (
+        "topic.setting",
+        "WARNING",
+        "setting value needed",
+        "A setting of the topic makes the broker refuse or remove events. They stay in the event store.",
+        "Change the setting of the topic, as the line says.",
+    )
     RECORD_SKIPPED = (
         "record.skipped",
         "WARNING",
@@ -148,6 +155,13 @@ class LogAction(Enum):
         "WARNING",
         "",
         "The outbox holds an event that is already stored; it is published again, and applied once.",
+    )
+    RELAY_SET_ASIDE = (
+        "relay.set_aside",
+        "WARNING",
+        "position partition size_bytes error",
+        "Kafka refuses an event. The topic lacks it; projections read it from the event store.",
+        "Raise `max.message.bytes` of the topic, then `faust -A app unpublished retry`.",
     )
     RELAY_REFILLED = (
         "relay.refilled",

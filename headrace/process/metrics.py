@@ -56,6 +56,7 @@ RELAY_ACTIVE = _family("relay_active", "gauge", "", "1 if the relay of this work
 RELAY_ROUNDS = _family("relay_rounds", "counter", "", "Rounds that were published.")
 RELAY_EVENTS = _family("relay_events", "counter", "", "Events that were published.")
 RELAY_ERRORS = _family("relay_publish_errors", "counter", "", "Attempts to reach Kafka that failed.")
+UNPUBLISHED = _family("unpublished_events", "gauge", "", "Events that Kafka refused, and that the topic lacks.")
 MQTT_CONNECTED = _family("mqtt_connected", "gauge", "", "1 while this worker is connected to the MQTT broker, else 0.")
 POSTGRES_UP = _family("postgres_up", "gauge", "", "1 if PostgreSQL answered this worker at its last check, else 0.")
 DISK_FULL = _family("postgres_disk_full", "gauge", "", "1 while writes are paused because PostgreSQL's disk is full.")

@@ -8,7 +8,7 @@ from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 
 INTERVAL_SECONDS = 30.0
-IDENTIFYING = ("service", "task", "projection", "partition", "point", "fault", "broker")
+IDENTIFYING = ("service", "task", "projection", "partition", "point", "fault", "broker", "setting")
 """Fields that say what has the problem: each value has lines of its own. They have few values."""
 
 

@@ -1,4 +1,4 @@
-"""The status of an event, from one query of `outbox`, `event_store`, `progress`, `parked` and `discarded`."""
+"""The status of an event, from one query of `outbox`, `event_store`, `unpublished`, `progress` and others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from tables.database import AnyConnection
 FIND = """
 SELECT coalesce(waiting.received_at, stored.received_at) AS received_at,
        stored.position, stored.recorded_at, stored.partition,
-       stored.position IS NOT NULL AND waiting.seq IS NULL AS published,
+       stored.position IS NOT NULL AND waiting.seq IS NULL AND NOT EXISTS (
+           SELECT FROM unpublished WHERE unpublished.position = stored.position AND published_at IS NULL
+       ) AS published,
        ARRAY (
            SELECT projection FROM progress
            WHERE progress.partition = stored.partition AND progress.position >= stored.position

@@ -21,6 +21,7 @@ PROGRESS = "SELECT projection, partition, position FROM progress ORDER BY projec
 GUARDED = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'event_store_is_append_only' AND tgenabled = 'A')"
 DUPLICATES_IN_STORE = "SELECT source, id, count(*) FROM event_store GROUP BY source, id HAVING count(*) > 1"
 DUPLICATES_IN_OUTBOX = "SELECT source, id, count(*) FROM outbox GROUP BY source, id HAVING count(*) > 1"
+UNPUBLISHED = "SELECT position, published_at IS NOT NULL AS is_late FROM unpublished"
 STORED = """
 SELECT position, id, source, event_type, subject, event_time, partition, event::text AS event
 FROM event_store WHERE position > $1 ORDER BY position LIMIT $2
@@ -160,6 +161,10 @@ class Snapshot:
     async def waiting(self, after: int, at_most: int, *, old_seconds: float) -> list[WaitingRow]:
         """A page of the outbox, after a `seq` and in order; `is_old` if it was stored over `old_seconds` ago."""
         return [WaitingRow(*row) for row in await self._connection.fetch(WAITING, after, at_most, old_seconds)]
+
+    async def unpublished(self) -> dict[int, bool]:
+        """The positions of events that the broker has refused, and whether they were published later."""
+        return {row["position"]: row["is_late"] for row in await self._connection.fetch(UNPUBLISHED)}
 
     async def same(self, positions: Sequence[int], events: Sequence[str]) -> dict[int, tuple[int, bool]]:
         """Compare texts with the stored events at the same positions.

@@ -121,13 +121,19 @@ DELETE = "DELETE FROM outbox WHERE seq = ANY ($1::bigint[])"
 
 
 async def store_next(
-    connection: AnyConnection, published: Sequence[int], *, at_most: int, partitions: int
+    connection: AnyConnection,
+    published: Sequence[int],
+    *,
+    at_most: int,
+    partitions: int,
+    at_most_bytes: int = MAX_ROUND_BYTES,
 ) -> list[StoredEvent]:
     """Delete the rows `published`, store the next rows with the next positions, and return these, in order.
 
-    All in one commit. Only the active relay may call this, on the connection that holds its lock.
+    The last of them may exceed `at_most_bytes`. All in one commit. Only the active relay may call this, on the
+    connection that holds its lock.
     """
-    rows = await connection.fetch(STORE_NEXT, published, at_most, partitions, MAX_ROUND_BYTES)
+    rows = await connection.fetch(STORE_NEXT, published, at_most, partitions, at_most_bytes)
     return [StoredEvent(*row) for row in rows]
 
 

@@ -8,9 +8,13 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
+from headrace.events.topic_record import FOLLOWS
+
 from tests.faults.trial import Trial
 
 ROUNDS = 5
+# Of a stranger, or of another version: no position can be read from them.
+HEADERS: tuple[list[tuple[str, bytes | None]], ...] = ([], [(FOLLOWS, None)], [(FOLLOWS, b"9" * 5_000)], [("", None)])
 
 
 def strange_values(chance: random.Random, number: int) -> list[bytes | None]:
@@ -38,6 +42,9 @@ def strange_values(chance: random.Random, number: int) -> list[bytes | None]:
         json.dumps({name: value for name, value in event.items() if name != "id"} | position).encode(),
         json.dumps(event | {"data": "x" * 900_000}).encode(),
         b"[" * 5_000 + mark.encode(),
+        json.dumps(event | {"sequence": "9" * 20}).encode(),
+        json.dumps({**event, **position, "subject": f"{mark}\0"}).encode(),
+        json.dumps(event | position)[:-1].encode() + b',"deep":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
     ]
 
 
@@ -54,7 +61,9 @@ async def test_strangers_write_to_the_topic(trial: Trial, chance: random.Random)
             for value in strange_values(chance, number):
                 trial.foreign.add(value)
                 key = b"device-1" if value is None else chance.choice((None, b"device-1"))
-                await producer.send_and_wait(trial.topic, value, key=key, partition=chance.randrange(8))
+                await producer.send_and_wait(
+                    trial.topic, value, key=key, partition=chance.randrange(8), headers=chance.choice(HEADERS)
+                )
                 written += 1
             await trial.note_under_way()
             await trial.accepted(50)

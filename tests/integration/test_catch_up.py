@@ -82,6 +82,23 @@ async def test_what_the_topic_has_lost_in_the_middle_comes_from_the_store(
     assert await seen(pool) == expected(range(400))
 
 
+async def test_what_a_fetch_lacks_between_its_records_comes_from_the_store(
+    database: Database, connection: Connection, pool: Pool
+) -> None:
+    stored = await store(connection, range(400))
+    projector = make_projector(database)
+    for partition in range(4):
+        events = [one for one in stored if one.partition == partition]
+        values = [encode(one.text, one.position) for one in [*events[:20], *events[30:50]]]  # refused by the broker
+        links = {partition: {20: events[29].position}}
+        await projector.apply(RecordBatch({partition: values}, {partition: 0}, links=links))
+        values = [encode(one.text, one.position) for one in events[50::3]]  # compacted: the offsets have holes
+        await projector.apply(RecordBatch({partition: values}, {partition: events[49].position}, holes=[partition]))
+        last = events[-1]
+        await projector.catch_up_with(partition, last.position)
+    assert await seen(pool) == expected(range(400))
+
+
 async def test_the_topic_and_the_store_at_the_same_time(database: Database, connection: Connection, pool: Pool) -> None:
     stored = await store(connection, range(1_200))
 

@@ -7,14 +7,29 @@ import pytest
 from faust.cli.base import cli
 
 from app.commands.parked import add_parked
+from app.commands.unpublished import add_unpublished
 from app.commands.verify import add_verify
 from app.settings import Settings
 
 
-@pytest.mark.parametrize("path", ["verify", "parked", "parked list", "parked show", "parked retry", "parked discard"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "verify",
+        "parked",
+        "parked list",
+        "parked show",
+        "parked retry",
+        "parked discard",
+        "unpublished",
+        "unpublished list",
+        "unpublished retry",
+    ],
+)
 def test_help_has_an_example(path: str) -> None:
     add_parked(Settings(), [])
-    add_verify(Settings(), [], embedded_kafka=False)
+    add_verify(Settings(), [], embedded=False)
+    add_unpublished(Settings(), embedded=False)
     command: click.Command = cli
     for name in path.split():
         assert isinstance(command, click.Group)

@@ -20,7 +20,7 @@ import pytest
 from aiohttp import StreamReader, http_exceptions, streams, web, web_protocol
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, conn
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.fetcher import Fetcher, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.producer.sender import Sender
 from aiokafka.protocol.metadata import MetadataRequest, MetadataResponse_v2
@@ -68,6 +68,7 @@ PRIVATE_METHODS = [
     Method("agents/kafka", driver.Consumer, "_wait_next_records", "async (self, timeout)"),
     Method("agents/kafka", driver.Consumer, "_add_gap", "async (self, tp, offset_from, offset_to)"),
     Method("agents/kafka", driver.Consumer, "_new_offset", "(self, tp)"),
+    Method("agents/kafka", PartitionRecords, "_unpack_records", "(self)"),
     Method("agents/mqtt", Client, "_create_socket", "(self)"),
     Method("agents/mqtt", Client, "_handle_publish", "(self)"),
     Method("app/worker", faust.App, "_new_transport", "(self)"),
@@ -102,6 +103,8 @@ PRIVATE_ASSIGNED = [
     Assigned("agents/kafka", AIOKafkaConsumer, "_fetcher"),
     Assigned("agents/kafka", GroupCoordinator, "_coordination_task"),
     Assigned("agents/kafka", Fetcher, "_fetch_task"),
+    Assigned("agents/kafka", PartitionRecords, "_records"),
+    Assigned("agents/kafka", PartitionRecords, "_tp"),
     Assigned("agents/kafka", driver.AIOKafkaConsumerThread, "_consumer"),
     Assigned("agents/relay", AIOKafkaConnection, "_writer"),
     Assigned("web/server", web.RequestHandler, "_current_request"),

@@ -19,6 +19,7 @@ from headrace.process.log_actions import LogAction
 from headrace.process.metrics import Metrics, Sample, Source
 from headrace.process.throttled_log import ThrottledLog
 from tables.database import HEARTBEAT, Database
+from tables.intake import unpublished
 from tables.parked import parked
 from tables.projections.positions import ProjectionPosition, positions
 
@@ -42,13 +43,14 @@ class DatabaseSamples:
         self._is_up = False
         self._positions: list[ProjectionPosition] = []
         self._parked: dict[str, int] = {}
+        self._unpublished: int | None = None
 
     async def refresh(self) -> None:
         """Query the database if the cached values are older than `KEEP_SECONDS`."""
         async with self._turn:
             if time.monotonic() - self._asked_at < KEEP_SECONDS:
                 return
-            self._is_up, self._positions, self._parked = False, [], {}
+            self._is_up, self._positions, self._parked, self._unpublished = False, [], {}, None
             try:
                 async with asyncio.timeout(DATABASE_SECONDS):
                     await self._ask()
@@ -62,6 +64,7 @@ class DatabaseSamples:
             if self._projections:
                 self._positions = await positions(connection, self._projections)
                 self._parked = dict.fromkeys(self._projections, 0) | await parked.counts(connection)
+                self._unpublished = await unpublished.count(connection)
             else:
                 await connection.execute(HEARTBEAT)
         self._is_up = True
@@ -75,6 +78,8 @@ class DatabaseSamples:
             yield Sample(metrics.LAG_EVENTS, position.lag_events, labels)
             yield Sample(metrics.LAG_SECONDS, position.lag_seconds, labels)
             yield Sample(metrics.STALLED, int(position.waits_seconds > self._stalled_after_seconds), labels)
+        if self._unpublished is not None:
+            yield Sample(metrics.UNPUBLISHED, self._unpublished)
         for name, count in self._parked.items():
             yield Sample(metrics.PARKED, count, (name,))
 

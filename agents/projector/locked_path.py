@@ -77,6 +77,8 @@ class LockedPath(Generic[State]):
             rows.remember(sorted(free), found)
             states = rows.states(free)
             changed, waiting = rows.folding.fold(states, chosen, blocked, attempts)
+            if park:
+                rows.restore(states, found, new, waiting)
             waiting += [parked_as(event, blocked, attempts) for event in unreadable]
             if not park and any(event.attempts for event in waiting):
                 return False
@@ -96,9 +98,10 @@ class LockedPath(Generic[State]):
         for event in events:
             self._throttled.warning(
                 LogAction.PROJECTION_PARKED,
-                "Projection {projection} parked the event at position {position} (key {key!r}): {error}",
+                "Projection {projection} parked the event at position {position} (key {key!r}): {error} (at {at})",
                 projection=self._rows.name,
                 position=event.position,
                 key=event.group.key,
                 error=event.error,
+                at="; ".join(event.traceback.splitlines()) if event.traceback else "no code of the projection",
             )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from headrace.events.topic_record import Record
 from headrace.folding.folding import Folding
 from headrace.folding.row_cache import RowCache, rows_to_write
-from headrace.folding.rows import ReadRow, Span
+from headrace.folding.rows import ParkedEvent, ReadRow, Span
 from headrace.process.fault_points import PROJECTOR_WRITING
 from headrace.projection import Projection
 from tables.database import AnyConnection
@@ -33,6 +34,20 @@ class ProjectedRows(Generic[State]):
         """The cached states of these keys, in a new dict that a fold may change."""
         return {key: self.cache[key].state for key in keys}
 
+    def restore(
+        self,
+        states: dict[str, State | None],
+        found: Mapping[str, ReadRow],
+        events: Sequence[Record],
+        waiting: Sequence[ParkedEvent],
+    ) -> None:
+        """Undo what failing handlers did to `states` and to the cached rows, which were read as `found`.
+
+        Raises StateError if a handler raises that did not before.
+        """
+        texts = {key: row.state for key, row in found.items()}
+        self.remember(self.folding.restore(states, texts, events, waiting), found)
+
     async def write(
         self,
         connection: AnyConnection,
@@ -44,9 +59,9 @@ class ProjectedRows(Generic[State]):
     ) -> None:
         """Write the changed rows and the progress in one statement, then cache the rows.
 
-        Raises StateError for a state that is not JSON, and the errors of `tables.projections.writing.write`.
+        Raises StateError as `StateJson.encode` does, and the errors of `tables.projections.writing.write`.
         """
-        rows, after = rows_to_write(self.cache, states, changed)
+        rows, after = rows_to_write(self.cache, states, changed, self.folding.states)
         if PROJECTOR_WRITING.armed:
             await PROJECTOR_WRITING.passed()
         await writing.write(connection, self.name, spans, rows, if_none_is_parked=if_none_is_parked)

@@ -270,9 +270,14 @@ def _event_text(event: ParkedOne) -> str:
     return (
         f"{event.projection}, {kind} {event.key!r}, position {event.position}: {place}\n"
         f"{event.error}\n"
+        f"{_frames(event)}"
         f"{event.attempts} attempts, parked since {event.parked_at:%Y-%m-%dT%H:%M:%SZ}\n"
         f"{'' if event.event is None else bytes(event.event).decode()}"
     )
+
+
+def _frames(event: ParkedOne) -> str:
+    return "".join(f"  {line}\n" for line in (event.traceback or "").splitlines())
 
 
 def _json(value: object) -> str:

@@ -70,7 +70,7 @@ class LockedPath(Generic[State]):
                 unreadable += [unfit(candidate, unstorable) for candidate in chosen]
                 chosen = []
             keys = sorted({candidate.key for candidate in chosen})
-            found = await writing.read_rows(connection, rows.name, keys, lock=True)
+            found = await writing.read_rows(connection, rows.name, keys, lock=True, seconds=rows.seconds)
             # After locking, to see events that the previous lock holder parked.
             blocked = await blocked_before(connection, rows.name, chosen, unreadable)
             free = {one.key for one in chosen if not blocked.group_of(one.event.position, one.key, one.partition_key)}

@@ -24,6 +24,8 @@ class ProjectedRows(Generic[State]):
         self.name = projection.name
         self.folding = Folding(projection)
         self.cache: RowCache[State] = RowCache()
+        self.seconds: float | None = None
+        """The timeout of reads and writes of rows; None for the connection's."""
 
     def remember(self, keys: Iterable[str], found: Mapping[str, ReadRow]) -> None:
         """Cache the rows of these keys as they were read. Raises StateError if a row cannot be decoded."""
@@ -64,11 +66,13 @@ class ProjectedRows(Generic[State]):
         rows, after = rows_to_write(self.cache, states, changed, self.folding.states)
         if PROJECTOR_WRITING.armed:
             await PROJECTOR_WRITING.passed()
-        await writing.write(connection, self.name, spans, rows, if_none_is_parked=if_none_is_parked)
+        await writing.write(
+            connection, self.name, spans, rows, if_none_is_parked=if_none_is_parked, seconds=self.seconds
+        )
         for key, row in after.items():
             self.cache.remember(key, row)
 
     async def read_missing(self, connection: AnyConnection, keys: Sequence[str]) -> None:
         """Read and cache the rows that are not cached yet. Raises StateError if a row cannot be decoded."""
         if missing := self.cache.missing(keys):
-            self.remember(missing, await writing.read_rows(connection, self.name, missing))
+            self.remember(missing, await writing.read_rows(connection, self.name, missing, seconds=self.seconds))

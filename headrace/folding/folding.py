@@ -50,8 +50,8 @@ class Unreadable(NamedTuple):
 class Folding(Generic[State]):
     """Decodes, folds and encodes for one projection. An event whose decoding, key or handler raises is parked.
 
-    So is one whose handler's result is not of the projection's state type. Whatever is raised is the event's failure,
-    also what is no Exception: these functions are called from code that no cancellation can interrupt. An interrupt
+    So is an event if its handler's result is not of the projection's state type. Whatever is raised is the event's
+    failure, also what is no Exception: no cancellation can interrupt the code that calls these functions. An interrupt
     from the keyboard alone passes.
     """
 

@@ -244,7 +244,7 @@ class LogAction(Enum):
         "Raise `ulimit -n`, or lower `MAX_CONNECTIONS`.",
     )
     FED_BY_FAILED = (
-        "fed_by.failed",
+        "as_of.unrestricted",
         "WARNING",
         "projection key error",
         "The `fed_by` of a projection raised; the past state is folded from all events of its types.",

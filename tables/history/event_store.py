@@ -8,10 +8,22 @@ from typing import NamedTuple
 from headrace.events.topic_record import PastEvent
 from tables.database import AnyConnection
 
+MAX_BYTES = 8 * 1024 * 1024
+"""Of the events that are read together, unless it is a single event."""
 READ = """
-SELECT position, partition, event::text AS text FROM event_store
-WHERE position > $1 AND position < $2 AND ($3::integer IS NULL OR partition = $3)
-ORDER BY position LIMIT $4
+SELECT position, partition, text
+FROM (
+    SELECT position, partition, text,
+           sum(octet_length(text)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING)
+               - octet_length(text) AS bytes_before
+    FROM (
+        SELECT position, partition, event::text AS text FROM event_store
+        WHERE position > $1 AND position < $2 AND ($3::integer IS NULL OR partition = $3)
+        ORDER BY position LIMIT $4
+    ) AS next
+) AS page
+WHERE bytes_before < $5
+ORDER BY position
 """
 LAST_POSITION = "SELECT last_position FROM relay_state"
 READ_PARTITIONS = """
@@ -25,8 +37,11 @@ STORED_UP_TO = "SELECT partition, last_position, previous_position FROM topic_pa
 async def read(
     connection: AnyConnection, *, after: int, before: int, partition: int | None = None, at_most: int
 ) -> list[PastEvent]:
-    """At most `at_most` events strictly between two positions, in order; of one partition, or of all if it is None."""
-    rows = await connection.fetch(READ, after, before, partition, at_most)
+    """At most `at_most` events strictly between two positions, in order; of one partition, or of all if it is None.
+
+    Fewer if they exceed `MAX_BYTES`, but at least one if there is any.
+    """
+    rows = await connection.fetch(READ, after, before, partition, at_most, MAX_BYTES)
     return [PastEvent(*row) for row in rows]
 
 

@@ -79,7 +79,7 @@ class ParkedOne(msgspec.Struct, frozen=True):
     error: str
     traceback: str | None
     """Files, lines and functions in which it failed, a line each, the innermost last. Null if no code of the
-    projection raised: the data does not fit, or the event waits behind another one."""
+    projection raised: the data does not fit, or the event waits behind another event."""
     attempts: int
     parked_at: datetime
     tried_at: datetime | None

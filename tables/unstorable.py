@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import asyncpg
 
+from headrace.errors import HeadraceError
 from headrace.folding.state_json import StateError
 
 Item = TypeVar("Item")
@@ -20,12 +21,16 @@ UNSTORABLE = (
 """PostgreSQL cannot store the value, or the row does not have the projection's state type: no retry helps."""
 
 
+class TooLargeError(HeadraceError):
+    """The rows of several events are too large to be read or written together."""
+
+
 async def halve(
     items: Sequence[Item],
     write: Callable[[Sequence[Item]], Awaitable[None]],
     set_aside: Callable[[Item, Exception], Awaitable[None]],
 ) -> None:
-    """Write the items together; if they cannot be stored, write the halves, recursively.
+    """Write the items together; if they cannot be stored, or are too large together, write the halves, recursively.
 
     A single item that cannot be stored is passed to `set_aside` with its error. Other errors of `write` are raised.
     """
@@ -35,6 +40,11 @@ async def halve(
         if len(items) == 1:
             await set_aside(items[0], error)
             return
-        middle = len(items) // 2
-        await halve(items[:middle], write, set_aside)
-        await halve(items[middle:], write, set_aside)
+    except TooLargeError:
+        if len(items) == 1:
+            raise
+    else:
+        return
+    middle = len(items) // 2
+    await halve(items[:middle], write, set_aside)
+    await halve(items[middle:], write, set_aside)

@@ -27,11 +27,13 @@ class Replay:
         self._group = group
         self._positions = [event.position for event in events]
         records = {event.position: past_record(event) for event in events}
-        chosen, unreadable = folding.choose([record for record in records.values() if record])
+        self._records = [record for record in records.values() if record]
+        chosen, unreadable = folding.choose(self._records)
         self._chosen = {one.event.position: one for one in chosen}
-        self._unreadable = {one.position: one.error for one in unreadable} | {
-            position: NO_EVENT for position, record in records.items() if record is None
-        }
+        self._unreadable: dict[int, tuple[str, str | None]] = {
+            one.position: (one.error, one.traceback) for one in unreadable
+        } | {position: (NO_EVENT, None) for position, record in records.items() if record is None}
+        self._texts: dict[str, str | None] = {}
         self._cache: RowCache[Any] = RowCache()
         self._states: dict[str, Any] = {}
         self._changed: dict[str, int] = {}
@@ -50,12 +52,14 @@ class Replay:
         `blocked` are the other groups that have parked events. Raises StateError if a row cannot be read.
         """
         stopped = {group.key for group in blocked}
+        self._texts = {key: row.state for key, row in found.items()}
         for key in sorted(self.keys - stopped):
             self._cache.remember(key, self._folding.cached_row(found.get(key)))
             self._states[key] = self._cache[key].state
         for position in self._positions:
             if position in self._unreadable:
-                self.failed = ParkedEvent(position, self._group, self._unreadable[position], 1)
+                error, traceback = self._unreadable[position]
+                self.failed = ParkedEvent(position, self._group, error, 1, traceback)
             elif position not in self._chosen:
                 self.applied.append(position)  # the projection no longer handles this event
             else:
@@ -64,8 +68,9 @@ class Replay:
                 return
 
     def rows(self) -> dict[str, WrittenRow]:
-        """The rows to write. Raises StateError if a state is not JSON or too large."""
-        return rows_to_write(self._cache, self._states, self._changed, max_state_bytes=self._folding.max_state_bytes)[0]
+        """The rows to write. Raises StateError if a state is not JSON, not of the projection's type or too large."""
+        folding = self._folding
+        return rows_to_write(self._cache, self._states, self._changed, folding.states, folding.max_state_bytes)[0]
 
     def _fold(self, one: Chosen, stopped: set[str]) -> None:
         group, position = Group(one.key), one.event.position
@@ -76,7 +81,11 @@ class Replay:
         if not failed:
             self._changed |= changed
             self.applied.append(position)
-        elif group == self._group:
+            return
+        applied = set(self.applied)
+        before = [record for record in self._records if record.position in applied]
+        self._folding.restore(self._states, self._texts, before, failed)
+        if group == self._group:
             self.failed = failed[0]
         else:
             stopped.add(one.key)

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from agents.parked.group_replay import Replay
-from headrace.folding.folding import MAX_STATE_BYTES, Folding, reason
+from headrace.events.topic_record import past_records
+from headrace.folding.failures import place_of, reason
+from headrace.folding.folding import MAX_STATE_BYTES, Folding
 from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, ParkedOutcome
 from headrace.folding.rows import ParkedEvent
 from headrace.process.action_log import ActionLog
@@ -155,7 +157,9 @@ class Retrier:
             waiting = await parked.first(connection, projection, group, at_most=1)
             if not waiting:
                 return None
-            failed = ParkedEvent(waiting[0].position, group, reason(error), 1)
+            chosen, _ = self._foldings[projection].choose(past_records(waiting))
+            place = place_of(chosen[0].subscription.handler) if chosen else None
+            failed = ParkedEvent(waiting[0].position, group, reason(error), 1, place)
             await parked.update(connection, projection, [failed])
         return _failure(failed)
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+import asyncpg
+
 from agents.kafka.fetch_batches import RecordBatch
+from agents.projector.batch_size import BatchSize
 from agents.projector.locked_path import LockedPath
 from agents.projector.memory_path import apply_from_memory
 from agents.projector.projected_rows import ProjectedRows
+from headrace.errors import DependencyAwayError
 from headrace.events.topic_record import Record, past_records
 from headrace.projection import Projection
 from tables.database import AnyConnection
@@ -20,6 +25,10 @@ from tables.unstorable import halve
 State = TypeVar("State")
 
 PAST_EVENTS_AT_ONCE = 1_000
+
+
+class SlowBatchError(DependencyAwayError):
+    """PostgreSQL took too long to apply events."""
 
 
 class EventApplier(Generic[State]):
@@ -33,23 +42,42 @@ class EventApplier(Generic[State]):
         self._name = projection.name
         self._rows = ProjectedRows(projection, max_state_bytes=max_state_bytes)
         self._locked_path = LockedPath(self._rows)
+        self._size = BatchSize()
         self._turn = asyncio.Lock()
         """Held by the agent or by the catch-up: they share the cache."""
 
     async def apply_events(self, connection: AnyConnection, events: Sequence[Record]) -> None:
-        """Apply events, in order of position, in one transaction.
+        """Apply events, in order of position, in one transaction unless they are too many or too large.
 
         If PostgreSQL cannot store the result, the halves are applied separately, down to the single event to park.
-        Raises asyncpg.TransactionRollbackError, also for a deadlock, if an immediate retry is worthwhile, and any
-        other error. On an error, uncommitted events are not applied.
+        Raises SlowBatchError after a time-out, asyncpg.TransactionRollbackError, also for a deadlock, if an immediate
+        retry is worthwhile, and any other error. On an error, uncommitted events are not applied.
         """
         async with self._turn:
-            if events:
-                await halve(
-                    events,
-                    lambda part: self._apply_together(connection, part),
-                    lambda event, error: self._locked_path.park(connection, event, error),
-                )
+            first = 0
+            while first < len(events):
+                part = self._size.take(events, first)
+                await self._apply_part(connection, part)
+                first += len(part)
+
+    async def _apply_part(self, connection: AnyConnection, events: Sequence[Record]) -> None:
+        """Apply events in a transaction. A time-out parks nothing: the next attempt has fewer events, or more time."""
+        started = time.monotonic()
+        self._rows.seconds = self._size.seconds
+        try:
+            await halve(
+                events,
+                lambda part: self._apply_together(connection, part),
+                lambda event, error: self._locked_path.park(connection, event, error),
+            )
+        except (TimeoutError, asyncpg.QueryCanceledError) as error:
+            self._size.note_time_out(len(events))
+            first, last = events[0].position, events[-1].position
+            raise SlowBatchError(
+                f"PostgreSQL took too long for {len(events)} events (positions {first} to {last}); "
+                f"the next attempt has at most {self._size.events}"
+            ) from error
+        self._size.note_done(time.monotonic() - started)
 
     async def _apply_together(self, connection: AnyConnection, events: Sequence[Record]) -> None:
         try:

@@ -70,13 +70,15 @@ class LockedPath(Generic[State]):
                 unreadable += [unfit(candidate, unstorable) for candidate in chosen]
                 chosen = []
             keys = sorted({candidate.key for candidate in chosen})
-            found = await writing.read_rows(connection, rows.name, keys, lock=True)
+            found = await writing.read_rows(connection, rows.name, keys, lock=True, seconds=rows.seconds)
             # After locking, to see events that the previous lock holder parked.
             blocked = await blocked_before(connection, rows.name, chosen, unreadable)
             free = {one.key for one in chosen if not blocked.group_of(one.event.position, one.key, one.partition_key)}
             rows.remember(sorted(free), found)
             states = rows.states(free)
             changed, waiting = rows.folding.fold(states, chosen, blocked, attempts)
+            if park:
+                rows.restore(states, found, new, waiting)
             waiting += [parked_as(event, blocked, attempts) for event in unreadable]
             if not park and any(event.attempts for event in waiting):
                 return False
@@ -96,9 +98,10 @@ class LockedPath(Generic[State]):
         for event in events:
             self._throttled.warning(
                 LogAction.PROJECTION_PARKED,
-                "Projection {projection} parked the event at position {position} (key {key!r}): {error}",
+                "Projection {projection} parked the event at position {position} (key {key!r}): {error} (at {at})",
                 projection=self._rows.name,
                 position=event.position,
                 key=event.group.key,
                 error=event.error,
+                at="; ".join(event.traceback.splitlines()) if event.traceback else "no code of the projection",
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headrace.folding.blocked_groups import BlockedGroups
-from headrace.folding.folding import Chosen, Unreadable, reason
+from headrace.folding.failures import place_of, reason
+from headrace.folding.folding import Chosen, Unreadable
 from headrace.folding.parked_groups import Group
 from headrace.folding.rows import ParkedEvent
 from tables.database import AnyConnection
@@ -28,10 +29,11 @@ async def blocked_before(
 
 def unfit(event: Chosen, error: Exception) -> Unreadable:
     """Convert an event to park, because its result cannot be stored or its row cannot be read."""
-    return Unreadable(event.event.position, event.key, event.partition_key, reason(error))
+    place = place_of(event.subscription.handler)
+    return Unreadable(event.event.position, event.key, event.partition_key, reason(error), place)
 
 
 def parked_as(event: Unreadable, blocked: BlockedGroups, attempts: int) -> ParkedEvent:
     """The parked form of an unreadable event: behind an earlier event in that event's group, with 0 attempts."""
     behind = blocked.group_of(event.position, event.key, event.partition_key)
-    return ParkedEvent(event.position, behind or event.group, event.error, 0 if behind else attempts)
+    return ParkedEvent(event.position, behind or event.group, event.error, 0 if behind else attempts, event.traceback)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from headrace.events.topic_record import Record
 from headrace.folding.folding import Folding
 from headrace.folding.row_cache import RowCache, rows_to_write
-from headrace.folding.rows import ReadRow, Span
+from headrace.folding.rows import ParkedEvent, ReadRow, Span
 from headrace.process.fault_points import PROJECTOR_WRITING
 from headrace.projection import Projection
 from tables.database import AnyConnection
@@ -23,6 +24,8 @@ class ProjectedRows(Generic[State]):
         self.name = projection.name
         self.folding = Folding(projection, max_state_bytes=max_state_bytes)
         self.cache: RowCache[State] = RowCache()
+        self.seconds: float | None = None
+        """The timeout of reads and writes of rows; None for the connection's."""
 
     def remember(self, keys: Iterable[str], found: Mapping[str, ReadRow]) -> None:
         """Cache the rows of these keys as they were read. Raises StateError if a row cannot be decoded."""
@@ -32,6 +35,20 @@ class ProjectedRows(Generic[State]):
     def states(self, keys: Iterable[str]) -> dict[str, State | None]:
         """The cached states of these keys, in a new dict that a fold may change."""
         return {key: self.cache[key].state for key in keys}
+
+    def restore(
+        self,
+        states: dict[str, State | None],
+        found: Mapping[str, ReadRow],
+        events: Sequence[Record],
+        waiting: Sequence[ParkedEvent],
+    ) -> None:
+        """Undo what failing handlers did to `states` and to the cached rows, which were read as `found`.
+
+        Raises StateError if a handler raises that did not before.
+        """
+        texts = {key: row.state for key, row in found.items()}
+        self.remember(self.folding.restore(states, texts, events, waiting), found)
 
     async def write(
         self,
@@ -44,17 +61,19 @@ class ProjectedRows(Generic[State]):
     ) -> None:
         """Write the changed rows and the progress in one statement, then cache the rows.
 
-        Raises StateError for a state that is not JSON or is too large, and the errors of
-        `tables.projections.writing.write`.
+        Raises StateError as `StateJson.encode` does, and the errors of `tables.projections.writing.write`.
         """
-        rows, after = rows_to_write(self.cache, states, changed, max_state_bytes=self.folding.max_state_bytes)
+        folding = self.folding
+        rows, after = rows_to_write(self.cache, states, changed, folding.states, folding.max_state_bytes)
         if PROJECTOR_WRITING.armed:
             await PROJECTOR_WRITING.passed()
-        await writing.write(connection, self.name, spans, rows, if_none_is_parked=if_none_is_parked)
+        await writing.write(
+            connection, self.name, spans, rows, if_none_is_parked=if_none_is_parked, seconds=self.seconds
+        )
         for key, row in after.items():
             self.cache.remember(key, row)
 
     async def read_missing(self, connection: AnyConnection, keys: Sequence[str]) -> None:
         """Read and cache the rows that are not cached yet. Raises StateError if a row cannot be decoded."""
         if missing := self.cache.missing(keys):
-            self.remember(missing, await writing.read_rows(connection, self.name, missing))
+            self.remember(missing, await writing.read_rows(connection, self.name, missing, seconds=self.seconds))

@@ -14,7 +14,7 @@ from headrace.folding.blocked_groups import BlockedGroups
 from headrace.folding.folding import Chosen, Folding
 from headrace.folding.parked_groups import Group
 from headrace.folding.rows import ReadRow
-from headrace.folding.state_json import StateError, encode_state
+from headrace.folding.state_json import StateError
 from headrace.projection import Projection
 from tables.history.snapshot import FoundRow, HeldBack, Snapshot
 
@@ -51,7 +51,7 @@ class VerifiedProjection:
             self._report_unparked(wrong.position, wrong.error)
         for event in chosen:
             self._check_turn(event, partitions[event.event.position])
-        self._fold(chosen)
+        self._fold(chosen, applied)
 
     def _check_turn(self, event: Chosen, partition: int) -> None:
         for group in (Group(event.key), Group(event.partition_key, key_is_known=False)):
@@ -63,7 +63,7 @@ class VerifiedProjection:
                     f"at position {parked} (key {group.key!r})",
                 )
 
-    def _fold(self, chosen: Sequence[Chosen]) -> None:
+    def _fold(self, chosen: Sequence[Chosen], records: Sequence[Record]) -> None:
         before = self._folded.read(self.name, {event.key for event in chosen})
         states: dict[str, Any] = {
             key: self._folding.cached_row(ReadRow(row.state, row.position, 1)).state for key, row in before.items()
@@ -72,6 +72,10 @@ class VerifiedProjection:
         for event in failed:
             if event.attempts:
                 self._report_unparked(event.position, event.error)
+        try:
+            self._folding.restore(states, {key: row.state for key, row in before.items()}, records, failed)
+        except StateError as error:
+            self._findings.differ("not_pure", f"{self.name}: {error}")
         rows, gone = [], []
         for key, position in changed.items():
             if states[key] is None:
@@ -79,7 +83,7 @@ class VerifiedProjection:
                 continue
             last = max(position, before[key].position) if key in before else position
             try:
-                rows.append(FoldedRow(key, encode_state(states[key]), last))
+                rows.append(FoldedRow(key, self._folding.states.encode(states[key]), last))
             except StateError as error:
                 self._report_unparked(position, str(error))
         self._folded.write(self.name, rows, gone)
@@ -116,7 +120,7 @@ class VerifiedProjection:
         return wanted
 
     def _compare(self, row: FoundRow, wanted: FoldedRow) -> None:
-        if _numbers_by_value(row.state) != _numbers_by_value(wanted.state):
+        if not self._is_same(row.state, wanted.state):
             self._findings.differ(
                 "row_differs", f"{self.name}: row {row.key!r} is {row.state}; the fold is {wanted.state}"
             )
@@ -126,6 +130,18 @@ class VerifiedProjection:
                 f"{self.name}: row {row.key!r} has position {row.position}; "
                 f"the last event that changed it is at {wanted.position}",
             )
+
+    def _is_same(self, row: str, wanted: str) -> bool:
+        """Whether two states are equal. A set may be in any order: versions before wrote it as it was in memory."""
+        one, other = _numbers_by_value(row), _numbers_by_value(wanted)
+        return one == other or (_sorted(one) == _sorted(other) and self._folding.states.same(row, wanted))
+
+
+def _sorted(value: Any) -> Any:
+    """A value with all its arrays in one order."""
+    if isinstance(value, dict):
+        return {name: _sorted(one) for name, one in value.items()}
+    return sorted(map(_sorted, value), key=repr) if isinstance(value, list) else value
 
 
 def _numbers_by_value(text: str) -> Any:

@@ -92,19 +92,23 @@ class _Parked:
 
     async def list_dead_letters(self, limit: int, *, as_json: bool) -> int:
         async with opened(self._settings) as database, database.acquire() as connection:
-            found = await dead_letters.newest(connection, at_most=limit + 1)
-        shown = found[:limit]
+            shown, more = await dead_letters.newest(connection, at_most=limit)
+            while more and len(shown) < limit:
+                next_letters, more = await dead_letters.newest(
+                    connection, before=shown[-1].number, at_most=limit - len(shown)
+                )
+                shown += next_letters
         if as_json:
-            click.echo(_json({"items": shown, "more": len(found) > limit}))
+            click.echo(_json({"items": shown, "more": more}))
             return 0
         for letter in shown:
             click.echo(
                 f"{letter.number}: {letter.topic}, {letter.payload_bytes} bytes, received {letter.times} times, "
                 f"last at {letter.last_received_at:%Y-%m-%dT%H:%M:%SZ}\n  {letter.code}: {letter.reason}"
             )
-        if not found:
+        if not shown:
             click.echo("OK, no dead letters")
-        elif len(found) > limit:
+        elif more:
             click.echo(f"More exist: these are the newest {limit}; use --limit for more")
         return 0
 
@@ -272,9 +276,14 @@ def _event_text(event: ParkedOne) -> str:
     return (
         f"{event.projection}, {kind} {event.key!r}, position {event.position}: {place}\n"
         f"{event.error}\n"
+        f"{_frames(event)}"
         f"{event.attempts} attempts, parked since {event.parked_at:%Y-%m-%dT%H:%M:%SZ}\n"
         f"{'' if event.event is None else bytes(event.event).decode()}"
     )
+
+
+def _frames(event: ParkedOne) -> str:
+    return "".join(f"  {line}\n" for line in (event.traceback or "").splitlines())
 
 
 def _json(value: object) -> str:

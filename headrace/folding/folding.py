@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from headrace.events.topic_record import UNREADABLE_DATA, PastEvent, Record, past_records
 from headrace.folding.blocked_groups import BlockedGroups
+from headrace.folding.failures import place_of, reason, traceback_of
 from headrace.folding.parked_groups import Group
 from headrace.folding.row_cache import CachedRow
 from headrace.folding.rows import ParkedEvent, ReadRow
-from headrace.folding.state_json import decode_state
+from headrace.folding.state_json import StateError, StateJson
 from headrace.projection import Event, Projection, Subscription
 
 State = TypeVar("State")
 
 BEHIND = "waits behind an earlier event of its key that is parked"
-MAX_REASON_CHARACTERS = 2_000
 MAX_STATE_BYTES = 1_000_000
 
 
@@ -38,6 +38,7 @@ class Unreadable(NamedTuple):
     key: str | None
     partition_key: str
     error: str
+    traceback: str | None = None
 
     @property
     def group(self) -> Group:
@@ -48,13 +49,18 @@ class Unreadable(NamedTuple):
 
 
 class Folding(Generic[State]):
-    """Decodes, folds and encodes for one projection. An event whose decoding, key or handler raises is parked."""
+    """Decodes, folds and encodes for one projection. An event whose decoding, key or handler raises is parked.
+
+    So is an event if its handler's result is not of the projection's state type. Whatever is raised is the event's
+    failure, also what is no Exception: no cancellation can interrupt the code that calls these functions. An interrupt
+    from the keyboard alone passes.
+    """
 
     def __init__(self, projection: Projection[State], *, max_state_bytes: int = MAX_STATE_BYTES) -> None:
         self.max_state_bytes = max_state_bytes
         """Of a state that is written, as JSON: an event that makes its row larger is parked."""
         self._projection = projection
-        self._state_decoder = msgspec.json.Decoder(projection.state)
+        self.states: StateJson[State] = StateJson(projection.state)
         self._data_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
     def choose(self, records: Sequence[Record]) -> tuple[list[Chosen], list[Unreadable]]:
@@ -68,9 +74,11 @@ class Folding(Generic[State]):
             try:
                 event = _event(record, self._data(record, subscription))
                 key = self._key(event)
-            except Exception as error:  # noqa: BLE001 - a user's function may raise anything; the event is parked
-                known = self._key_without_data(record)
-                unreadable.append(Unreadable(record.position, known, record.partition_key, reason(error)))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a user's function may raise anything; the event is parked
+                known, frames = self._key_without_data(record), traceback_of(error)
+                unreadable.append(Unreadable(record.position, known, record.partition_key, reason(error), frames))
             else:
                 chosen.append(Chosen(key, event, subscription, record.partition_key))
         return chosen, unreadable
@@ -81,8 +89,10 @@ class Folding(Generic[State]):
         """Fold the events into `states`, in place; `attempts` is the number of this attempt, from 1.
 
         Returns the position of the last event of each changed key, and the events to park: those whose handler raised,
-        and those in a blocked group. An event whose handler raises blocks its group.
+        and those in a blocked group. An event whose handler raises blocks its group. A handler that raised may have
+        changed the state that it was given: `restore` it before the states are used.
         """
+        check_result = self.states.check_result
         changed: dict[str, int] = {}
         waiting: list[ParkedEvent] = []
         for key, event, subscription, partition_key in chosen:
@@ -91,13 +101,43 @@ class Folding(Generic[State]):
                 waiting.append(ParkedEvent(event.position, group, BEHIND, 0))
                 continue
             try:
-                states[key] = subscription.handler(states.get(key), event)
-            except Exception as error:  # noqa: BLE001 - as above
+                state: State | None = subscription.handler(states.get(key), event)
+                if state is not None:
+                    check_result(state)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - as above
                 blocked.block([Group(key)], event.position)
-                waiting.append(ParkedEvent(event.position, Group(key), reason(error), attempts))
+                frames = traceback_of(error) or place_of(subscription.handler)
+                waiting.append(ParkedEvent(event.position, Group(key), reason(error), attempts, frames))
             else:
+                states[key] = state
                 changed[key] = event.position
         return changed, waiting
+
+    def restore(
+        self,
+        states: dict[str, State | None],
+        texts: Mapping[str, str | None],
+        records: Sequence[Record],
+        waiting: Sequence[ParkedEvent],
+    ) -> set[str]:
+        """Undo what failing handlers did to the states that they were given, in place; return the keys of these states.
+
+        `texts` has the states before the records, `waiting` is what `fold` returned. The earlier events of the keys are
+        folded again. Raises StateError if a handler raises that did not before.
+        """
+        keys = {one.group.key for one in waiting if one.attempts}
+        if keys:
+            left_out = {one.position for one in waiting}
+            for key in keys:
+                text = texts.get(key)
+                states[key] = None if text is None else self.states.decode(text)
+            again = [one for one in self.choose(records)[0] if one.key in keys and one.event.position not in left_out]
+            _, failed = self.fold(states, again, BlockedGroups())
+            if failed:
+                raise StateError(f"a handler is not a pure function: when called again, {failed[0].error}")
+        return keys
 
     def keys(self, events: Sequence[PastEvent]) -> dict[int, str]:
         """The key of the row of each event, by position; events without a handler are left out."""
@@ -108,7 +148,7 @@ class Folding(Generic[State]):
         """A row from the database, decoded; None if it does not exist. Raises StateError."""
         if row is None:
             return CachedRow(None, 0, 0)
-        return CachedRow(decode_state(self._state_decoder, row.state), row.position, row.version)
+        return CachedRow(self.states.decode(row.state), row.position, row.version, len(row.state))
 
     def _data(self, record: Record, subscription: Subscription[State]) -> Any:
         if subscription.data is msgspec.Raw:
@@ -131,17 +171,10 @@ class Folding(Generic[State]):
         """The key of an event whose data cannot be decoded; None if the key depends on the data."""
         try:
             return self._key(_event(record, record.data))
-        except Exception:  # noqa: BLE001 - as above; then all events of its partition key wait
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - as above; then all events of its partition key wait
             return None
-
-
-def reason(error: Exception) -> str:
-    """The error text that is stored with a parked event: at most 2,000 characters, valid in PostgreSQL."""
-    try:
-        text = f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - even the `__str__` of a user's exception may raise
-        text = type(error).__name__
-    return text[:MAX_REASON_CHARACTERS].replace("\0", "").encode(errors="replace").decode()
 
 
 def _event(record: Record, data: Any) -> Event[Any]:

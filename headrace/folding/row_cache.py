@@ -10,11 +10,13 @@ from typing import Generic, NamedTuple, TypeVar
 
 from headrace.events.topic_record import Record
 from headrace.folding.rows import Span, WrittenRow
-from headrace.folding.state_json import encode_state
+from headrace.folding.state_json import StateJson
 
 State = TypeVar("State")
 
 MAX_ROWS = 20_000
+MAX_BYTES = 32 * 1024 * 1024
+"""Of the encoded states and their keys; in memory they take several times as much."""
 
 
 class CachedRow(NamedTuple, Generic[State]):
@@ -23,6 +25,8 @@ class CachedRow(NamedTuple, Generic[State]):
     state: State | None
     position: int
     version: int
+    size: int = 0
+    """The length of the encoded state."""
 
 
 class RowCache(Generic[State]):
@@ -30,6 +34,7 @@ class RowCache(Generic[State]):
 
     def __init__(self) -> None:
         self._rows: dict[str, CachedRow[State]] = {}
+        self._size = 0
         self.progress: dict[int, int] = {}
         self.has_parked = True
         """Whether the projection may have parked events; if so, blocked keys must be read before events are folded."""
@@ -43,37 +48,50 @@ class RowCache(Generic[State]):
 
     def remember(self, key: str, row: CachedRow[State]) -> None:
         """Cache a row as it is in the database now."""
-        self._rows.pop(key, None)
+        self.drop(key)
         self._rows[key] = row
+        self._size += row.size + len(key)
+
+    def drop(self, key: str) -> None:
+        """Remove a row from the cache, if it is there."""
+        known = self._rows.pop(key, None)
+        if known is not None:
+            self._size -= known.size + len(key)
 
     def reach(self, spans: Mapping[int, Span]) -> None:
-        """Record the applied positions; drop rows beyond `MAX_ROWS`."""
+        """Record the applied positions; drop rows beyond `MAX_ROWS` and `MAX_BYTES`."""
         for partition, span in spans.items():
             self.progress[partition] = span.last
-        while len(self._rows) > MAX_ROWS:
-            del self._rows[next(iter(self._rows))]
+        while len(self._rows) > MAX_ROWS or self._size > MAX_BYTES:
+            self.drop(next(iter(self._rows)))
 
     def forget(self) -> None:
         """Clear the cache."""
         self._rows.clear()
+        self._size = 0
         self.progress.clear()
         self.has_parked = True
 
 
 def rows_to_write(
-    known: RowCache[State], states: Mapping[str, State | None], changed: Mapping[str, int], *, max_state_bytes: int
+    known: RowCache[State],
+    states: Mapping[str, State | None],
+    changed: Mapping[str, int],
+    state_json: StateJson[State],
+    max_state_bytes: int,
 ) -> tuple[dict[str, WrittenRow], dict[str, CachedRow[State]]]:
     """The rows to write, and the rows to cache afterwards; `changed`: the last applied position of each key.
 
-    Raises StateError when a state cannot be encoded or has more than `max_state_bytes`.
+    Raises StateError as `StateJson.encode` does, also for a state of more than `max_state_bytes`.
     """
     rows: dict[str, WrittenRow] = {}
     after: dict[str, CachedRow[State]] = {}
     for key, last in changed.items():
-        state, (_, position, version) = states[key], known[key]
+        state, (_, position, version, _) = states[key], known[key]
         if state is not None:
-            after[key] = CachedRow(state, max(position, last), version + 1)
-            rows[key] = WrittenRow(encode_state(state, max_state_bytes), *after[key][1:], position)
+            text = state_json.encode(state, max_state_bytes)
+            after[key] = CachedRow(state, max(position, last), version + 1, len(text))
+            rows[key] = WrittenRow(text, max(position, last), version + 1, position)
         elif version:
             after[key] = CachedRow(None, 0, 0)
             rows[key] = WrittenRow(None, last, version + 1, position)

@@ -39,3 +39,5 @@ class ParkedEvent(NamedTuple):
     group: Group
     error: str
     attempts: int
+    traceback: str | None = None
+    """Where in the code it failed: see `headrace.folding.failures.traceback_of`."""

@@ -188,7 +188,7 @@ class LogAction(Enum):
     PROJECTION_PARKED = (
         "projection.parked",
         "WARNING",
-        "projection position key error",
+        "projection position key error at",
         "An event was parked; later events of its key wait behind it.",
         "Fix the cause, then `faust -A app parked retry`.",
     )
@@ -270,6 +270,13 @@ class LogAction(Enum):
         "allowed connections wanted",
         "The process may not open enough files for `MAX_CONNECTIONS`.",
         "Raise `ulimit -n`, or lower `MAX_CONNECTIONS`.",
+    )
+    FED_BY_FAILED = (
+        "as_of.unrestricted",
+        "WARNING",
+        "projection key error",
+        "The `fed_by` of a projection raised; the past state is folded from all events of its types.",
+        "Fix `fed_by`.",
     )
     FEED_FAILED = (
         "feed.failed",

@@ -9,10 +9,22 @@ from headrace.events.topic_record import PastEvent
 from tables.database import AnyConnection
 from tables.history.readable_events import fetch_events, past_events
 
+MAX_BYTES = 8 * 1024 * 1024
+"""Of the events that are read together, unless it is a single event."""
 READ = """
-SELECT position, partition, event::text AS text FROM event_store
-WHERE position > $1 AND position < $2 AND ($3::integer IS NULL OR partition = $3)
-ORDER BY position LIMIT $4
+SELECT position, partition, text
+FROM (
+    SELECT position, partition, text,
+           sum(octet_length(text)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING)
+               - octet_length(text) AS bytes_before
+    FROM (
+        SELECT position, partition, event::text AS text FROM event_store
+        WHERE position > $1 AND position < $2 AND ($3::integer IS NULL OR partition = $3)
+        ORDER BY position LIMIT $4
+    ) AS next
+) AS page
+WHERE coalesce(bytes_before, 0) < $5
+ORDER BY position
 """
 LAST_POSITION = "SELECT last_position FROM relay_state"
 READ_PARTITIONS = """
@@ -28,10 +40,9 @@ async def read(
 ) -> list[PastEvent]:
     """At most `at_most` events strictly between two positions, in order; of one partition, or of all if it is None.
 
-    Fewer if one of them cannot be read, see `fetch_events`: read again after the last.
+    Fewer if they exceed `MAX_BYTES`, or if one of them cannot be read (see `fetch_events`); at least one if there is any.
     """
-    found = await fetch_events(connection, READ, after, before, partition, at_most)
-    return past_events(found)
+    return past_events(await fetch_events(connection, READ, after, before, partition, at_most, MAX_BYTES))
 
 
 async def last_position(connection: AnyConnection) -> int:

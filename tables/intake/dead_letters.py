@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,12 +30,23 @@ ON CONFLICT (digest) DO UPDATE SET times = d.times + excluded.times, last_receiv
 TRIM = "DELETE FROM dead_letters WHERE number <= (SELECT max(number) FROM dead_letters) - $1"
 # $1: only smaller numbers, $2: the limit.
 NEWEST = """
-SELECT number, topic, payload, payload_bytes, code, reason, problem, times, received_at, last_received_at
-FROM dead_letters
-WHERE number < $1
+SELECT number, topic, payload, payload_bytes, code, reason, problem, times, received_at, last_received_at, found
+FROM (
+    SELECT *, count(*) OVER () AS found,
+           sum(bytes) OVER (ORDER BY number DESC ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before
+    FROM (
+        SELECT *, octet_length(payload) + octet_length(topic) + octet_length(reason) + octet_length(problem) AS bytes
+        FROM dead_letters
+        WHERE number < $1
+        ORDER BY number DESC
+        LIMIT $2
+    ) AS next
+) AS page
+WHERE bytes_before < $3
 ORDER BY number DESC
-LIMIT $2
 """
+MAX_PAGE_BYTES = 3 * 1024 * 1024
+"""Of dead letters that are read together, unless it is a single letter; base64 adds a third to a payload."""
 NEWEST_NUMBER = 2**63 - 1
 
 
@@ -69,6 +81,13 @@ class DeadLetter(msgspec.Struct, frozen=True):
     last_received_at: datetime
 
 
+class DeadLetters(NamedTuple):
+    """Dead letters in order, and whether there are more after them."""
+
+    letters: list[DeadLetter]
+    more: bool
+
+
 async def store(connection: AnyConnection, messages: Sequence[RefusedMessage]) -> None:
     """Insert the messages, count repeated messages in their rows, and delete the oldest rows beyond the limit."""
     digests = [_digest(message) for message in messages]
@@ -89,10 +108,15 @@ async def store(connection: AnyConnection, messages: Sequence[RefusedMessage]) -
     await connection.execute(TRIM, MAX_LETTERS)
 
 
-async def newest(connection: AnyConnection, *, before: int = NEWEST_NUMBER, at_most: int) -> list[DeadLetter]:
-    """At most `at_most` dead letters with a number less than `before`, newest first."""
-    rows = await connection.fetch(NEWEST, before, at_most)
-    return [DeadLetter(**{**row, "problem": msgspec.Raw(row["problem"].encode())}) for row in rows]
+async def newest(connection: AnyConnection, *, before: int = NEWEST_NUMBER, at_most: int) -> DeadLetters:
+    """At most `at_most` dead letters with a number less than `before`, newest first.
+
+    Fewer if they exceed `MAX_PAGE_BYTES`, but at least one if there is any.
+    """
+    found = await connection.fetch(NEWEST, before, at_most + 1, MAX_PAGE_BYTES)
+    rows = [dict(row) for row in found[:at_most]]
+    more = [row.pop("found") > len(rows) for row in rows][-1:] == [True]
+    return DeadLetters([DeadLetter(**{**row, "problem": msgspec.Raw(row["problem"].encode())}) for row in rows], more)
 
 
 def _storable(text: str) -> str:

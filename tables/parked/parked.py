@@ -11,10 +11,11 @@ from tables.database import AnyConnection
 from tables.history.readable_events import fetch_events, past_events
 
 PARK = """
-INSERT INTO parked (projection, position, key, key_is_known, error, attempts, tried_at)
-SELECT $1, p.position, p.key, p.key_is_known, p.error, p.attempts, CASE WHEN p.attempts > 0 THEN clock_timestamp() END
-FROM unnest($2::bigint[], $3::text[], $4::boolean[], $5::text[], $6::integer[])
-    AS p (position, key, key_is_known, error, attempts)
+INSERT INTO parked (projection, position, key, key_is_known, error, attempts, traceback, tried_at)
+SELECT $1, p.position, p.key, p.key_is_known, p.error, p.attempts, p.traceback,
+       CASE WHEN p.attempts > 0 THEN clock_timestamp() END
+FROM unnest($2::bigint[], $3::text[], $4::boolean[], $5::text[], $6::integer[], $7::text[])
+    AS p (position, key, key_is_known, error, attempts, traceback)
 ON CONFLICT DO NOTHING
 """
 # LATERAL with LIMIT: one index lookup for each group, however many events wait in it.
@@ -45,9 +46,10 @@ RELEASE = "DELETE FROM parked WHERE projection = $1 AND position = ANY ($2::bigi
 UPDATE = """
 UPDATE parked
 SET key = p.key, key_is_known = p.key_is_known, error = p.error, attempts = parked.attempts + p.attempts,
+    traceback = p.traceback,
     tried_at = CASE WHEN p.attempts > 0 THEN clock_timestamp() ELSE tried_at END
-FROM unnest($2::bigint[], $3::text[], $4::boolean[], $5::text[], $6::integer[])
-    AS p (position, key, key_is_known, error, attempts)
+FROM unnest($2::bigint[], $3::text[], $4::boolean[], $5::text[], $6::integer[], $7::text[])
+    AS p (position, key, key_is_known, error, attempts, traceback)
 WHERE parked.projection = $1 AND parked.position = p.position
 """
 HAS_PARKED = "SELECT EXISTS (SELECT FROM parked WHERE projection = $1)"
@@ -104,11 +106,14 @@ async def update(connection: AnyConnection, projection: str, events: Sequence[Pa
     await connection.execute(UPDATE, projection, *_columns(events))
 
 
-def _columns(events: Sequence[ParkedEvent]) -> tuple[list[int], list[str], list[bool], list[str], list[int]]:
+def _columns(
+    events: Sequence[ParkedEvent],
+) -> tuple[list[int], list[str], list[bool], list[str], list[int], list[str | None]]:
     return (
         [event.position for event in events],
         [event.group.key for event in events],
         [event.group.key_is_known for event in events],
         [event.error for event in events],
         [event.attempts for event in events],
+        [event.traceback for event in events],
     )

@@ -34,7 +34,7 @@ ORDER BY p.projection, p.position
 LIMIT $5
 """
 FIND = """
-SELECT p.projection, p.key, p.key_is_known, p.position, p.error, p.attempts, p.parked_at, p.tried_at,
+SELECT p.projection, p.key, p.key_is_known, p.position, p.error, p.traceback, p.attempts, p.parked_at, p.tried_at,
        (
            SELECT min(before.position) FROM parked AS before
            WHERE before.projection = p.projection AND before.key_is_known = p.key_is_known AND before.key = p.key
@@ -78,6 +78,9 @@ class ParkedOne(msgspec.Struct, frozen=True):
     key_is_known: bool
     position: int
     error: str
+    traceback: str | None
+    """Files, lines and functions in which it failed, a line each, the innermost last. Null if no code of the
+    projection raised: the data does not fit, or the event waits behind another event."""
     attempts: int
     parked_at: datetime
     tried_at: datetime | None

@@ -28,6 +28,20 @@ FROM (
 ORDER BY {order}
 LIMIT $2::bigint
 """
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+# The rows of a page in their order, each with its state as text, or without it if the rows before have too many bytes.
+WITHIN_BYTES = """
+SELECT key, position, version, updated_at,
+       CASE WHEN bytes - octet_length(state) < $3::bigint THEN state END AS state, sort_value,
+       octet_length(state) AS size
+FROM (
+    SELECT key, position, version, updated_at, state, sort_value,
+           sum(octet_length(state)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes
+    FROM (
+        SELECT key, position, version, updated_at, state::text AS state, sort_value FROM ({page}) AS page OFFSET 0
+    ) AS as_text
+) AS measured
+"""
 
 # A sort value must fit into a cursor in a URL, and an indexed value into an index. So longer texts are truncated, and
 # longer numbers count as absent, in filters too.
@@ -127,13 +141,20 @@ async def read_page(
     after: Place | None = None,
     limit: int,
 ) -> Page:
-    """The first `limit` rows after a place that match all conditions, in order of `sort`, or of key if it is None."""
+    """The first `limit` rows after a place that match all conditions, in order of `sort`, or of key if it is None.
+
+    Fewer if their states exceed `MAX_PAGE_BYTES`, but at least one.
+    """
     rows: list[Row] = []
     places: list[Place] = []
+    left = MAX_PAGE_BYTES
     for statement, arguments in page_statements(conditions, sort, after):
-        for key, position, version, updated_at, state, value in await connection.fetch(
-            statement, projection, limit + 1 - len(rows), *arguments
+        for key, position, version, updated_at, state, value, size in await connection.fetch(
+            statement, projection, limit + 1 - len(rows), left, *arguments
         ):
+            if state is None:
+                return Page(rows, places[-1])
+            left -= size
             rows.append(Row(projection, key, position, version, updated_at, msgspec.Raw(state)))
             places.append(Place(value, key))
         if len(rows) > limit:
@@ -144,9 +165,9 @@ async def read_page(
 def page_statements(
     conditions: Sequence[Condition], sort: Sort | None, after: Place | None
 ) -> Iterator[tuple[str, list[str | list[str]]]]:
-    """The statements whose results together are a page, each with its arguments after projection and limit.
+    """The statements whose results together are a page, each with its arguments after projection, limit and bytes.
 
-    A statement is PAGE, composed of the fragments above; all values are arguments.
+    A statement is PAGE within WITHIN_BYTES, composed of the fragments above; all values are arguments.
     """
     if sort is None:
         yield _statement(conditions, None, "WHERE true" + AFTER_KEY if after else "", BY_KEY, after)
@@ -160,11 +181,11 @@ def page_statements(
 
 
 class _Arguments(list[str | list[str]]):
-    """The arguments of a page's statement after the projection and the limit."""
+    """The arguments of a page's statement after the projection, the limit and the bytes."""
 
     def add(self, value: str | list[str]) -> str:
         self.append(value)
-        return f"${len(self) + 2}"
+        return f"${len(self) + 3}"
 
 
 def _statement(
@@ -185,7 +206,7 @@ def _statement(
         part=part.format(**place),
         order=order,
     )
-    return statement, arguments
+    return WITHIN_BYTES.format(page=statement), arguments
 
 
 def _member(member: str, arguments: _Arguments) -> str:

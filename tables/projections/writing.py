@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from headrace.folding.rows import ReadRow, Span, WrittenRow
 from tables.database import AnyConnection
+from tables.unstorable import TooLargeError
 
 START_PROGRESS = "INSERT INTO progress (projection, partition, position) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING"
 PROGRESS = "SELECT position FROM progress WHERE projection = $1 AND partition = $2"
@@ -28,12 +29,21 @@ SELECT $1, partition, 0 FROM topic_partitions
 ON CONFLICT DO NOTHING
 """
 LOCK_ALL_PROGRESS = "SELECT FROM progress WHERE projection = $1 ORDER BY partition FOR UPDATE"
-READ_ROWS = """
-SELECT key, state::text AS state, position, version FROM projections
-WHERE projection = $1 AND key = ANY ($2::text[])
-ORDER BY key
+MAX_STATE_BYTES = 32 * 1024 * 1024
+"""Of the states that are read or written together, unless it is a single state."""
+_READ_ROWS = """
+SELECT key, CASE WHEN bytes <= $3 OR rows = 1 THEN state END AS state, position, version
+FROM (
+    SELECT key, state, position, version, sum(octet_length(state)) OVER () AS bytes, count(*) OVER () AS rows
+    FROM (
+        SELECT key, state::text AS state, position, version FROM projections
+        WHERE projection = $1 AND key = ANY ($2::text[])
+        ORDER BY key {lock}
+    ) AS found
+) AS measured
 """
-LOCK_ROWS = READ_ROWS + "FOR UPDATE"
+READ_ROWS = _READ_ROWS.format(lock="")
+LOCK_ROWS = _READ_ROWS.format(lock="FOR UPDATE")
 # A row is unchanged if both its version and its position are: a row that was deleted and recreated restarts at version
 # 1, but never at the same position. Locking is not enough, because a row that did not exist could not be locked.
 _WRITE = """
@@ -120,10 +130,21 @@ async def lock_all_progress(connection: AnyConnection, projection: str) -> None:
 
 
 async def read_rows(
-    connection: AnyConnection, projection: str, keys: Sequence[str], *, lock: bool = False
+    connection: AnyConnection,
+    projection: str,
+    keys: Sequence[str],
+    *,
+    lock: bool = False,
+    seconds: float | None = None,
 ) -> dict[str, ReadRow]:
-    """The existing rows of these keys; with `lock`, locked until the transaction ends."""
-    rows = await connection.fetch(LOCK_ROWS if lock else READ_ROWS, projection, keys)
+    """The existing rows of these keys; with `lock`, locked until the transaction ends.
+
+    `seconds` is the timeout; None for the connection's. Raises TooLargeError if several rows exceed MAX_STATE_BYTES.
+    """
+    statement = LOCK_ROWS if lock else READ_ROWS
+    rows = await connection.fetch(statement, projection, keys, MAX_STATE_BYTES, timeout=seconds)
+    if any(row["state"] is None for row in rows):
+        raise TooLargeError
     return {row["key"]: ReadRow(row["state"], row["position"], row["version"]) for row in rows}
 
 
@@ -134,12 +155,16 @@ async def write(
     rows: Mapping[str, WrittenRow],
     *,
     if_none_is_parked: bool = False,
+    seconds: float | None = None,
 ) -> None:
     """Write the rows and move the progress of the partitions to the ends of their spans, atomically.
 
     Raises asyncpg.SerializationError if a row has changed since it was read, if the first event of a span is already
-    applied, or, with `if_none_is_parked`, if the projection has parked events.
+    applied, or, with `if_none_is_parked`, if the projection has parked events. Raises TooLargeError if the states of
+    several rows exceed MAX_STATE_BYTES. `seconds` is the timeout; None for the connection's.
     """
+    if len(rows) > 1 and sum(len(row.state or "") for row in rows.values()) > MAX_STATE_BYTES:
+        raise TooLargeError
     ordered = sorted(rows.items())
     columns = zip(*((key, *row) for key, row in ordered), strict=True) if ordered else ([],) * 5
     await connection.execute(
@@ -150,4 +175,5 @@ async def write(
         [span.last for span in spans.values()],
         *columns,
         if_none_is_parked,
+        timeout=seconds,
     )

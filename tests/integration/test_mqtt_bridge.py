@@ -96,7 +96,7 @@ async def letters_in(pool: Pool, count: int) -> list[dead_letters.DeadLetter]:
 
     await until(there, SECONDS, f"not {count} dead letters")
     async with pool.acquire() as connection:
-        return await dead_letters.newest(connection, at_most=100)
+        return (await dead_letters.newest(connection, at_most=100)).letters
 
 
 async def answers_of(device: DeviceClient, count: int) -> list[dict[str, Any]]:

@@ -15,13 +15,19 @@ from typing import Any
 import msgspec
 
 from headrace.errors import HeadraceError
+from headrace.folding.failures import reason
 from headrace.folding.folding import Folding
 from headrace.folding.row_history import RowHistory
-from headrace.projection import Projection
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
+from headrace.process.throttled_log import ThrottledLog
+from headrace.projection import FedBy, Projection
 from tables.database import Database
 from tables.history import event_store, row_events
 from tables.history.row_events import Feeding
 from tables.projections.rows import Row, as_stored
+
+throttled = ThrottledLog(ActionLog(__name__))
 
 MOST_AT_ONCE = 2
 MOST_WAITING = 20
@@ -114,7 +120,19 @@ def etag_of(body: bytes) -> str:
 
 
 def _feeding(projection: Projection[Any], key: str) -> Feeding:
-    fed_by = projection.fed_by(key)
+    try:
+        fed_by = projection.fed_by(key)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a user's function may raise anything
+        throttled.warning(
+            LogAction.FED_BY_FAILED,
+            "Projection {projection}: fed_by({key!r}) failed; all events of its types are read: {error}",
+            projection=projection.name,
+            key=key,
+            error=reason(error),
+        )
+        fed_by = FedBy()
     types = fed_by.types
     if types is None and projection.otherwise is None:
         types = list(projection.by_type)

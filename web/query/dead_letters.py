@@ -35,10 +35,9 @@ def dead_letter_routes(database: Database) -> list[web.RouteDef]:
     async def page(request: web.Request) -> web.Response:
         limit, bound, before = _read_query(request.rel_url.raw_query_string)
         async with database.acquire() as connection:
-            found = await dead_letters.newest(connection, before=before, at_most=limit + 1)
-        items = found[:limit]
-        cursor = make_cursor(bound, Place(None, str(items[-1].number))) if len(found) > limit else None
-        return web.Response(body=encode(DeadLettersAnswer(items, cursor)), content_type=JSON)
+            found = await dead_letters.newest(connection, before=before, at_most=limit)
+        cursor = make_cursor(bound, Place(None, str(found.letters[-1].number))) if found.more else None
+        return web.Response(body=encode(DeadLettersAnswer(found.letters, cursor)), content_type=JSON)
 
     return [web.get(PATH, page)]
 

@@ -1,0 +1,46 @@
+"""How many events are applied together: fewer after a statement that took too long, more again after quick ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headrace.events.topic_record import Record
+
+MAX_EVENTS = 10_000
+MAX_BYTES = 4 * 1024 * 1024
+"""Of the data of events that are applied together, unless it is a single event."""
+QUICK_SECONDS = 1.0
+FIRST_LONG_SECONDS = 10.0
+MAX_LONG_SECONDS = 40.0
+
+
+class BatchSize:
+    """The size of the next part of a batch, and the time that its statements get."""
+
+    def __init__(self) -> None:
+        self.events = MAX_EVENTS
+        self.seconds: float | None = None
+        """The timeout of a statement; None for the pool's. It grows for a single event that takes too long."""
+
+    def take(self, events: Sequence[Record], first: int) -> Sequence[Record]:
+        """The events to apply together, from the index `first`; at least one."""
+        size, last = 0, min(first + self.events, len(events))
+        for index in range(first, last):
+            size += len(events[index].data)
+            if size > MAX_BYTES and index > first:
+                return events[first:index]
+        return events if last - first == len(events) else events[first:last]
+
+    def note_time_out(self, events: int) -> None:
+        """Apply a quarter of this number of events next time; give a single event more time."""
+        if events > 1:
+            self.events = max(events // 4, 1)
+        else:
+            self.events = 1
+            self.seconds = min(self.seconds * 2 if self.seconds else FIRST_LONG_SECONDS, MAX_LONG_SECONDS)
+
+    def note_done(self, seconds: float) -> None:
+        """Apply more events together after a part that was quick."""
+        if seconds < QUICK_SECONDS:
+            self.seconds = None
+            self.events = min(self.events * 2, MAX_EVENTS)

@@ -40,7 +40,7 @@ async def read(
 ) -> list[PastEvent]:
     """At most `at_most` events strictly between two positions, in order; of one partition, or of all if it is None.
 
-    Fewer if they exceed `MAX_BYTES`, or if one of them cannot be read (see `fetch_events`); at least one if there is any.
+    Fewer if they exceed `MAX_BYTES`, or if one cannot be read (see `fetch_events`); at least one if there is any.
     """
     return past_events(await fetch_events(connection, READ, after, before, partition, at_most, MAX_BYTES))
 

@@ -131,7 +131,7 @@ class GroupCommit:
                 try:
                     if DOOR_TAKEN.armed:
                         await DOOR_TAKEN.passed()
-                    async with self._database.acquire() as connection:
+                    async with self._database.acquire("door") as connection:
                         await self._commit_as_asked(connection, group)
                     if DOOR_COMMITTED.armed:
                         await DOOR_COMMITTED.passed()

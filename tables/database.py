@@ -25,7 +25,7 @@ HEARTBEAT = "SELECT 1"
 
 Share = Literal["door", "rows", "work", "reads"]
 """What a connection is for: accepting events; single rows, status and health; projectors and watches; and reads whose
-cost grows with the tables. A worker's connections are divided, so that none of these takes those of another."""
+cost grows with the tables. A worker's connections are divided, so that no share uses those of another."""
 READ_SECONDS = 4.0
 """The server itself ends a statement of the share `reads` after this time."""
 READ_WAIT_SECONDS = 2.0

@@ -123,7 +123,7 @@ class GroupCommit:
         return submission.outcomes
 
     async def _decide(self, submission: _Submission, connection: AnyConnection | None = None) -> None:
-        """Compare documents: on the connection of an open transaction, or beside all commits, after this one."""
+        """Compare documents: on the connection of an open transaction, or beside the commits."""
         undecided = [submission.events[index] for index in sorted(submission.undecided)]
         try:
             same = await self._comparisons.compare(undecided, connection)

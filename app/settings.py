@@ -131,7 +131,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     relay_watchdog_seconds: Seconds = 2.0
     """How often the relay polls the outbox, in seconds, when no notification arrives."""
     database_pool_size: Annotated[int, Meta(ge=2, le=500, description="integer, 2 to 500")] = 8
-    """Maximum number of connections in the worker's PostgreSQL pool."""
+    """Maximum number of pooled PostgreSQL connections of the worker; docs/overload.md says how they are divided."""
     database_timeout_seconds: Seconds = 5.0
     """Timeout, in seconds, for connecting to PostgreSQL and for each statement."""
     stall_seconds: StallSeconds = 60.0

@@ -37,11 +37,11 @@ SELECT index FROM (
            array_agg('reading.recorded'::text) AS event_types, array_agg(device) AS subjects,
            array_agg(event_time::text) AS event_times, array_agg(true) AS times_given,
            array_agg(device) AS partition_keys, array_agg(crc32(convert_to(device, 'UTF8'))) AS key_hashes,
-           array_agg(event::json) AS events
+           array_agg(event::json) AS events, array_agg(''::bytea) AS digests
     FROM ({EVENTS}) AS made
 ) AS sent
-CROSS JOIN LATERAL outbox_accept(
-    ids, sources, event_types, subjects, event_times, times_given, partition_keys, key_hashes, events
+CROSS JOIN LATERAL outbox_accept_group(
+    ids, sources, event_types, subjects, event_times, times_given, partition_keys, key_hashes, events, digests
 )
 """  # noqa: S608 - our own text
 

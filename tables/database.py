@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TypeAlias
+from types import TracebackType
+from typing import Literal, NamedTuple, TypeAlias
 
 import asyncpg
 from asyncpg import exceptions as pg
@@ -13,7 +14,6 @@ from headrace.errors import DependencyAwayError
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 PooledConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-PoolAcquireContext: TypeAlias = "asyncpg.pool.PoolAcquireContext[asyncpg.Record]"
 AnyConnection: TypeAlias = "Connection | PooledConnection"
 
 # A commit that was reported must survive a crash of the server, whatever its configuration says.
@@ -22,6 +22,16 @@ SERVER_SETTINGS = {"application_name": "headrace", "synchronous_commit": "on", "
 KEEPALIVES = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 
 HEARTBEAT = "SELECT 1"
+
+Share = Literal["door", "rows", "work", "reads"]
+"""What a connection is for: accepting events; single rows, status and health; projectors and watches; and reads whose
+cost grows with the tables. A worker's connections are divided, so that no share uses those of another."""
+READ_SECONDS = 4.0
+"""The server itself ends a statement of the share `reads` after this time."""
+READ_WAIT_SECONDS = 2.0
+"""A read is refused that has no connection after this time."""
+# Sequential scans of a few clients must not take every core with parallel workers.
+READ_SETTINGS = {"statement_timeout": f"{READ_SECONDS * 1000:.0f}", "max_parallel_workers_per_gather": "0"}
 
 # Errors of a server that is starting, stopping, full or overloaded: the same request may succeed later.
 _AWAY = (
@@ -37,6 +47,10 @@ _AWAY = (
     pg.LockNotAvailableError,
     pg.IdleInTransactionSessionTimeoutError,
 )
+
+
+class ReadsBusyError(DependencyAwayError):
+    """All connections for expensive reads were busy for too long; try again later."""
 
 
 def is_away(error: BaseException) -> bool:
@@ -61,49 +75,140 @@ class _PlainConnection(asyncpg.Connection):
         return ""
 
 
+class Sizes(NamedTuple):
+    """How a worker's connections are divided."""
+
+    door: int
+    """0: the door has no connection of its own, because there are too few."""
+    common: int
+    """For rows and work; each may hold all but one of them."""
+    reads: int
+
+    @classmethod
+    def of(cls, pool_size: int) -> Sizes:
+        """A quarter for reads, one for the door, which writes one group at a time, and the rest for all others."""
+        reads = max(pool_size // 4, 1)
+        door = int(pool_size > reads + 1)
+        return cls(door, max(pool_size - reads - door, 1), reads)
+
+
+class _Acquired:
+    """A pooled connection within a share's limit, as a context manager."""
+
+    __slots__ = ("_connection", "_pool", "_seconds", "_slots")
+
+    def __init__(self, pool: Pool, slots: _Slots | None, seconds: float) -> None:
+        self._pool = pool
+        self._slots = slots
+        self._seconds = seconds
+
+    async def __aenter__(self) -> PooledConnection:
+        if self._slots is not None:
+            await self._slots.take(self._seconds)
+        try:
+            self._connection: PooledConnection = await self._pool.acquire(timeout=self._seconds)
+        except BaseException:
+            if self._slots is not None:
+                self._slots.release()
+            raise
+        return self._connection
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        try:
+            await self._pool.release(self._connection)
+        finally:
+            if self._slots is not None:
+                self._slots.release()
+
+
+class _Slots(asyncio.Semaphore):
+    """The connections that a share may hold. Those that wait are served in order of arrival."""
+
+    async def take(self, seconds: float) -> None:
+        """Raises TimeoutError when none becomes free in time."""
+        if not self.locked():
+            await self.acquire()
+            return
+        async with asyncio.timeout(seconds):
+            await self.acquire()
+
+
+class _ReadSlots(_Slots):
+    async def take(self, seconds: float) -> None:
+        """Raises ReadsBusyError, because the server is not at fault."""
+        try:
+            await super().take(min(seconds, READ_WAIT_SECONDS))
+        except TimeoutError:
+            raise ReadsBusyError from None
+
+
+class _Opened(NamedTuple):
+    dsn: str
+    pools: dict[Share, Pool]
+
+
 class Database:
-    """A connection pool that can be opened later; until then, PostgreSQL counts as unavailable."""
+    """Connections that can be opened later; until then, PostgreSQL counts as unavailable.
+
+    They are divided into shares: clients that keep all connections for reads busy stop neither posts nor projectors.
+    """
 
     def __init__(self, *, pool_size: int, timeout_seconds: float) -> None:
-        self._pool_size = pool_size
+        self._sizes = Sizes.of(pool_size)
         self._timeout_seconds = timeout_seconds
-        self._opened: tuple[str, Pool] | None = None
+        self._opened: _Opened | None = None
+        self._slots: dict[Share, _Slots] = {}
 
     async def open(self, dsn: str) -> None:
-        """Open the pool; connections are created on demand."""
-        pool = await asyncpg.create_pool(
+        """Open the pools; connections are created on demand."""
+        sizes = self._sizes
+        common = await self._pool(dsn, sizes.common)
+        door = await self._pool(dsn, sizes.door) if sizes.door else common
+        reads = await self._pool(dsn, sizes.reads, READ_SETTINGS)
+        # Semaphores belong to an event loop, as the pools do.
+        self._slots = {
+            "rows": _Slots(max(sizes.common - 1, 1)),
+            "work": _Slots(max(sizes.common - 1, 1)),
+            "reads": _ReadSlots(sizes.reads),
+        }
+        self._opened = _Opened(dsn, {"door": door, "rows": common, "work": common, "reads": reads})
+
+    async def _pool(self, dsn: str, size: int, settings: dict[str, str] | None = None) -> Pool:
+        return await asyncpg.create_pool(
             dsn,
             min_size=0,
-            max_size=self._pool_size,
+            max_size=size,
             timeout=self._timeout_seconds,
             command_timeout=self._timeout_seconds,
-            server_settings=SERVER_SETTINGS | KEEPALIVES,
+            server_settings=SERVER_SETTINGS | KEEPALIVES | (settings or {}),
             connection_class=_PlainConnection,
         )
-        self._opened = dsn, pool
 
     def close(self) -> None:
-        """Terminate the pool's connections; a pool that is not open is ignored."""
+        """Terminate the connections; a database that is not open is ignored."""
         opened, self._opened = self._opened, None
         if opened is not None:
-            opened[1].terminate()
+            for pool in opened.pools.values():
+                pool.terminate()
 
     @property
     def dsn(self) -> str:
         """The address, for connections outside the pool. Raises DependencyAwayError before the pool is open."""
         if self._opened is None:
             raise DependencyAwayError("PostgreSQL is not ready yet.")
-        return self._opened[0]
+        return self._opened.dsn
 
-    def acquire(self) -> PoolAcquireContext:
-        """A context manager for a pooled connection. Raises an error that `is_away` accepts on failure or timeout."""
+    def acquire(self, share: Share = "work") -> _Acquired:
+        """A context manager for a connection. Raises an error that `is_away` accepts on failure or timeout."""
         if self._opened is None:
             raise DependencyAwayError("PostgreSQL is not ready yet.")
-        return self._opened[1].acquire(timeout=self._timeout_seconds)
+        return _Acquired(self._opened.pools[share], self._slots.get(share), self._timeout_seconds)
 
     async def answers(self) -> None:
         """Return when PostgreSQL has answered a query. Raises an error that `is_away` accepts if it does not."""
-        async with self.acquire() as connection:
+        async with self.acquire("rows") as connection:
             await connection.execute(HEARTBEAT)
 
 

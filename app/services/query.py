@@ -31,7 +31,7 @@ def query_service(
     names = [projection.name for projection in projections]
 
     async def stalls_now() -> list[Stall]:
-        async with database.acquire() as connection:
+        async with database.acquire("rows") as connection:
             return await stalls(connection, names, longer_than_seconds=settings.stall_seconds)
 
     health = Health(needs={"postgresql": database.answers}, stalls=stalls_now)

@@ -23,6 +23,7 @@ from headrace.process.fault_points import DOOR_COMMITTED, DOOR_TAKEN
 from headrace.process.waiting import backoff_seconds
 from tables.database import AnyConnection, Database, is_away
 from tables.intake import outbox
+from tables.intake.comparisons import Comparisons, ComparisonsBusyError
 from tables.intake.disk_space import DatabaseFullError, DiskSpace
 from tables.unstorable import halve
 
@@ -48,7 +49,7 @@ class QueueFullError(HeadraceError):
 class _Submission:
     """The events of one request, written in one commit."""
 
-    __slots__ = ("all_or_nothing", "events", "future", "outcomes", "size_bytes")
+    __slots__ = ("all_or_nothing", "events", "future", "outcomes", "size_bytes", "undecided")
 
     def __init__(self, events: Sequence[ParsedEvent], *, all_or_nothing: bool) -> None:
         self.events = events
@@ -56,7 +57,14 @@ class _Submission:
         self.size_bytes = sum(sys.getsizeof(event.text) for event in events)
         """Size in memory: a text with a character beyond Latin-1 has 2 or 4 bytes for each character."""
         self.outcomes: list[Outcome] = [Outcome.ACCEPTED] * len(events)
-        self.future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self.undecided: set[int] = set()
+        """The events that are known, but whether with the same content, only their documents can tell."""
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def decide(self, same: Sequence[bool]) -> None:
+        """Set the outcomes of the undecided events."""
+        for index, is_same in zip(sorted(self.undecided), same, strict=True):
+            self.outcomes[index] = Outcome.DUPLICATE if is_same else Outcome.CONFLICT
 
 
 _Place = tuple[_Submission, int]
@@ -82,6 +90,7 @@ class GroupCommit:
         self._max_queued_bytes = max_queued_bytes
         self._committed = committed
         self._disk_space = disk_space or DiskSpace()
+        self._comparisons = Comparisons(database, max_bytes=max_queued_bytes)
         self._queue: deque[_Submission] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._events_per_second = 0.0
@@ -108,7 +117,19 @@ class GroupCommit:
         if self._writer is None:
             self._group_started = time.monotonic()
             self._writer = asyncio.create_task(self._write())
-        return await submission.future
+        await submission.future
+        if submission.undecided and not all_or_nothing:
+            await self._decide(submission)
+        return submission.outcomes
+
+    async def _decide(self, submission: _Submission, connection: AnyConnection | None = None) -> None:
+        """Compare documents: on the connection of an open transaction, or beside the commits."""
+        undecided = [submission.events[index] for index in sorted(submission.undecided)]
+        try:
+            same = await self._comparisons.compare(undecided, connection)
+        except ComparisonsBusyError:
+            raise QueueFullError(self._retry_after_seconds()) from None
+        submission.decide(same)
 
     def check_room(self) -> None:
         """Raise the errors that `submit` would raise for any event, so that callers need not read a body first."""
@@ -131,7 +152,7 @@ class GroupCommit:
                 try:
                     if DOOR_TAKEN.armed:
                         await DOOR_TAKEN.passed()
-                    async with self._database.acquire() as connection:
+                    async with self._database.acquire("door") as connection:
                         await self._commit_as_asked(connection, group)
                     if DOOR_COMMITTED.armed:
                         await DOOR_COMMITTED.passed()
@@ -142,7 +163,7 @@ class GroupCommit:
                     self._committed()
                     for submission in group:
                         if not submission.future.done():
-                            submission.future.set_result(submission.outcomes)
+                            submission.future.set_result(None)
         finally:
             self._writer = None
 
@@ -189,6 +210,8 @@ class GroupCommit:
         await transaction.start()
         try:
             await self._commit(connection, group)
+            if group[0].undecided:
+                await self._decide(group[0], connection)
         except BaseException:
             await transaction.rollback()
             raise
@@ -198,22 +221,16 @@ class GroupCommit:
             await transaction.rollback()
 
     async def _commit(self, connection: AnyConnection, group: list[_Submission]) -> None:
-        """Write a group. If an event occurs repeatedly in it, the first copy is written, and the others then find it.
+        """Write a group. If a (source, id) occurs repeatedly in it, only the first is sent to the database.
 
-        If the database refuses the first copy, the next is tried in its place.
+        Where it refuses the first, the next that differs is tried in its place.
         """
         places = [(submission, index) for submission in group for index in range(len(submission.events))]
         while places:
             first: dict[tuple[str, str], _Place] = {}
             again = [place for place in places if first.setdefault(_name(place), place) is not place]
             await self._accept(connection, list(first.values()))
-            places = []
-            known: list[_Place] = []
-            for place in again:
-                submission, index = first[_name(place)]
-                (places if submission.outcomes[index] is Outcome.UNSTORABLE else known).append(place)
-            if known:
-                await self._accept(connection, known)
+            places = [place for place in again if not _is_settled_by(first[_name(place)], place)]
 
     async def _accept(self, connection: AnyConnection, places: Sequence[_Place]) -> None:
         """Write events in one statement; if PostgreSQL refuses any of them, write the halves separately."""
@@ -222,7 +239,10 @@ class GroupCommit:
             events = [submission.events[index] for submission, index in part]
             for place, same in (await _accept_with_retry(connection, events)).items():
                 submission, index = part[place]
-                submission.outcomes[index] = Outcome.DUPLICATE if same else Outcome.CONFLICT
+                if same is None:
+                    submission.undecided.add(index)
+                else:
+                    submission.outcomes[index] = Outcome.DUPLICATE if same else Outcome.CONFLICT
 
         await halve(places, write, _set_aside)
 
@@ -232,13 +252,30 @@ async def _set_aside(place: _Place, _: Exception) -> None:
     submission.outcomes[index] = Outcome.UNSTORABLE
 
 
+def _is_settled_by(first: _Place, again: _Place) -> bool:
+    """Give an event the outcome that follows from that of the first with its name; False if the first was refused."""
+    submission, index = first
+    event, outcome = submission.events[index], submission.outcomes[index]
+    other, place = again
+    is_same = event.text == other.events[place].text and event.time_given == other.events[place].time_given
+    if outcome is Outcome.UNSTORABLE:
+        if is_same:
+            other.outcomes[place] = outcome
+        return is_same
+    if not is_same or index in submission.undecided:
+        other.undecided.add(place)
+    else:
+        other.outcomes[place] = Outcome.DUPLICATE if outcome is Outcome.ACCEPTED else outcome
+    return True
+
+
 def _name(place: _Place) -> tuple[str, str]:
     submission, index = place
     event = submission.events[index]
     return event.source, event.id
 
 
-async def _accept_with_retry(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool]:
+async def _accept_with_retry(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool | None]:
     """Retry after a deadlock, which happens if two workers write the same events in different orders."""
     for wait in islice(backoff_seconds(first=DEADLOCK_WAIT_SECONDS), DEADLOCK_TRIES - 1):
         try:
@@ -248,7 +285,7 @@ async def _accept_with_retry(connection: AnyConnection, events: Sequence[ParsedE
     return await _accept_once(connection, events)
 
 
-async def _accept_once(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool]:
+async def _accept_once(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool | None]:
     if not connection.is_in_transaction():
         return await outbox.accept(connection, events)
     async with connection.transaction():  # a savepoint: an error here must not undo earlier writes

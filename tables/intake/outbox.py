@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,10 @@ from headrace.events.envelope import ParsedEvent
 from headrace.events.partition_key import key_hash
 from tables.database import AnyConnection
 
-ACCEPT = "SELECT index, same FROM outbox_accept($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+ACCEPT = "SELECT index, same FROM outbox_accept_group($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+COMPARE = "SELECT index, same FROM events_are_same($1, $2, $3, $4)"
+# Shorter events have no digest: comparing them costs little more than finding them.
+SMALL_CHARACTERS = 8_000
 NOTIFY = "SELECT pg_notify('headrace_outbox', '')"
 CHANNEL = "headrace_outbox"
 # The limits of a round, which is held in memory here and in the database.
@@ -19,11 +23,12 @@ MAX_ROUND_BYTES = 16_000_000
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 
 
-async def accept(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool]:
+async def accept(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool | None]:
     """Write new events in one statement and one commit.
 
     Each (source, id) may occur only once, unless it was accepted earlier. Return, for each event that is already known,
-    its index and whether its content is the same; all others are new and now durable.
+    its index and whether its content is the same; None where only `compare` can tell. All others are new and now
+    durable.
     """
     rows = await connection.fetch(
         ACCEPT,
@@ -36,8 +41,31 @@ async def accept(connection: AnyConnection, events: Sequence[ParsedEvent]) -> di
         [event.partition_key for event in events],
         [key_hash(event.partition_key) for event in events],
         [event.text for event in events],
+        [digest(event) for event in events],
     )
     return {row["index"] - 1: row["same"] for row in rows}
+
+
+async def compare(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool]:
+    """For each event that is known, its index and whether its content is the same; reads the known documents."""
+    rows = await connection.fetch(
+        COMPARE,
+        [event.id for event in events],
+        [event.source for event in events],
+        [event.time_given for event in events],
+        [event.text for event in events],
+    )
+    return {row["index"] - 1: row["same"] for row in rows}
+
+
+def digest(event: ParsedEvent) -> bytes:
+    """SHA-256 of a large event as it was sent, without a time that the sender did not give; empty if it is small."""
+    text = event.text
+    if len(text) <= SMALL_CHARACTERS:
+        return b""
+    if not event.time_given:
+        text = text[: text.rindex(',"time":"')]
+    return hashlib.sha256(text.encode()).digest()
 
 
 async def wake_relay(connection: AnyConnection) -> None:
@@ -69,7 +97,8 @@ WITH published AS (
     DELETE FROM outbox WHERE seq = ANY ($1::bigint[])
 ),
 waiting AS MATERIALIZED (
-    SELECT seq, id, source, event_type, subject, event_time, received_at, partition_key, event, partition, place
+    SELECT seq, id, source, event_type, subject, event_time, received_at, partition_key, event, content_digest,
+           partition, place
     FROM (
         SELECT o.*, (o.key_hash % $3)::integer AS partition, row_number() OVER earlier AS place,
                sum(octet_length(o.event::text)) OVER earlier - octet_length(o.event::text) AS bytes_before
@@ -88,9 +117,9 @@ counter AS (
 ),
 stored AS (
     INSERT INTO event_store
-        (position, id, source, event_type, subject, event_time, received_at, partition, event)
+        (position, id, source, event_type, subject, event_time, received_at, partition, event, content_digest)
     SELECT counter.before + w.place, w.id, w.source, w.event_type, w.subject, w.event_time, w.received_at,
-           w.partition, w.event::jsonb
+           w.partition, w.event::jsonb, w.content_digest
     FROM waiting AS w CROSS JOIN counter
     ORDER BY w.place
 ),

@@ -79,7 +79,7 @@ class RowReader:
         """Read while requests are waiting: releasing a connection costs a round trip, as much as a read."""
         group: list[_Wanted] = []
         try:
-            async with self._database.acquire() as connection:
+            async with self._database.acquire("rows") as connection:
                 while group := self._take(MAX_ROWS_A_READ):
                     rows = await read_rows(connection, [(wanted.projection, wanted.key) for wanted in group])
                     for wanted, row in zip(group, rows, strict=True):

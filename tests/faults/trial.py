@@ -113,6 +113,11 @@ class Trial:
         """Requests of readers that were not answered."""
         return sum(poller.failed for poller in self._pollers)
 
+    def note_accepted(self, event: dict[str, Any]) -> None:
+        """An event that was accepted beside the load."""
+        source = event["source"]
+        self._probed.append(Sent(source, event["subject"], source, event["id"], digest(event), Outcome.ACCEPTED))
+
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         """Return when it holds."""
         await until(condition, PATIENCE_SECONDS, lambda: f"it does not come to that\n{self.logs()}")

@@ -88,7 +88,7 @@ class EventStories:
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
     async def _find(self, source: str, event_id: str) -> Story | None:
-        async with self._database.acquire() as connection:
+        async with self._database.acquire("rows") as connection:
             status = await event_status.find(connection, source, event_id)
         if status is None:
             return None

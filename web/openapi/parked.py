@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from headrace.folding.parked_groups import ParkedOutcome
 from tables.parked.parked_list import ParkedOne
 from web.openapi.document import Answer, Operation, Parameter, Schema
-from web.openapi.shared import EVERYWHERE, JSON, invalid_query, problem_answer, unavailable
+from web.openapi.shared import EVERYWHERE, EXPENSIVE, JSON, invalid_query, problem_answer, unavailable
 from web.query import parked
 from web.query.parked import MOST_REASON_CHARACTERS, ParkedAnswer
 from web.requests.query_parameters import DEFAULT_LIMIT, MAX_LIMIT
@@ -57,6 +57,7 @@ def _list() -> Operation:
             **EVERYWHERE,
             200: Answer("A page of groups, and the cursor of the next page.", {JSON: ParkedAnswer}),
             400: invalid_query(),
+            503: unavailable(*EXPENSIVE),
         },
     )
 

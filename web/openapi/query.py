@@ -11,7 +11,7 @@ from headrace.projection import Field, Projection
 from tables.projections.rows import Row
 from web.openapi.document import Answer, Operation, Parameter, Schema
 from web.openapi.parked import parked_operations
-from web.openapi.shared import EVERYWHERE, JSON, SHARED, TEXT, invalid_query, problem_answer, unavailable
+from web.openapi.shared import EVERYWHERE, EXPENSIVE, JSON, SHARED, TEXT, invalid_query, problem_answer, unavailable
 from web.query import audit_log, dead_letters
 from web.query import projections as projection_views
 from web.query.audit_log import LogAnswer
@@ -114,7 +114,7 @@ def _page(projection: Projection[Any], path: str, page: type) -> Operation:
             **EVERYWHERE,
             200: Answer("A page of rows, and the cursor of the next page.", {JSON: page}),
             400: invalid_query(),
-            503: unavailable(*NOT_APPLIED),
+            503: unavailable(*NOT_APPLIED, *EXPENSIVE),
         },
     )
 
@@ -133,7 +133,7 @@ def _row(projection: Projection[Any], path: str, row: type) -> Operation:
             304: Answer("The row has not changed.", headers=("ETag",)),
             400: invalid_query("invalid_utf8"),
             404: problem_answer("There is, or was, no such row.", "unknown_key"),
-            503: unavailable(*NOT_APPLIED, "too_many_as_of", "as_of_too_long"),
+            503: unavailable(*NOT_APPLIED, "too_many_as_of", "as_of_too_long", "too_many_reads"),
         },
     )
 
@@ -204,6 +204,7 @@ def _dead_letters() -> Operation:
                 "A page of messages, newest first, and the cursor of the next page.", {JSON: DeadLettersAnswer}
             ),
             400: invalid_query(),
+            503: unavailable(*EXPENSIVE),
         },
     )
 
@@ -230,6 +231,6 @@ def _audit_log() -> Operation:
             **EVERYWHERE,
             200: Answer("A page of events, and the cursor of the next page.", {JSON: LogAnswer}),
             400: invalid_query(),
-            503: unavailable("query_too_long"),
+            503: unavailable(*EXPENSIVE),
         },
     )

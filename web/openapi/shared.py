@@ -41,6 +41,10 @@ def invalid_query(*more: str) -> Answer:
     )
 
 
+EXPENSIVE = ("too_many_reads", "query_too_long")
+"""Codes of reads whose cost grows with the tables."""
+
+
 def unavailable(*codes: str) -> Answer:
     """503, with codes of the path in addition to those of any path."""
     return problem_answer("Try again later.", *AWAY, *codes, headers=("Retry-After",))

@@ -12,6 +12,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
+import asyncpg
 import msgspec
 
 from headrace.errors import HeadraceError
@@ -22,18 +23,18 @@ from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 from headrace.projection import FedBy, Projection
-from tables.database import Database
+from tables.database import READ_SECONDS, READ_WAIT_SECONDS, Database
 from tables.history import event_store, row_events
 from tables.history.row_events import Feeding
 from tables.projections.rows import Row, as_stored
 
 throttled = ThrottledLog(ActionLog(__name__))
 
-MOST_AT_ONCE = 2
+MOST_AT_ONCE = 1
 MOST_WAITING = 20
 EVENTS_AT_ONCE = 300
-SECONDS = 4.0
-"""The time limit of one request; less than the timeout of a statement."""
+SECONDS = READ_SECONDS
+"""The time limit of one request; the server ends a statement after the same time."""
 
 
 class TooFarAheadError(HeadraceError):
@@ -76,18 +77,28 @@ class AsOf:
             raise TooManyAsOfError
         self._waiting += 1
         try:
-            async with self._running:
+            await self._turn()
+            try:
                 return await self._read_in_time(projection, key, position)
+            finally:
+                self._running.release()
         finally:
             self._waiting -= 1
+
+    async def _turn(self) -> None:
+        try:
+            async with asyncio.timeout(READ_WAIT_SECONDS):
+                await self._running.acquire()
+        except TimeoutError:
+            raise TooManyAsOfError from None
 
     async def _read_in_time(self, projection: str, key: str, position: int) -> Row | None:
         time = asyncio.timeout(self._seconds)
         try:
             async with time:
                 return await self._read(projection, key, position)
-        except TimeoutError:
-            if not time.expired():
+        except (TimeoutError, asyncpg.QueryCanceledError) as error:
+            if isinstance(error, TimeoutError) and not time.expired():
                 raise
             raise TooManyEventsError from None
 
@@ -95,7 +106,7 @@ class AsOf:
         feeding = _feeding(self._projections[projection], key)
         row = RowHistory(self._foldings[projection], key)
         recorded: dict[int, datetime] = {}
-        async with self._database.acquire() as connection:
+        async with self._database.acquire("reads") as connection:
             newest = await event_store.last_position(connection)
             if up_to > newest:
                 raise TooFarAheadError(f"The newest event has position {newest}; as_of may be 1 up to that.")

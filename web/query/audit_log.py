@@ -5,7 +5,6 @@ Oldest first: by position, or by the events' own times when `from` or `to` is gi
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from functools import partial
@@ -15,16 +14,14 @@ import msgspec
 from aiohttp import web
 
 from headrace.events import rfc3339
-from tables.database import Database
+from tables.database import READ_SECONDS, Database
 from tables.history.audit_log import Filter, LoggedEvent, LogPlace, is_by_time, read_log
 from tables.projections.pages import Place, Sort
+from web.query.expensive_reads import reading
 from web.requests.paging import bound_to, make_cursor, read_cursor
 from web.requests.query_parameters import MAX_LIMIT, QueryParameters, invalid_parameter
-from web.server.problems import Problem
 
 PATH = "/api/v1/events"
-SECONDS = 4.0
-"""The time limit of one page; less than the timeout of a statement."""
 POSITION = re.compile(r"[0-9]{1,18}")
 FILTERS: tuple[Filter, ...] = get_args(Filter)
 BY_TIME = Sort("time", "text", descending=False)
@@ -32,6 +29,8 @@ ALLOWED = (
     f"Allowed are type, source, subject, after (a position), from and to (times of events), limit (1 to {MAX_LIMIT}) "
     "and cursor."
 )
+
+ASK_FOR_LESS = "Ask for less: a subject, a type, a span of time, a limit."
 
 encode = msgspec.json.Encoder().encode
 
@@ -55,7 +54,7 @@ class LogRequest(NamedTuple):
 class AuditLog:
     """Serves pages of the event store, each within a time limit."""
 
-    def __init__(self, database: Database, *, seconds: float = SECONDS) -> None:
+    def __init__(self, database: Database, *, seconds: float = READ_SECONDS) -> None:
         self._database = database
         self._seconds = seconds
 
@@ -66,17 +65,8 @@ class AuditLog:
     async def page(self, request: web.Request) -> web.Response:
         """A page of events, in order."""
         asked = read_request(request.rel_url.raw_query_string)
-        time = asyncio.timeout(self._seconds)
-        try:
-            async with time, self._database.acquire() as connection:
-                page = await read_log(connection, asked.filters, after=asked.after, limit=asked.limit)
-        except TimeoutError:
-            if not time.expired():
-                raise
-            detail = (
-                f"It needs more than {self._seconds:g} s. Ask for less: a subject, a type, a span of time, a limit."
-            )
-            raise Problem(503, "query_too_long", "The query takes too long", detail) from None
+        async with reading(self._database, ask_for_less=ASK_FOR_LESS, seconds=self._seconds) as connection:
+            page = await read_log(connection, asked.filters, after=asked.after, limit=asked.limit)
         next_cursor = None if page.end is None else make_cursor(asked.bound_to, Place(*page.end))
         return web.Response(body=encode(LogAnswer(page.events, next_cursor)), content_type="application/json")
 

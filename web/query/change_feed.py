@@ -110,7 +110,7 @@ class ChangeFeed:
         Raises TooManyListenersError, and the errors of a database that is away (see `is_away`).
         """
         if projection not in self._followed:
-            async with self._database.acquire() as connection:
+            async with self._database.acquire("rows") as connection:
                 point = (await read_points(connection, [projection]))[projection]
             self._followed.setdefault(projection, _Followed(point))
         followed = self._followed[projection]
@@ -130,7 +130,7 @@ class ChangeFeed:
 
     async def catch_up(self, projection: str, since: Point) -> Changes:
         """The next changes after a point, for one listener; few listeners catch up at a time."""
-        async with self._catching_up, self._database.acquire() as connection:
+        async with self._catching_up, self._database.acquire("reads") as connection:
             return await self._read(connection, projection, since)
 
     def close(self) -> None:
@@ -172,7 +172,7 @@ class ChangeFeed:
             self._following = None
 
     async def _poll(self) -> None:
-        async with self._database.acquire() as connection:
+        async with self._database.acquire("work") as connection:
             points = await read_points(connection, list(self._followed))
             for projection, point in points.items():
                 while (followed := self._followed.get(projection)) is not None and followed.point != point:

@@ -11,6 +11,7 @@ from tables.database import Database
 from tables.intake import dead_letters
 from tables.intake.dead_letters import NEWEST_NUMBER, DeadLetter
 from tables.projections.pages import Place
+from web.query.expensive_reads import reading
 from web.requests.paging import bound_to, make_cursor, read_cursor
 from web.requests.query_parameters import QueryParameters, invalid_parameter
 
@@ -18,6 +19,7 @@ PATH = "/api/v1/dead-letters"
 JSON = "application/json"
 PARAMETERS = frozenset({"limit", "cursor"})
 ALLOWED = "Allowed are limit and cursor."
+ASK_FOR_LESS = "Ask for fewer, with limit."
 
 encode = msgspec.json.Encoder().encode
 
@@ -34,7 +36,7 @@ def dead_letter_routes(database: Database) -> list[web.RouteDef]:
 
     async def page(request: web.Request) -> web.Response:
         limit, bound, before = _read_query(request.rel_url.raw_query_string)
-        async with database.acquire() as connection:
+        async with reading(database, ask_for_less=ASK_FOR_LESS) as connection:
             found = await dead_letters.newest(connection, before=before, at_most=limit)
         cursor = make_cursor(bound, Place(None, str(found.letters[-1].number))) if found.more else None
         return web.Response(body=encode(DeadLettersAnswer(found.letters, cursor)), content_type=JSON)

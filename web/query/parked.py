@@ -17,6 +17,7 @@ from tables.database import Database
 from tables.parked import parked_list
 from tables.parked.parked_list import BEGINNING, After, ParkedGroup
 from tables.projections.pages import Place
+from web.query.expensive_reads import reading
 from web.requests.bodies import read_json
 from web.requests.paging import bound_to, make_cursor, read_cursor
 from web.requests.query_parameters import QueryParameters, invalid_parameter
@@ -27,6 +28,7 @@ JSON = "application/json"
 PARAMETERS = frozenset({"limit", "cursor", "projection", "key"})
 ALLOWED = "Allowed are limit, cursor, projection and key."
 POSITION = re.compile(r"[0-9]{1,18}")
+ASK_FOR_LESS = "Ask for a projection or a key, or for fewer, with limit."
 MOST_REASON_CHARACTERS = 1_000
 
 encode = msgspec.json.Encoder().encode
@@ -102,7 +104,7 @@ class _Views:
     async def page(self, request: web.Request) -> web.Response:
         """The first event of each group, in order of projection and position."""
         given, limit, bound, after = _read_query(request.rel_url.raw_query_string)
-        async with self._database.acquire() as connection:
+        async with reading(self._database, ask_for_less=ASK_FOR_LESS) as connection:
             found = await parked_list.first_of_groups(
                 connection,
                 projection=given.get("projection"),
@@ -120,7 +122,7 @@ class _Views:
         projection, position = request.match_info["projection"], int(request.match_info["position"])
         found = None
         if projection in self._projections:
-            async with self._database.acquire() as connection:
+            async with self._database.acquire("rows") as connection:
                 found = await parked_list.find(connection, projection, position)
         if found is None:
             detail = "There is no such projection, or no event is parked in it at this position."

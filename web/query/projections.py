@@ -19,6 +19,7 @@ from tables.projections.positions import ProjectionPosition, positions
 from tables.projections.rows import Row, RowReader
 from web.query.as_of import AsOf, TooFarAheadError, TooManyAsOfError, TooManyEventsError, etag_of
 from web.query.changes import HEARTBEAT_SECONDS, MOST_LISTENERS, ChangeStreams
+from web.query.expensive_reads import reading
 from web.query.row_parameters import read_row_parameters
 from web.requests.own_writes import OwnWrites
 from web.requests.paging import PageParameters
@@ -33,6 +34,7 @@ CHANGES = "changes"
 PLAIN_ROW = re.compile(PATH + r"/[a-z0-9_]+/(?!" + CHANGES + r"$)[A-Za-z0-9_.:-]+").fullmatch
 STALLED_AFTER_SECONDS = 60.0
 BUSY_RETRY_AFTER_SECONDS = 2
+ASK_FOR_LESS = "Ask for less: a filter or a sort by a field that is declared `indexed`, or none."
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -117,7 +119,7 @@ class Projections:
     async def projections(self, request: web.Request) -> web.Response:
         """Every projection, and its progress."""
         refuse_parameters(request.rel_url.raw_query_string)
-        async with self._database.acquire() as connection:
+        async with self._database.acquire("rows") as connection:
             found = await positions(connection, list(self._projections))
         items = [self._answer(self._projections[position.projection], position) for position in found]
         return web.Response(body=encode(ProjectionsAnswer(items)), content_type=JSON)
@@ -129,7 +131,7 @@ class Projections:
         asked = self._parameters[name].read(request.rel_url.raw_query_string)
         if asked.own_write:
             await self._own_writes.require(request, asked.own_write, name)
-        async with self._database.acquire() as connection:
+        async with reading(self._database, ask_for_less=ASK_FOR_LESS) as connection:
             page = await read_page(
                 connection, name, conditions=asked.conditions, sort=asked.sort, after=asked.after, limit=asked.limit
             )

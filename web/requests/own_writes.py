@@ -82,7 +82,7 @@ class OwnWrites:
         # PostgreSQL has no event whose name it cannot store.
         if not can_hold(write.source) or not can_hold(write.id):
             return "waiting"
-        async with self._database.acquire() as connection:
+        async with self._database.acquire("rows") as connection:
             status = await event_status.find(connection, write.source, write.id)
         if status is None:
             return "waiting"

@@ -60,7 +60,7 @@ class DatabaseSamples:
             self._asked_at = time.monotonic()
 
     async def _ask(self) -> None:
-        async with self._database.acquire() as connection:
+        async with self._database.acquire("rows") as connection:
             if self._projections:
                 self._positions = await positions(connection, self._projections)
                 self._parked = dict.fromkeys(self._projections, 0) | await parked.counts(connection)

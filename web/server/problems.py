@@ -18,7 +18,7 @@ from headrace.events.problem_document import CONTENT_TYPE, ProblemError, problem
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
-from tables.database import is_away
+from tables.database import ReadsBusyError, is_away
 from tables.intake.disk_space import DatabaseFullError
 
 AWAY_RETRY_AFTER_SECONDS = 2
@@ -127,6 +127,14 @@ def _away(error: Exception) -> Problem:
             "Database full",
             "The disk of the database is full. Send the same request again later.",
             headers={hdrs.RETRY_AFTER: str(FULL_RETRY_AFTER_SECONDS)},
+        )
+    if isinstance(error, ReadsBusyError):
+        return Problem(
+            503,
+            "too_many_reads",
+            "Too many reads",
+            "Other reads keep the connections busy. Send the same request again later.",
+            headers={hdrs.RETRY_AFTER: str(AWAY_RETRY_AFTER_SECONDS)},
         )
     text = "PostgreSQL does not answer; requests get 503: {error}"
     throttled.warning(LogAction.POSTGRES_UNAVAILABLE, text, error=type(error).__name__)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import threading
 from typing import Any
 
 import uvloop
@@ -23,6 +25,7 @@ from app.commands.parked import add_parked
 from app.commands.verify import add_verify
 from app.embedded.servers import EmbeddedServers
 from app.embedded.supervisor import Embedded, ServerName
+from app.secret_files import hide_secrets, with_secret_files
 from app.services.event_handler import event_handler_service
 from app.services.ingestion import ingestion_service
 from app.services.query import query_service
@@ -30,6 +33,7 @@ from app.settings import Settings, data_folder, read_settings
 from app.worker import metric_sources
 from app.worker.banner import Banner
 from app.worker.faust_app import Headrace, refuse
+from app.worker.log_formats import print_uncaught, print_uncaught_of_thread
 from app.worker.loop_watchdog import LoopWatchdog
 from app.worker.startup import Startup
 from headrace.errors import HeadraceError
@@ -130,12 +134,15 @@ def _embedded(
 def read_environment() -> Settings:
     """Read the settings of this process: `.env`, overridden by the environment. Raises InvalidSettingError."""
     from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    return read_settings({**from_file, **os.environ})
+    environment = with_secret_files({**from_file, **os.environ})
+    hide_secrets(environment)
+    return read_settings(environment)
 
 
 # Must precede Faust's first use of an event loop.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 patch_closed_connections()
+sys.excepthook, threading.excepthook = print_uncaught, print_uncaught_of_thread
 try:
     app = make_app(read_environment())
 except HeadraceError as error:

@@ -23,6 +23,7 @@ from agents.upkeep.field_indexes import FieldIndexes
 from app.commands.migrate import add_migrate
 from app.commands.parked import add_parked
 from app.commands.verify import add_verify
+from app.embedded.mqtt.broker import packet_bytes_for
 from app.embedded.servers import EmbeddedServers
 from app.embedded.supervisor import Embedded, ServerName
 from app.secret_files import hide_secrets, with_secret_files
@@ -110,7 +111,10 @@ def _embedded(
     if settings.database_url and not with_kafka and not with_mqtt:
         return []
     servers = EmbeddedServers(
-        data_folder(settings), kafka_port=settings.embedded_kafka_port, mqtt_port=settings.embedded_mqtt_port
+        data_folder(settings),
+        kafka_port=settings.embedded_kafka_port,
+        mqtt_port=settings.embedded_mqtt_port,
+        mqtt_packet_bytes=packet_bytes_for(settings.max_event_bytes),
     )
     chosen: dict[ServerName, bool] = {
         "PostgreSQL": not settings.database_url,

@@ -1,5 +1,7 @@
-"""`python amqtt_broker.py PORT MAX_PACKET_BYTES`: amqtt on loopback, for a machine without mosquitto. It runs as a script
-that imports nothing else of Headrace, so it starts quickly and ignores a worker's settings."""
+"""`python amqtt_broker.py PORT MAX_PACKET_BYTES`: amqtt on loopback, for a machine without mosquitto.
+
+It runs as a script that imports nothing else of Headrace, so it starts quickly and ignores a worker's settings.
+"""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ log = ActionLog(__name__)
 throttled = ThrottledLog(log)
 
 POSITION_DIGITS = 20
+MAX_POSITION = 2**63 - 1
 FOLLOWS = "headrace-follows"
 """Header of the first record of a Kafka batch: the position of the previous event of the partition. Kafka can lose
 records; a projector that finds a gap here reads the missing events from the event store."""
@@ -80,10 +81,13 @@ def decode(value: bytes | None, partition: int) -> Record | None:
     """A record's value as an event; None, with a warning in the log, for a record that the relay did not write."""
     try:
         envelope = _decoder.decode(value or b"")
-        if len(envelope.sequence) != POSITION_DIGITS or not envelope.sequence.isdecimal():
+        digits = envelope.sequence
+        is_number = len(digits) == POSITION_DIGITS and digits.isascii() and digits.isdecimal()
+        position = int(digits) if is_number else 0
+        if not 0 < position <= MAX_POSITION:
             raise ValueError("the extension sequence is not a position")  # noqa: TRY301 - logged in one place, below
         return Record(
-            int(envelope.sequence),
+            position,
             partition,
             envelope.id,
             envelope.source,
@@ -103,11 +107,12 @@ def decode(value: bytes | None, partition: int) -> Record | None:
         return None
 
 
-def followed(record_headers: Sequence[tuple[str, bytes]]) -> int | None:
+def followed(record_headers: Sequence[tuple[str, bytes | None]]) -> int | None:
     """The position of the previous event of the partition, from a record's headers; None if they do not have it."""
     for name, value in record_headers:
-        if name == FOLLOWS and value.isdigit():
-            return int(value)
+        if name == FOLLOWS and value is not None and value.isdigit() and len(value) <= POSITION_DIGITS:
+            position = int(value)
+            return position if position <= MAX_POSITION else None
     return None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import zlib
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
@@ -46,32 +45,40 @@ OTHER_HEADERS = st.dictionaries(
 )
 
 
-@st.composite
-def bodies(draw: st.DrawFn) -> bytes:
-    """One event, a batch, lines, or any bytes; perhaps compressed, perhaps cut."""
-    several = st.lists(event_texts() | LITERALS | JSON_VALUES.map(json.dumps), max_size=5)
-    kind = draw(st.integers(0, 3))
-    if kind == 0:
-        body = f"[{','.join(draw(several))}]".encode()
-    elif kind == 1:
-        body = draw(st.sampled_from(["\n", "\r\n", "\n\n"])).join(draw(several)).encode()
-    else:
-        body = draw(PAYLOADS)
-    packed = draw(st.integers(0, 5))
-    body = gzip.compress(body) if packed == 0 else zlib.compress(body) if packed == 1 else body
-    return body[: draw(st.integers(0, len(body)))] if draw(st.integers(0, 5)) == 0 else body
+SEVERAL = st.lists(event_texts() | LITERALS | JSON_VALUES.map(json.dumps), max_size=5)
+KINDS = st.sampled_from(
+    ["application/cloudevents+json", "application/cloudevents-batch+json", "application/x-ndjson", "text/plain"]
+)
+# By its type, what a body is like most of the time.
+BODIES = {
+    "application/cloudevents+json": PAYLOADS,
+    "application/cloudevents-batch+json": SEVERAL.map(lambda texts: f"[{','.join(texts)}]".encode()),
+    "application/x-ndjson": SEVERAL.map(lambda texts: "\n".join(texts).encode()),
+    "text/plain": st.binary(max_size=50),
+}
+BINARY = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/fuzz", "ce-type": "tested"}
 
 
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    """A POST with any headers and body."""
-    headers = draw(st.just({}) | OTHER_HEADERS) | draw(st.just({}) | CE_HEADERS)
-    body = draw(bodies())
-    headers.setdefault("Host", "127.0.0.1")
-    headers.setdefault("Content-Length", str(len(body)))
-    for name, values in (("Content-Type", CONTENT_TYPES), ("Content-Encoding", ENCODINGS), ("Prefer", PREFERENCES)):
-        if draw(st.integers(0, 3)) > (0 if name == "Content-Type" else 2):
-            headers[name] = draw(values)
+    """A POST. Each of its parts is mostly what it should be."""
+
+    def rarely() -> bool:
+        return draw(st.integers(0, 7)) == 7
+
+    kind = draw(KINDS)
+    body = draw(BODIES[draw(KINDS) if rarely() else kind])
+    headers = {"Host": "127.0.0.1", "Content-Type": draw(CONTENT_TYPES) if rarely() else kind}
+    if kind == "text/plain" or rarely():
+        headers |= BINARY | (draw(CE_HEADERS) if draw(st.booleans()) else {})
+    if rarely():
+        body, headers["Content-Encoding"] = gzip.compress(body), draw(st.just("gzip") | ENCODINGS)
+    if rarely():
+        body = body[: draw(st.integers(0, len(body)))]
+    if rarely():
+        headers["Prefer"] = draw(PREFERENCES)
+    headers["Content-Length"] = str(len(body))
+    headers |= draw(OTHER_HEADERS) if rarely() else {}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"POST /api/v1/events HTTP/1.1\r\n{lines}Connection: close\r\n\r\n".encode("utf-8", "surrogatepass") + body
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import threading
 from typing import Any
 
 import uvloop
@@ -23,8 +25,10 @@ from app.commands.migrate import add_migrate
 from app.commands.parked import add_parked
 from app.commands.unpublished import add_unpublished
 from app.commands.verify import add_verify
+from app.embedded.mqtt.broker import packet_bytes_for
 from app.embedded.servers import EmbeddedServers
 from app.embedded.supervisor import Embedded, ServerName
+from app.secret_files import hide_secrets, with_secret_files
 from app.services.event_handler import event_handler_service
 from app.services.ingestion import ingestion_service
 from app.services.query import query_service
@@ -32,6 +36,7 @@ from app.settings import Settings, data_folder, read_settings
 from app.worker import metric_sources
 from app.worker.banner import Banner
 from app.worker.faust_app import Headrace, refuse
+from app.worker.log_formats import print_uncaught, print_uncaught_of_thread
 from app.worker.loop_watchdog import LoopWatchdog
 from app.worker.startup import Startup
 from headrace.errors import HeadraceError
@@ -109,7 +114,10 @@ def _embedded(
     if settings.database_url and not with_kafka and not with_mqtt:
         return []
     servers = EmbeddedServers(
-        data_folder(settings), kafka_port=settings.embedded_kafka_port, mqtt_port=settings.embedded_mqtt_port
+        data_folder(settings),
+        kafka_port=settings.embedded_kafka_port,
+        mqtt_port=settings.embedded_mqtt_port,
+        mqtt_packet_bytes=packet_bytes_for(settings.max_event_bytes),
     )
     chosen: dict[ServerName, bool] = {
         "PostgreSQL": not settings.database_url,
@@ -133,13 +141,16 @@ def _embedded(
 def read_environment() -> Settings:
     """Read the settings of this process: `.env`, overridden by the environment. Raises InvalidSettingError."""
     from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    return read_settings({**from_file, **os.environ})
+    environment = with_secret_files({**from_file, **os.environ})
+    hide_secrets(environment)
+    return read_settings(environment)
 
 
 # Must precede Faust's first use of an event loop.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 patch_closed_connections()
 patch_unreadable_batches()
+sys.excepthook, threading.excepthook = print_uncaught, print_uncaught_of_thread
 try:
     app = make_app(read_environment())
 except HeadraceError as error:

@@ -11,10 +11,12 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
+from app.secret_files import URLS, with_secret_files
 from headrace.errors import InvalidSettingError
 from headrace.process.fault_points import POINTS, SYNTAX, Fault, read_faults
 from headrace.process.mqtt_address import MqttAddress, read_mqtt_url
-from headrace.process.server_urls import is_broker_url, is_database_url
+from headrace.process.secrets import redacted
+from headrace.process.server_urls import NO_LOGIN, is_broker_url, is_database_url
 
 ServiceName = Literal["ingestion", "event_handler", "query"]
 SERVICE_NAMES: tuple[ServiceName, ...] = get_args(ServiceName)
@@ -151,6 +153,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fault_points: Annotated[str, Meta(description=f"{SYNTAX}; the points are {', '.join(POINTS)}")] = ""
     """Faults to inject, for tests only: never use it in production."""
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [
+            (name, redacted(value) if name.upper() in URLS and value != "off" else value)
+            for name, value in msgspec.structs.asdict(self).items()
+        ]
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
     @property
     def faults(self) -> list[Fault]:
         """The faults to inject; usually empty."""
@@ -192,9 +203,10 @@ def mqtt_address(settings: Settings, *, host_name: str) -> MqttAddress:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the settings from `environment`.
 
-    An empty variable counts as not set. Raises InvalidSettingError, which names the variable, its value and what is
-    allowed.
+    An empty variable counts as not set; `X_FILE` names a file with the value of the secret X. Raises
+    InvalidSettingError, which names the variable, its value without secrets, and what is allowed.
     """
+    environment = with_secret_files(environment)
     given = {
         field: environment[field.upper()].strip()
         for field in Settings.__struct_fields__
@@ -211,11 +223,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 
 def refused(field: str, value: str, allowed: str) -> InvalidSettingError:
-    """The error for a value that is not allowed; credentials in URLs are masked."""
-    shown = value
-    if "@" in value and "://" in value:
-        scheme, rest = value.split("://", 1)
-        shown = f"{scheme}://…@{rest.rsplit('@', 1)[1]}"
+    """The error for a value that is not allowed. Of a URL it shows what is no secret."""
+    shown = redacted(value) if field.upper() in URLS or "://" in value else value
     return InvalidSettingError(f"{field.upper()}={shown}: not allowed; allowed: {allowed}")
 
 
@@ -251,6 +260,8 @@ def _check_services(settings: Settings) -> None:
 def _check_urls(settings: Settings) -> None:
     if settings.database_url and not is_database_url(settings.database_url):
         raise refused("database_url", settings.database_url, allowed("database_url"))
+    if "@" in settings.broker_url:
+        raise refused("broker_url", settings.broker_url, NO_LOGIN)
     if settings.broker_url and not is_broker_url(settings.broker_url):
         raise refused("broker_url", settings.broker_url, allowed("broker_url"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.commands.connecting import connected
+from app.commands.terminal import say
 from app.settings import Settings
 from app.worker.faust_app import Headrace, refuse
 from headrace.errors import HeadraceError
@@ -15,7 +16,7 @@ def add_migrate(app: Headrace, settings: Settings) -> None:
     """Add the command to the app."""
 
     @app.command(name="migrate")
-    async def migrate_command(self: Any) -> None:
+    async def migrate_command(_: Any) -> None:
         """Apply the migrations that the database lacks, and print the name of each.
 
         Safe to run again. Fails if the database has a newer migration than this version knows.
@@ -28,7 +29,7 @@ def add_migrate(app: Headrace, settings: Settings) -> None:
             names = await run(settings)
         except HeadraceError as error:
             refuse(error)
-        self.say("\n".join(f"applied {name}" for name in names) or "OK, nothing to do")
+        say(*[f"applied {name}" for name in names] or ["OK, nothing to do"])
 
 
 async def run(settings: Settings) -> list[str]:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
-import msgspec
 from faust.cli.base import cli
 
 from agents.parked.retrier import Retrier
 from app.commands.connecting import opened, run
+from app.commands.terminal import say, say_json
 from app.settings import Settings
 from headrace.errors import UnknownProjectionError
 from headrace.folding.parked_groups import Group, NotParkedError, ParkedOutcome
@@ -80,14 +80,14 @@ class _Parked:
             found = await parked_list.first_of_groups(connection, projection=projection, key=key, at_most=limit + 1)
         shown = found[:limit]
         if as_json:
-            click.echo(_json({"items": shown, "more": len(found) > limit}))
+            say_json({"items": shown, "more": len(found) > limit})
             return 0
         for group in shown:
-            click.echo(_group_text(group))
+            say(*_group_text(group))
         if not found:
-            click.echo("OK, no parked events")
+            say("OK, no parked events")
         elif len(found) > limit:
-            click.echo(f"More exist: these are the first {limit}; use --limit for more")
+            say(f"More exist: these are the first {limit}; use --limit for more")
         return 0
 
     async def list_dead_letters(self, limit: int, *, as_json: bool) -> int:
@@ -99,17 +99,18 @@ class _Parked:
                 )
                 shown += next_letters
         if as_json:
-            click.echo(_json({"items": shown, "more": more}))
+            say_json({"items": shown, "more": more})
             return 0
         for letter in shown:
-            click.echo(
+            say(
                 f"{letter.number}: {letter.topic}, {letter.payload_bytes} bytes, received {letter.times} times, "
-                f"last at {letter.last_received_at:%Y-%m-%dT%H:%M:%SZ}\n  {letter.code}: {letter.reason}"
+                f"last at {letter.last_received_at:%Y-%m-%dT%H:%M:%SZ}",
+                f"  {letter.code}: {letter.reason}",
             )
         if not shown:
-            click.echo("OK, no dead letters")
+            say("OK, no dead letters")
         elif more:
-            click.echo(f"More exist: these are the newest {limit}; use --limit for more")
+            say(f"More exist: these are the newest {limit}; use --limit for more")
         return 0
 
     async def show(self, projection: str, position: int, *, as_json: bool) -> int:
@@ -117,7 +118,10 @@ class _Parked:
             found = await parked_list.find(connection, projection, position)
         if found is None:
             raise NotParkedError(f"No event is parked in {projection} at position {position}.")
-        click.echo(_json(found) if as_json else _event_text(found))
+        if as_json:
+            say_json(found)
+        else:
+            say(*_event_text(found))
         return 0
 
     async def retry(self, projection: str, group: Group | None, *, as_json: bool) -> int:
@@ -250,44 +254,36 @@ def _group(key: str | None, partition_key: str | None) -> Group | None:
 
 def _print(outcome: ParkedOutcome, *, as_json: bool) -> int:
     if as_json:
-        click.echo(_json(outcome))
+        say_json(outcome)
     else:
         discarded = f"{outcome.discarded} discarded, " if outcome.discarded else ""
-        click.echo(f"{outcome.projection}: {discarded}{outcome.applied} applied, {outcome.still_parked} still parked")
+        say(f"{outcome.projection}: {discarded}{outcome.applied} applied, {outcome.still_parked} still parked")
         for failure in outcome.failures:
-            click.echo(f"  position {failure.position}, key {failure.key!r}: {failure.error}")
+            say(f"  position {failure.position}, key {failure.key!r}: {failure.error}")
     return 1 if outcome.still_parked else 0
 
 
-def _group_text(group: ParkedGroup) -> str:
+def _group_text(group: ParkedGroup) -> Sequence[str]:
     kind = "key" if group.key_is_known else "partition key"
     return (
-        f"{group.projection}, {kind} {group.key!r}: {group.waiting_behind} waiting behind it\n"
-        f"  position {group.position}: {group.type}, source {group.source!r}, id {group.id!r}\n"
-        f"  {group.error}\n"
-        f"  {group.attempts} attempts, parked since {group.parked_at:%Y-%m-%dT%H:%M:%SZ}"
+        f"{group.projection}, {kind} {group.key!r}: {group.waiting_behind} waiting behind it",
+        f"  position {group.position}: {group.type}, source {group.source!r}, id {group.id!r}",
+        f"  {group.error}",
+        f"  {group.attempts} attempts, parked since {group.parked_at:%Y-%m-%dT%H:%M:%SZ}",
     )
 
 
-def _event_text(event: ParkedOne) -> str:
+def _event_text(event: ParkedOne) -> Sequence[str]:
     kind = "key" if event.key_is_known else "partition key"
     is_first = event.first_position == event.position
     place = "first of its group" if is_first else f"waits behind position {event.first_position}"
     return (
-        f"{event.projection}, {kind} {event.key!r}, position {event.position}: {place}\n"
-        f"{event.error}\n"
-        f"{_frames(event)}"
-        f"{event.attempts} attempts, parked since {event.parked_at:%Y-%m-%dT%H:%M:%SZ}\n"
-        f"{'' if event.event is None else bytes(event.event).decode()}"
+        f"{event.projection}, {kind} {event.key!r}, position {event.position}: {place}",
+        f"{event.error}",
+        *(f"  {line}" for line in (event.traceback or "").splitlines()),
+        f"{event.attempts} attempts, parked since {event.parked_at:%Y-%m-%dT%H:%M:%SZ}",
+        "" if event.event is None else bytes(event.event).decode(),
     )
-
-
-def _frames(event: ParkedOne) -> str:
-    return "".join(f"  {line}\n" for line in (event.traceback or "").splitlines())
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 def _user() -> str:

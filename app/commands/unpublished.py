@@ -56,18 +56,18 @@ class _Unpublished:
             found = await unpublished.listed(connection, at_most=limit + 1)
         shown = found[:limit]
         if as_json:
-            click.echo(_json({"items": [event._asdict() for event in shown], "more": len(found) > limit}))
+            say_json({"items": [event._asdict() for event in shown], "more": len(found) > limit})
             return 0
         for event in shown:
-            click.echo(
+            say(
                 f"position {event.position}, partition {event.partition}: {event.type}, source {event.source!r}, "
                 f"id {event.id!r}\n  {event.error}\n  {event.size_bytes} bytes, {event.attempts} attempts, "
                 f"set aside at {event.set_aside_at:%Y-%m-%dT%H:%M:%SZ}"
             )
         if not found:
-            click.echo("OK, no unpublished events")
+            say("OK, no unpublished events")
         elif len(found) > limit:
-            click.echo(f"More exist: these are the first {limit}; use --limit for more")
+            say(f"More exist: these are the first {limit}; use --limit for more")
         return 0
 
     async def retry(self, position: int | None, *, as_json: bool) -> int:
@@ -79,13 +79,13 @@ class _Unpublished:
             except (KafkaError, TimeoutError) as error:
                 raise DependencyAwayError(f"Kafka does not answer: {error!r}. Check BROKER_URL.") from error
         if as_json:
-            click.echo(
+            say(
                 _json({"published": outcome.published, "refused": [event._asdict() for event in outcome.refused]})
             )
         else:
-            click.echo(f"{outcome.published} published, {len(outcome.refused)} still refused")
+            say(f"{outcome.published} published, {len(outcome.refused)} still refused")
             for event in outcome.refused:
-                click.echo(f"  position {event.position}, {event.size_bytes} bytes: {event.error}")
+                say(f"  position {event.position}, {event.size_bytes} bytes: {event.error}")
         return 1 if outcome.refused else 0
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-import msgspec
 from aiokafka.errors import KafkaError
 from faust.cli.base import cli
 
 from agents.verify.findings import Findings
 from agents.verify.verify import verify
 from app.commands.connecting import connect, embedded_kafka, postgres, run
+from app.commands.terminal import say, say_json
 from app.settings import Settings
 from headrace.errors import DependencyAwayError, UnknownProjectionError
 from headrace.projection import Projection
@@ -81,7 +81,7 @@ async def _verify(
                     only=only,
                     kafka=(settings.bootstrap_servers, settings.topic) if topic else None,
                     findings=findings,
-                    say=lambda line: click.echo(line, err=True),
+                    say=lambda line: say(line, err=True),
                 )
             for seq in sorted(await still_waiting(connection, overdue)):
                 findings.differ(
@@ -102,13 +102,13 @@ def _print(findings: Findings, *, as_json: bool) -> None:
             "looked_at": findings.looked_at,
             "differences": findings.differences,
         }
-        click.echo(msgspec.json.encode(report).decode())
+        say_json(report)
         return
     for what, number in findings.looked_at.items():
-        click.echo(f"Compared {number} {what}")
+        say(f"Compared {number} {what}")
     for difference in findings.differences:
-        click.echo(f"{difference.kind}: {difference.count}, the first: {difference.first}")
-    click.echo(_verdict(len(findings.differences)))
+        say(f"{difference.kind}: {difference.count}, the first: {difference.first}")
+    say(_verdict(len(findings.differences)))
 
 
 def _verdict(kinds: int) -> str:

@@ -9,8 +9,10 @@ import sys
 from dotenv import dotenv_values
 
 from app.embedded.kafka.class_path import provide
+from app.secret_files import hide_secrets, with_secret_files
 from app.settings import data_folder, read_settings
 from headrace.errors import HeadraceError
+from headrace.process.terminal import printable
 
 
 def main() -> int:
@@ -19,9 +21,11 @@ def main() -> int:
     logging.getLogger("app").setLevel(logging.INFO)
     from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     try:
-        provide(data_folder(read_settings({**from_file, **os.environ})) / "jars")
+        environment = with_secret_files({**from_file, **os.environ})
+        hide_secrets(environment)
+        provide(data_folder(read_settings(environment)) / "jars")
     except HeadraceError as error:
-        sys.stderr.write(f"headrace: {error}\n")
+        sys.stderr.write(printable(f"headrace: {error}") + "\n")
         return 1
     return 0
 

@@ -31,10 +31,18 @@ class EmbeddedServers:
     it stops them. They are not children of a worker: they survive when it is killed, and the next start adopts them.
     """
 
-    def __init__(self, folder: Path, *, kafka_port: int = 9092, mqtt_port: int = 1883) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        kafka_port: int = 9092,
+        mqtt_port: int = 1883,
+        mqtt_packet_bytes: int = mqtt.MAX_PACKET_BYTES,
+    ) -> None:
         self._folder = folder.resolve()
         self._kafka_port = kafka_port
         self._mqtt_port = mqtt_port
+        self._mqtt_packet_bytes = mqtt_packet_bytes
         self._share: FileLock | None = None
 
     async def start_postgres(self) -> str:
@@ -61,7 +69,12 @@ class EmbeddedServers:
         Raises StartError like `start_postgres`.
         """
         async with self._starting("mqtt.lock"):
-            await mqtt.start(self._folder / "mqtt", self._mqtt_port, check_wanted=self._check_wanted)
+            await mqtt.start(
+                self._folder / "mqtt",
+                self._mqtt_port,
+                check_wanted=self._check_wanted,
+                max_packet_bytes=self._mqtt_packet_bytes,
+            )
         return f"mqtt://{LOOPBACK}:{self._mqtt_port}"
 
     def postgres_process(self) -> psutil.Process | None:

@@ -10,6 +10,7 @@ from mode import Service
 from app.settings import SERVICE_NAMES, Settings, mqtt_address
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
+from headrace.process.terminal import printable
 
 log = ActionLog(__name__)
 
@@ -73,4 +74,4 @@ def banner(settings: Settings) -> str:
             "",
             CURL.format(ingestion=ingestion) + f"  curl -s {query}/api/v1/projections/devices/dev-1",
         ]
-    return "\n".join([*lines, "", ""])
+    return printable(*"\n".join(lines).split("\n"), "", "")

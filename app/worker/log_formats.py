@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import logging
-import re
+import sys
+import threading
+import traceback
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Literal
 
 from headrace.process.log_actions import LogAction
+from headrace.process.secrets import without_secrets
+from headrace.process.terminal import printable
 
 LogFormat = Literal["text", "json"]
-# Control characters, separators of lines, signs that change the direction of text, and halves of characters.
-UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 RESERVED = ("time", "level", "logger", "action", "message", "traceback")
 """Members of each JSON line; no field has such a name."""
 TRACEBACK_INDENT = "    "
@@ -28,8 +31,8 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, and the lines of a traceback; no value can begin a line."""
         mark = "(library) " if action_of(record) is LogAction.LIBRARY else ""
-        lines = [f"{utc(record.created)} {record.levelname} {record.name}: {mark}{escaped(record.getMessage())}"]
-        lines += [TRACEBACK_INDENT + escaped(line) for line in traceback_of(self, record).splitlines()]
+        lines = [f"{utc(record.created)} {record.levelname} {record.name}: {mark}{printable(record.getMessage())}"]
+        lines += [TRACEBACK_INDENT + printable(line) for line in traceback_of(self, record).splitlines()]
         return "\n".join(lines)
 
 
@@ -43,11 +46,11 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "action": str(action_of(record)),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
+            "message": without_secrets(record.getMessage()),
+            **{name: _without_secrets(value) for name, value in getattr(record, "fields", {}).items()},
         }
-        if traceback := traceback_of(self, record):
-            members["traceback"] = traceback
+        if raised := traceback_of(self, record):
+            members["traceback"] = without_secrets(raised)
         return json.dumps(members)
 
 
@@ -65,11 +68,6 @@ def utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def escaped(text: str) -> str:
-    """The text on one line, with nothing that a terminal would obey."""
-    return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-
-
 def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     """The traceback of a line; empty if it has none."""
     return record.exc_text or (formatter.formatException(record.exc_info) if record.exc_info else "")
@@ -78,7 +76,26 @@ def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str
 def last_line(log_format: LogFormat, message: str, place: str = "") -> str:
     """The end of the log of a worker that cannot continue; `place`: the stack where it is stuck."""
     if log_format == "text":
-        return f"{place}headrace: {message}\n"
+        return "".join(f"{printable(line)}\n" for line in [*place.splitlines(), f"headrace: {message}"])
     record = logging.LogRecord("headrace", logging.CRITICAL, "", 0, message, (), None)
     record.action, record.exc_text = LogAction.WORKER_FAILED, place
     return JsonFormatter().format(record) + "\n"
+
+
+def print_uncaught(kind: type[BaseException], error: BaseException | None, place: TracebackType | None) -> None:
+    """Write what ends the program unexpectedly to stderr, as Python would, but without secrets."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error or kind(), place)
+        return
+    lines = "".join(traceback.format_exception(kind, error, place)).splitlines()
+    sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
+
+
+def print_uncaught_of_thread(arguments: threading.ExceptHookArgs) -> None:
+    """The same for an error that ends a thread."""
+    if not issubclass(arguments.exc_type, SystemExit):
+        print_uncaught(arguments.exc_type, arguments.exc_value, arguments.exc_traceback)
+
+
+def _without_secrets(value: object) -> object:
+    return without_secrets(value) if isinstance(value, str) else value

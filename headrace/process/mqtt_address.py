@@ -44,6 +44,9 @@ class MqttAddress(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"<MqttAddress {self.host}:{self.port}>"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [("broker", self.broker)]
+
     def tls_context(self) -> ssl.SSLContext:
         """The context for TLS. Reads files, so do not call it in the event loop.
 

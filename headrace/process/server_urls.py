@@ -7,8 +7,13 @@ from urllib.parse import parse_qs, urlsplit
 
 SCHEMES = frozenset({"postgresql", "postgres"})
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+NO_LOGIN = (
+    "kafka://host:port[,host:port], without user and password: Headrace does not support SASL yet; use a listener of "
+    "the broker without authentication, in a network that only trusted machines reach"
+)
 
 _PORT = re.compile(r"[0-9]{1,5}")
+_BROKER_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[^\s/?#@\[\]]+")
 # A host may be absent: then it is a parameter or a socket.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(?::(?P<port>[^:]*))?")
 
@@ -34,7 +39,9 @@ def is_broker_url(url: str) -> bool:
     """Whether it is `kafka://host:port[,host:port]`."""
     scheme, _, rest = url.partition("://")
     addresses = [address.rpartition(":") for address in rest.split(",")]
-    return scheme == "kafka" and all(host and port and _is_port(port) for host, _, port in addresses)
+    return scheme == "kafka" and all(
+        _BROKER_HOST.fullmatch(host) and port and _is_port(port) for host, _, port in addresses
+    )
 
 
 def _is_port(text: str) -> bool:

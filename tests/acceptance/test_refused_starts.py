@@ -42,6 +42,28 @@ def test_a_wrong_setting_is_one_clear_line(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BROKER_URL", "kafka://u:s3cret@localhost:9092"),
+        ("DATABASE_URL", "postgresql://db/x?password=s3cret&sslmode=maybe"),
+        ("MQTT_URL", "mqtt://u:s3cret@mq:99999"),
+    ],
+)
+def test_a_refused_address_is_shown_without_its_password(tmp_path: Path, name: str, value: str) -> None:
+    code, lines = run(tmp_path, **{name: value})
+    assert code != 0
+    assert len(lines) == 1
+    assert lines[0].startswith(f"headrace: {name}={value.partition(':')[0]}://")
+    assert "s3cret" not in lines[0]
+
+
+def test_a_secret_s_file_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+    code, lines = run(tmp_path, DATABASE_URL="", DATABASE_URL_FILE=str(tmp_path / "missing"))
+    assert code != 0
+    assert "".join(lines).startswith(f"headrace: DATABASE_URL_FILE={tmp_path}/missing: cannot be read (No such file")
+
+
 @pytest.mark.parametrize("name", ["INGESTION_HOST", "QUERY_HOST"])
 def test_listening_beyond_loopback_without_a_word_on_authentication_is_one_clear_line(
     tmp_path: Path, name: str

@@ -76,5 +76,5 @@ async def test_the_command_lists_them(database_dsn: str, connection: Connection)
         timeout=60,
         check=True,
     )
-    assert listed.stdout.startswith("1: devices/d1/events, 5 bytes, 2 times, last at ")
+    assert listed.stdout.startswith("1: devices/d1/events, 5 bytes, received 2 times, last at ")
     assert "malformed_json: : is not JSON" in listed.stdout

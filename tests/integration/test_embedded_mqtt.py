@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,12 +11,14 @@ import psutil
 import pytest
 
 from agents.mqtt.client import MqttClient
+from app.embedded.mqtt import amqtt_broker
 from app.embedded.mqtt import broker as mqtt
 from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
 from headrace.errors import StartError
 from headrace.process.mqtt_address import MqttAddress
 
+from benchmarks import mqtt_packets as packets
 from tests.support.clients.device_client import DeviceClient
 from tests.support.servers.fresh import free_port, server_folder
 from tests.support.servers.mosquitto import mosquitto_program
@@ -144,7 +147,62 @@ async def test_a_port_that_is_taken_is_told_in_one_line(servers: EmbeddedServers
     url = await servers.start_mqtt()
     other = EmbeddedServers(folder / "other", mqtt_port=int(url.rpartition(":")[2]))
     try:
-        with pytest.raises(StartError, match=r"^port \d+ on 127.0.0.1 is in use .*EMBEDDED_MQTT_PORT.*MQTT_URL=off$"):
+        with pytest.raises(StartError, match=r"^port \d+ on 127.0.0.1 is in use .*EMBEDDED_MQTT_PORT.*MQTT_URL.* off$"):
             await other.start_mqtt()
     finally:
         await other.stop()
+
+
+async def dropped(port: int, sent: bytes) -> bool:
+    """Whether the broker closes a connection on which this was sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    try:
+        async with asyncio.timeout(SECONDS):
+            while await reader.read(1000):
+                pass
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+    finally:
+        writer.transport.abort()
+    return True
+
+
+async def test_a_packet_that_is_too_large_costs_its_sender_the_connection(
+    broker: str, servers: EmbeddedServers
+) -> None:
+    url = await servers.start_mqtt()
+    port = int(url.rpartition(":")[2])
+    client = await connect(url, broker)
+    first = packets.connect("d1")
+    claimed = b"\x32\xff\xff\xff\x7f"  # PUBLISH of 256 MB
+    assert await dropped(port, first + claimed)
+    assert await dropped(port, first + packets.publish("devices/d1/events", b"x" * (mqtt.MAX_PACKET_BYTES + 1), 1))
+    assert await dropped(port, b"\x10\xff\xff\xff\x7f")
+    assert await dropped(port, b"\x10\xff\xff\xff\xff\xff")
+    fitting = b"x" * (mqtt.MAX_PACKET_BYTES - 100)
+    async with DeviceClient(url, "dev-1", version_5=False) as device:
+        await device.publish(fitting.decode())
+    assert await payloads(client, 1) == [fitting]
+    await client.close()
+
+
+async def test_amqtt_ends_a_connection_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amqtt_broker, "CONNECT_SECONDS", 0.01)
+    quiet = asyncio.StreamReader()
+    assert await amqtt_broker.PacketReader(quiet, 1_000).read(1) == b""
+    monkeypatch.setattr(amqtt_broker, "PACKET_SECONDS", 0.01)
+    slow = asyncio.StreamReader()
+    slow.feed_data(b"\x10\x05ab")
+    assert await amqtt_broker.PacketReader(slow, 1_000).read(1) == b""
+    whole = asyncio.StreamReader()
+    whole.feed_data(b"\x10\x03abc\xc0\x00")
+    reader = amqtt_broker.PacketReader(whole, 1_000)
+    assert [await reader.read(n) for n in (1, 1, 2, 5, 1, 1)] == [b"\x10", b"\x03", b"ab", b"c", b"\xc0", b"\x00"]
+
+
+def test_a_packet_at_the_broker_may_be_twice_as_large_as_an_event() -> None:
+    assert mqtt.packet_bytes_for(1_000_000) == mqtt.MAX_PACKET_BYTES
+    assert mqtt.packet_bytes_for(3_000_000) == 6_000_000

@@ -15,7 +15,7 @@ ANY_TEXT = {"ingestion_host", "query_host", "data_dir", "consumer_group"}
 CHECKED_BY_HAND = {"database_url", "broker_url", "services", "fault_points"}
 CHECKED_BY_HAND |= {"mqtt_url", "mqtt_ca_file", "mqtt_certificate_file", "mqtt_key_file"}
 
-WRONG_DATABASES = ["db:port/x", "db:99999/x", "db:1,other:0/x", "[::1/x", "[db]:1/x", "db/x?sslmode=yes", "db/x?port=y"]
+WRONG_DATABASES = ["db:99999/x", "db:1,other:0/x", "[::1/x", "[db]:1/x", "db/x?sslmode=yes", "db/x?port=y"]
 
 
 def wrong_values(kind: Any) -> list[str]:
@@ -110,13 +110,6 @@ def test_a_fault_point_that_is_none_is_refused() -> None:
 )
 def test_what_an_address_of_postgresql_may_be(url: str) -> None:
     assert read_settings({"DATABASE_URL": url}).database_url == url
-
-
-def test_a_password_in_a_url_is_not_told() -> None:
-    with pytest.raises(InvalidSettingError) as refused:
-        read_settings({"DATABASE_URL": "mysql://user:s3cret@db:3306/x"})
-    assert "s3cret" not in str(refused.value)
-    assert "db:3306" in str(refused.value)
 
 
 @pytest.mark.parametrize("service", ["INGESTION", "QUERY"])

@@ -31,11 +31,13 @@ KILL = (signal.SIGKILL, 5.0)
 PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 CONFIG = "mosquitto.conf"
 PORT_FILE = "port"
+MAX_PACKET_BYTES = 2_000_000
 AMQTT = Path(__file__).with_name("amqtt_broker.py")
 # Paths are relative to the broker's folder. Acknowledged messages are on disk; docs/mqtt.md explains the guarantee.
 MOSQUITTO = """\
 # Overwritten at each start.
 listener {port} 127.0.0.1
+max_connections 1000
 allow_anonymous true
 persistence true
 persistence_location data/
@@ -44,6 +46,11 @@ autosave_interval 1
 # Messages that wait for a worker are never dropped.
 max_queued_messages 0
 max_inflight_messages 1000
+# A client that sends a larger packet is disconnected. message_size_limit would acknowledge the message and drop it.
+max_packet_size {max_packet_bytes}
+max_keepalive 3600
+# Applies to the sessions of workers too.
+persistent_client_expiration 1y
 log_dest file log/mosquitto.log
 log_type error
 log_type warning
@@ -56,7 +63,9 @@ def mosquitto() -> str | None:
     return shutil.which("mosquitto", path=os.pathsep.join((os.environ.get("PATH", os.defpath), *PLACES)))
 
 
-async def start(folder: Path, port: int, *, check_wanted: Callable[[], None]) -> None:
+async def start(
+    folder: Path, port: int, *, check_wanted: Callable[[], None], max_packet_bytes: int = MAX_PACKET_BYTES
+) -> None:
     """Start the broker of this folder, or adopt the running one; it accepts connections on `port` of loopback.
 
     The caller holds the start lock; `check_wanted` raises if the caller has stopped in the meantime. Raises StartError,
@@ -80,7 +89,7 @@ async def start(folder: Path, port: int, *, check_wanted: Callable[[], None]) ->
             f"port {port} on {LOOPBACK} is in use by {listener(port)}, but the embedded MQTT broker needs it: end that "
             "program, or set EMBEDDED_MQTT_PORT to a free port, or MQTT_URL to your own broker or to off"
         )
-    command = _command(folder, port)
+    command = _command(folder, port, max_packet_bytes)
     check_wanted()
     (folder / PORT_FILE).write_text(str(port))
     logs = LogTail(folder / "log")
@@ -90,6 +99,11 @@ async def start(folder: Path, port: int, *, check_wanted: Callable[[], None]) ->
     return await _ready(process, port, logs)
 
 
+def packet_bytes_for(max_event_bytes: int) -> int:
+    """The limit of a packet at the broker: a message that is a little too large is refused with a reason instead."""
+    return max(MAX_PACKET_BYTES, 2 * max_event_bytes)
+
+
 async def stop(folder: Path) -> None:
     """Stop the broker of this folder, if one runs."""
     running = server(folder)
@@ -97,7 +111,7 @@ async def stop(folder: Path) -> None:
         await end(running, SHUTDOWN, KILL)
 
 
-def _command(folder: Path, port: int) -> Sequence[str]:
+def _command(folder: Path, port: int, max_packet_bytes: int) -> Sequence[str]:
     program = mosquitto()
     if program is None:
         import amqtt  # noqa: F401, PLC0415 - an optional package: ImportError is reported as for the others
@@ -107,10 +121,10 @@ def _command(folder: Path, port: int) -> Sequence[str]:
             "mosquitto is not installed: using amqtt as the MQTT broker. Use it for trials only, because messages in "
             "flight are lost when it or a worker is killed",
         )
-        return [sys.executable, str(AMQTT), str(port)]
+        return [sys.executable, str(AMQTT), str(port), str(max_packet_bytes)]
     # Started by root, it would switch to a user who cannot read its data.
     user = f"user {pwd.getpwuid(0).pw_name}\n" if os.geteuid() == 0 else ""
-    (folder / CONFIG).write_text(MOSQUITTO.format(port=port) + user)
+    (folder / CONFIG).write_text(MOSQUITTO.format(port=port, max_packet_bytes=max_packet_bytes) + user)
     return [program, "-c", CONFIG]
 
 

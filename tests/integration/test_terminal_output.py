@@ -1,0 +1,50 @@
+"""What commands print: text of events has nothing that a terminal obeys; JSON is as it was sent."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from app.commands.parked import _Parked
+from app.settings import Settings
+from tables.database import Connection
+from tables.intake import dead_letters
+from tables.intake.dead_letters import RefusedMessage
+
+HOSTILE = "a\x1b[2J\x9b31m\u202egnp\u2066\n2: forged"
+STORE = """
+INSERT INTO event_store (position, id, source, event_type, event_time, received_at, partition, event)
+VALUES (1, $1, $1, $1, now(), now(), 0, jsonb_build_object('id', $1::text))
+"""
+PARK = """
+INSERT INTO parked (projection, position, key, key_is_known, error, attempts, tried_at)
+VALUES ('devices', 1, $1, true, $1, 1, now())
+"""
+OBEYED = ("\x1b", "\x9b", "\u202e", "\u2066", "\n2: forged")
+
+
+@pytest.fixture
+async def parked(connection: Connection, database_dsn: str) -> _Parked:
+    await connection.execute(STORE, HOSTILE)
+    await connection.execute(PARK, HOSTILE)
+    await dead_letters.store(connection, [RefusedMessage(HOSTILE, b"x", "malformed_json", HOSTILE, "{}")])
+    return _Parked(Settings(database_url=database_dsn), [])
+
+
+async def test_nothing_of_an_event_is_obeyed_by_a_terminal(parked: _Parked, capsys: pytest.CaptureFixture[str]) -> None:
+    await parked.list(None, None, 10, as_json=False)
+    await parked.show("devices", 1, as_json=False)
+    await parked.list_dead_letters(10, as_json=False)
+    printed = capsys.readouterr().out
+    assert [one for one in OBEYED if one in printed] == []
+    for times, text in ((7, "forged"), (3, r"a\x1b[2J\x9b31m\u202egnp\u2066\n2: forged")):
+        assert printed.count(text) >= times, printed
+
+
+async def test_json_is_as_it_was_sent(parked: _Parked, capsys: pytest.CaptureFixture[str]) -> None:
+    await parked.list(None, None, 10, as_json=True)
+    await parked.show("devices", 1, as_json=True)
+    await parked.list_dead_letters(10, as_json=True)
+    groups, event, letters = (json.loads(line) for line in capsys.readouterr().out.splitlines() if line)
+    assert (groups["items"][0]["key"], event["error"], letters["items"][0]["topic"]) == (HOSTILE,) * 3

@@ -7,16 +7,15 @@ from typing import NamedTuple
 
 from headrace.events.topic_record import PastEvent
 from tables.database import AnyConnection
-from tables.history.readable_events import fetch_events, past_events
 
 READ = """
-SELECT position, partition, event::text AS text FROM event_store
+SELECT position, partition, event_as_text(event) AS text FROM event_store
 WHERE position > $1 AND position < $2 AND ($3::integer IS NULL OR partition = $3)
 ORDER BY position LIMIT $4
 """
 LAST_POSITION = "SELECT last_position FROM relay_state"
 READ_PARTITIONS = """
-SELECT position, partition, event::text AS text FROM event_store
+SELECT position, partition, event_as_text(event) AS text FROM event_store
 WHERE position > $1 AND position < $2 AND partition = ANY ($3::integer[])
 ORDER BY position LIMIT $4
 """
@@ -26,12 +25,9 @@ STORED_UP_TO = "SELECT partition, last_position, previous_position FROM topic_pa
 async def read(
     connection: AnyConnection, *, after: int, before: int, partition: int | None = None, at_most: int
 ) -> list[PastEvent]:
-    """At most `at_most` events strictly between two positions, in order; of one partition, or of all if it is None.
-
-    Fewer if one of them cannot be read, see `fetch_events`: read again after the last.
-    """
-    found = await fetch_events(connection, READ, after, before, partition, at_most)
-    return past_events(found)
+    """At most `at_most` events strictly between two positions, in order; of one partition, or of all if it is None."""
+    rows = await connection.fetch(READ, after, before, partition, at_most)
+    return [PastEvent(*row) for row in rows]
 
 
 async def last_position(connection: AnyConnection) -> int:
@@ -58,5 +54,5 @@ async def read_partitions(
     connection: AnyConnection, partitions: Sequence[int], *, after: int, before: int, at_most: int
 ) -> list[PastEvent]:
     """At most `at_most` events of these partitions strictly between two positions, in order."""
-    found = await fetch_events(connection, READ_PARTITIONS, after, before, partitions, at_most)
-    return past_events(found)
+    rows = await connection.fetch(READ_PARTITIONS, after, before, partitions, at_most)
+    return [PastEvent(*row) for row in rows]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import click
-import msgspec
 from aiokafka.errors import KafkaError
 from faust.cli.base import cli
 
 from agents.relay.late_publishing import publish_late
 from app.commands.connecting import embedded_kafka, opened, run
+from app.commands.terminal import say, say_json
 from app.settings import Settings
 from headrace.errors import DependencyAwayError
 from tables.intake import unpublished
@@ -61,8 +61,10 @@ class _Unpublished:
         for event in shown:
             say(
                 f"position {event.position}, partition {event.partition}: {event.type}, source {event.source!r}, "
-                f"id {event.id!r}\n  {event.error}\n  {event.size_bytes} bytes, {event.attempts} attempts, "
-                f"set aside at {event.set_aside_at:%Y-%m-%dT%H:%M:%SZ}"
+                f"id {event.id!r}",
+                f"  {event.error}",
+                f"  {event.size_bytes} bytes, {event.attempts} attempts, "
+                f"set aside at {event.set_aside_at:%Y-%m-%dT%H:%M:%SZ}",
             )
         if not found:
             say("OK, no unpublished events")
@@ -79,9 +81,7 @@ class _Unpublished:
             except (KafkaError, TimeoutError) as error:
                 raise DependencyAwayError(f"Kafka does not answer: {error!r}. Check BROKER_URL.") from error
         if as_json:
-            say(
-                _json({"published": outcome.published, "refused": [event._asdict() for event in outcome.refused]})
-            )
+            say_json({"published": outcome.published, "refused": [event._asdict() for event in outcome.refused]})
         else:
             say(f"{outcome.published} published, {len(outcome.refused)} still refused")
             for event in outcome.refused:
@@ -118,7 +118,3 @@ def _retry(commands: _Unpublished) -> click.Command:
 
     position = click.Option(["--position"], type=click.IntRange(1, 10**18), help="Only the event at this position.")
     return click.Command("retry", callback=command, params=[position, AS_JSON], help=RETRY_HELP)
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()

@@ -10,24 +10,23 @@ import msgspec
 
 from headrace.events.topic_record import is_whole
 from tables.database import AnyConnection
-from tables.history.readable_events import fetch_events
 
 Filter = Literal["type", "source", "subject", "after", "from", "to"]
 
 MAX_PAGE_BYTES = 8 * 1024 * 1024
 PAGE = """
-SELECT position, recorded_at, event_time, event::text AS text, found
+SELECT position, recorded_at, event_time, text, found
 FROM (
-    SELECT position, recorded_at, event_time, event, count(*) OVER () AS found,
-           sum(octet_length(event::text)) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING)
-               - octet_length(event::text) AS bytes_before
+    SELECT position, recorded_at, event_time, text, count(*) OVER () AS found,
+           sum(octet_length(text)) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING)
+               - octet_length(text) AS bytes_before
     FROM (
-        SELECT position, recorded_at, event_time, event FROM event_store
+        SELECT position, recorded_at, event_time, event_as_text(event) AS text FROM event_store
         WHERE true{conditions}
         ORDER BY {order} LIMIT $1
     ) AS next
 ) AS page
-WHERE coalesce(bytes_before, 0) < $2
+WHERE bytes_before < $2
 ORDER BY {order}
 """
 CONDITIONS: dict[Filter, str] = {
@@ -88,8 +87,8 @@ async def read_log(
     An event that PostgreSQL cannot write as text has no data and an `error`.
     """
     statement, arguments = _statement(filters, after)
-    found = await fetch_events(connection, statement, limit + 1, MAX_PAGE_BYTES, *arguments)
-    page = found.rows[:limit]
+    rows = await connection.fetch(statement, limit + 1, MAX_PAGE_BYTES, *arguments)
+    page = rows[:limit]
     events = [_logged(row["position"], row["recorded_at"], row["text"]) for row in page]
     if not page or page[0]["found"] == len(page):
         return LogPage(events, None)

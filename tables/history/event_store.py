@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from headrace.events.topic_record import PastEvent
 from tables.database import AnyConnection
-from tables.history.readable_events import fetch_events, past_events
 
 MAX_BYTES = 8 * 1024 * 1024
 """Of the events that are read together, unless it is a single event."""
@@ -18,17 +17,17 @@ FROM (
            sum(octet_length(text)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING)
                - octet_length(text) AS bytes_before
     FROM (
-        SELECT position, partition, event::text AS text FROM event_store
+        SELECT position, partition, event_as_text(event) AS text FROM event_store
         WHERE position > $1 AND position < $2 AND ($3::integer IS NULL OR partition = $3)
         ORDER BY position LIMIT $4
     ) AS next
 ) AS page
-WHERE coalesce(bytes_before, 0) < $5
+WHERE bytes_before < $5
 ORDER BY position
 """
 LAST_POSITION = "SELECT last_position FROM relay_state"
 READ_PARTITIONS = """
-SELECT position, partition, event::text AS text FROM event_store
+SELECT position, partition, event_as_text(event) AS text FROM event_store
 WHERE position > $1 AND position < $2 AND partition = ANY ($3::integer[])
 ORDER BY position LIMIT $4
 """
@@ -40,9 +39,10 @@ async def read(
 ) -> list[PastEvent]:
     """At most `at_most` events strictly between two positions, in order; of one partition, or of all if it is None.
 
-    Fewer if they exceed `MAX_BYTES`, or if one cannot be read (see `fetch_events`); at least one if there is any.
+    Fewer if they exceed `MAX_BYTES`, but at least one if there is any.
     """
-    return past_events(await fetch_events(connection, READ, after, before, partition, at_most, MAX_BYTES))
+    rows = await connection.fetch(READ, after, before, partition, at_most, MAX_BYTES)
+    return [PastEvent(*row) for row in rows]
 
 
 async def last_position(connection: AnyConnection) -> int:
@@ -69,5 +69,5 @@ async def read_partitions(
     connection: AnyConnection, partitions: Sequence[int], *, after: int, before: int, at_most: int
 ) -> list[PastEvent]:
     """At most `at_most` events of these partitions strictly between two positions, in order."""
-    found = await fetch_events(connection, READ_PARTITIONS, after, before, partitions, at_most)
-    return past_events(found)
+    rows = await connection.fetch(READ_PARTITIONS, after, before, partitions, at_most)
+    return [PastEvent(*row) for row in rows]

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 from headrace.events.topic_record import PastEvent
 from tables.database import AnyConnection
-from tables.history.readable_events import fetch_events, past_events
 
 # Parked and discarded events are not in the row.
 EVENTS = """
-SELECT e.position, e.partition, e.event::text AS text, e.recorded_at
+SELECT e.position, e.partition, event_as_text(e.event) AS text, e.recorded_at
 FROM event_store AS e
 WHERE {between}
   AND ($5::text IS NULL OR e.event_time >= $5::text::timestamptz)
@@ -63,7 +62,7 @@ async def read_feeding(
 ) -> list[FeedingEvent]:
     """At most `at_most` events that may have fed a row, in order: after `after`, up to and including `up_to`.
 
-    Parked and discarded events are left out. Fewer if one of them cannot be read, see `fetch_events`.
+    Parked and discarded events are left out.
     """
     arguments: list[object] = [projection, after, up_to, at_most, *(feeding.times or (None, None))]
     statement = ALL_EVENTS
@@ -73,5 +72,7 @@ async def read_feeding(
     elif feeding.types is not None:
         statement = OF_TYPES
         arguments.append(feeding.types)
-    found = await fetch_events(connection, statement, *arguments)
-    return [FeedingEvent(event, row["recorded_at"]) for event, row in zip(past_events(found), found.rows, strict=True)]
+    return [
+        FeedingEvent(PastEvent(*event), recorded_at)
+        for *event, recorded_at in await connection.fetch(statement, *arguments)
+    ]

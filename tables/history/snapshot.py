@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from headrace.folding.parked_groups import Group
 from tables.database import Connection
-from tables.history.readable_events import fetch_events
 
 # A statement may scan a whole table.
 TIMEOUT_SECONDS = 3_600.0
@@ -23,7 +22,7 @@ DUPLICATES_IN_STORE = "SELECT source, id, count(*) FROM event_store GROUP BY sou
 DUPLICATES_IN_OUTBOX = "SELECT source, id, count(*) FROM outbox GROUP BY source, id HAVING count(*) > 1"
 UNPUBLISHED = "SELECT position, published_at IS NOT NULL AS is_late FROM unpublished"
 STORED = """
-SELECT position, id, source, event_type, subject, event_time, partition, event::text AS event
+SELECT position, id, source, event_type, subject, event_time, partition, event_as_text(event) AS event
 FROM event_store WHERE position > $1 ORDER BY position LIMIT $2
 """
 WAITING = """
@@ -154,9 +153,8 @@ class Snapshot:
         return [tuple(row) for row in await self._connection.fetch(DUPLICATES_IN_OUTBOX)]
 
     async def stored(self, after: int, at_most: int) -> list[StoredRow]:
-        """A page of the event store, after a position and in order; shorter if an event cannot be read."""
-        found = await fetch_events(self._connection, STORED, after, at_most, text="event")
-        return [StoredRow(**row) for row in found.rows]
+        """A page of the event store, after a position and in order of position."""
+        return [StoredRow(*row) for row in await self._connection.fetch(STORED, after, at_most)]
 
     async def waiting(self, after: int, at_most: int, *, old_seconds: float) -> list[WaitingRow]:
         """A page of the outbox, after a `seq` and in order; `is_old` if it was stored over `old_seconds` ago."""

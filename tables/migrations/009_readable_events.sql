@@ -1,8 +1,9 @@
--- Reads events one by one, so that an event that PostgreSQL cannot write as text does not fail the others.
+-- The text of a stored event, also of one that earlier versions accepted and that PostgreSQL cannot write.
 
--- At least the bytes that the long numbers of a document have as text, and at most twice as many: jsonb holds 1e131071 in
--- a few bytes and writes 131,072. Nothing is written to measure it. Numbers below 1e256 count only their decimals.
-CREATE FUNCTION long_numbers_bytes(document jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+-- At least the bytes that the long numbers of a document have as text, and about twice as many at most: jsonb holds
+-- 1e131071 in a few bytes and writes 131,072. Nothing is written to measure it: writing cannot be cancelled and may take
+-- longer than any timeout. A number below 1e256 counts only its decimals.
+CREATE FUNCTION long_numbers_bytes(document jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT coalesce(sum(scale(number) + CASE WHEN size > 0 THEN 256 << size ELSE 0 END), 0)::bigint
     FROM jsonb_path_query(document, 'strict $.** ? (@.type() == "number")') AS found (value)
     CROSS JOIN LATERAL (SELECT value::numeric AS number) AS as_number
@@ -11,23 +12,12 @@ CREATE FUNCTION long_numbers_bytes(document jsonb) RETURNS bigint LANGUAGE sql I
     ]::numeric[]) AS size) AS in_powers_of_two
 $$;
 
--- For the positions, in order, until max_bytes of text are reached. An event with more than 16 MB of long numbers is
--- returned without its data and after a blank, which no jsonb begins with.
-CREATE FUNCTION readable_events(positions bigint[], max_bytes bigint)
-RETURNS TABLE (event_position bigint, event_text text)
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    bytes bigint := 0;
-BEGIN
-    FOREACH event_position IN ARRAY positions LOOP
-        SELECT CASE
-            WHEN long_numbers_bytes(event) > 32000000 THEN ' ' || (event - 'data')::text
-            ELSE event::text
-        END
-        INTO event_text FROM event_store WHERE position = event_position;
-        RETURN NEXT;
-        bytes := bytes + coalesce(octet_length(event_text), 0);
-        EXIT WHEN bytes > max_bytes;
-    END LOOP;
-END
+-- Readers of event_store use this instead of event::text. An event with more than some 8 MB of long numbers comes without
+-- its data and after a blank, which the text of jsonb never begins with. Small events are not measured. STABLE, as
+-- pg_column_size is: the planner then inlines it, which it must, because it would else compute both branches for an event.
+CREATE FUNCTION event_as_text(event jsonb) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN pg_column_size(event) < 400 OR long_numbers_bytes(event) <= 16000000 THEN event::text
+        ELSE ' ' || (event - 'data')::text
+    END
 $$;

@@ -8,7 +8,6 @@ from headrace.events.topic_record import PastEvent
 from headrace.folding.parked_groups import Group
 from headrace.folding.rows import ParkedEvent
 from tables.database import AnyConnection
-from tables.history.readable_events import fetch_events, past_events
 
 PARK = """
 INSERT INTO parked (projection, position, key, key_is_known, error, attempts, traceback, tried_at)
@@ -30,7 +29,7 @@ CROSS JOIN LATERAL (
 ) AS found
 """
 FIRST = """
-SELECT parked.position, stored.partition, stored.event::text AS text
+SELECT parked.position, stored.partition, event_as_text(stored.event) AS text
 FROM parked JOIN event_store AS stored ON stored.position = parked.position
 WHERE parked.projection = $1 AND hashtextextended(parked.key, 0) = hashtextextended($2::text, 0)
   AND parked.key = $2 AND parked.key_is_known = $3
@@ -81,7 +80,7 @@ async def counts(connection: AnyConnection) -> dict[str, int]:
 
 async def first(connection: AnyConnection, projection: str, group: Group, *, at_most: int) -> list[PastEvent]:
     """At most `at_most` events of a group, the first in order, locked until the transaction ends."""
-    return past_events(await fetch_events(connection, FIRST, projection, *group, at_most))
+    return [PastEvent(*row) for row in await connection.fetch(FIRST, projection, *group, at_most)]
 
 
 async def count(connection: AnyConnection, projection: str, group: Group) -> int:

@@ -10,7 +10,6 @@ import msgspec
 
 from headrace.folding.parked_groups import Group
 from tables.database import AnyConnection
-from tables.history.readable_events import fetch_events
 
 # $1: a projection or NULL, $2: a key or NULL, $3 and $4: the projection and position to continue after, $5: the limit.
 FIRST_OF_GROUPS = """
@@ -40,7 +39,7 @@ SELECT p.projection, p.key, p.key_is_known, p.position, p.error, p.traceback, p.
            WHERE before.projection = p.projection AND before.key_is_known = p.key_is_known AND before.key = p.key
              AND hashtextextended(before.key, 0) = hashtextextended(p.key, 0)
        ) AS first_position,
-       s.event::text AS event
+       event_as_text(s.event) AS event
 FROM parked AS p LEFT JOIN event_store AS s ON s.position = p.position
 WHERE p.projection = $1 AND p.position = $2
 """
@@ -114,9 +113,8 @@ async def first_of_groups(
 
 async def find(connection: AnyConnection, projection: str, position: int) -> ParkedOne | None:
     """A parked event by its position; None if it is not parked."""
-    found = await fetch_events(connection, FIND, projection, position, text="event")
-    if not found.rows:
+    row = await connection.fetchrow(FIND, projection, position)
+    if row is None:
         return None
-    (row,) = found.rows
     event = row["event"]
     return ParkedOne(**{**row, "event": None if event is None else msgspec.Raw(event.encode())})

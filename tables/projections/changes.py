@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from headrace.events.topic_record import PastEvent
 from headrace.folding.folding import Folding
 from tables.database import AnyConnection
-from tables.history.readable_events import fetch_events, past_events
 from tables.projections.rows import Row, read_rows
 
 MAX_POSITIONS_BEHIND = 100_000
@@ -26,12 +25,12 @@ LEFT JOIN LATERAL (
 ) AS left_last ON true
 """
 READ_BETWEEN = """
-SELECT position, partition, event::text AS text FROM event_store
+SELECT position, partition, event_as_text(event) AS text FROM event_store
 WHERE position > $1 AND position <= $2 AND partition = ANY ($3::integer[])
 ORDER BY position LIMIT $4
 """
 READ_UNPARKED = """
-SELECT unparked.number, stored.position, stored.partition, stored.event::text AS text
+SELECT unparked.number, stored.position, stored.partition, event_as_text(stored.event) AS text
 FROM unparked JOIN event_store AS stored ON stored.position = unparked.position
 WHERE unparked.projection = $1 AND unparked.number > $2 AND unparked.number <= $3
 ORDER BY unparked.number LIMIT $4
@@ -120,23 +119,23 @@ async def read_changes(
 async def _read_unparked(
     connection: AnyConnection, projection: str, folding: Folding[Any], *, since: Point, now: Point, at_most: int
 ) -> Changes:
-    events = await fetch_events(connection, READ_UNPARKED, projection, since.unparked, now.unparked, at_most)
-    found = events.rows
-    keys = folding.keys(past_events(events))
-    last = {keys[row["position"]]: (row["number"], row["position"]) for row in found if row["position"] in keys}
+    found = await connection.fetch(READ_UNPARKED, projection, since.unparked, now.unparked, at_most)
+    keys = folding.keys([PastEvent(position, partition, text) for _, position, partition, text in found])
+    last = {keys[position]: (number, position) for number, position, _, _ in found if position in keys}
     rows = await _rows(connection, projection, list(last))
     changes = [
         Change(key, rows[key], Point(now.life, number, since.progress), position, Point(now.life, number, {}))
         for key, (number, position) in sorted(last.items(), key=lambda one: one[1])
     ]
-    reached = found[-1]["number"] if events.is_cut or len(found) == at_most else now.unparked
+    reached = found[-1]["number"] if len(found) == at_most else now.unparked
     return Changes(changes, Point(now.life, reached, since.progress), is_all=False)
 
 
 async def _read_applied(
     connection: AnyConnection, projection: str, folding: Folding[Any], *, since: Point, now: Point, at_most: int
 ) -> Changes:
-    events, is_all = await _events_between(connection, since, now, at_most)
+    events = await _events_between(connection, since, now, at_most)
+    is_all = len(events) < at_most
     keys = folding.keys([one for one in events if _is_between(one, since, now)])
     touched: dict[str, list[PastEvent]] = {}
     for event in events:
@@ -152,18 +151,16 @@ async def _read_applied(
     return Changes(changes, now if is_all else _between(since, now, events[-1].position), is_all)
 
 
-async def _events_between(
-    connection: AnyConnection, since: Point, now: Point, at_most: int
-) -> tuple[list[PastEvent], bool]:
-    """At most `at_most` events in order of position, and whether these are all; some may be outside the points."""
+async def _events_between(connection: AnyConnection, since: Point, now: Point, at_most: int) -> list[PastEvent]:
+    """At most `at_most` events in order of position; some may be outside the two points."""
     events: list[PastEvent] = []
     moved = [one for one, position in now.progress.items() if position > since.progress.get(one, 0)]
     for first, last in _spans(since.progress, now.progress):
-        found = await fetch_events(connection, READ_BETWEEN, first, last, moved, at_most - len(events))
-        events += past_events(found)
-        if found.is_cut or len(events) == at_most:
-            return events, False
-    return events, True
+        found = await connection.fetch(READ_BETWEEN, first, last, moved, at_most - len(events))
+        events += [PastEvent(*row) for row in found]
+        if len(events) == at_most:
+            break
+    return events
 
 
 async def _rows(connection: AnyConnection, projection: str, keys: Sequence[str]) -> dict[str, Row | None]:

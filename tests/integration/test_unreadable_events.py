@@ -58,7 +58,7 @@ async def stored(connection: Connection) -> list[StoredEvent]:
 @pytest.mark.usefixtures("stored")
 async def test_catch_up_parks_it_and_applies_the_others(database: Database, pool: Pool, connection: Connection) -> None:
     await Projector(make_projection(), database).catch_up()
-    assert await rows(pool) == {"a": ([1], 1, 1), "b": ([2, 5], 5, 2)}
+    assert await rows(pool) == {"a": ([1], 1, 1), "b": ([2, 5], 5, 1)}
     first, behind = await parked(pool)
     assert first[:2] == (GIANT, "a")
     assert "too many digits" in first[2]
@@ -112,9 +112,8 @@ async def test_changes_and_past_states_are_read_beyond_it(database: Database, co
     assert set(keys) == {"a", "b"}
     assert found.is_all
     feeding = Feeding(["a", "b"], None, None)
-    some = await row_events.read_feeding(connection, "event_types", feeding, after=0, up_to=5, at_most=10)
-    rest = await row_events.read_feeding(connection, "event_types", feeding, after=GIANT, up_to=5, at_most=10)
-    assert [one.event.position for one in [*some, *rest]] == [1, 2, 3, 4, 5]
+    found_events = await row_events.read_feeding(connection, "event_types", feeding, after=0, up_to=5, at_most=10)
+    assert [one.event.position for one in found_events] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.usefixtures("stored")

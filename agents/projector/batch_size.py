@@ -1,4 +1,4 @@
-"""How many events are applied together: fewer after a statement that took too long, more again after quick ones."""
+"""How many events are applied together: fewer after a statement that took too long, more after quick statements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many events are applied together: fewer after a statement that took too long, more again after quick ones."""
+"""How many events are applied together: fewer after a statement that took too long, more after quick statements."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ MAX_EVENTS = 10_000
 MAX_BYTES = 4 * 1024 * 1024
 """Of the data of events that are applied together, unless it is a single event."""
 QUICK_SECONDS = 1.0
+PARTS_BEFORE_MORE = 100
 FIRST_LONG_SECONDS = 10.0
 MAX_LONG_SECONDS = 40.0
 
@@ -19,6 +20,8 @@ class BatchSize:
 
     def __init__(self) -> None:
         self.events = MAX_EVENTS
+        self._limit = MAX_EVENTS
+        self._parts = 0
         self.seconds: float | None = None
         """The timeout of a statement; None for the pool's. It grows for a single event that takes too long."""
 
@@ -33,6 +36,7 @@ class BatchSize:
 
     def note_time_out(self, events: int) -> None:
         """Apply a quarter of this number of events next time; give a single event more time."""
+        self._limit, self._parts = max(events // 2, 1), 0
         if events > 1:
             self.events = max(events // 4, 1)
         else:
@@ -40,7 +44,11 @@ class BatchSize:
             self.seconds = min(self.seconds * 2 if self.seconds else FIRST_LONG_SECONDS, MAX_LONG_SECONDS)
 
     def note_done(self, seconds: float) -> None:
-        """Apply more events together after a part that was quick."""
-        if seconds < QUICK_SECONDS:
-            self.seconds = None
-            self.events = min(self.events * 2, MAX_EVENTS)
+        """Apply more events together after a part that was quick; after many, more than took too long before."""
+        if seconds >= QUICK_SECONDS:
+            return
+        self.seconds = None
+        self._parts += 1
+        if self._parts >= PARTS_BEFORE_MORE:
+            self._limit, self._parts = min(self._limit * 2, MAX_EVENTS), 0
+        self.events = min(self.events * 2, self._limit)

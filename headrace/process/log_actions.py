@@ -272,7 +272,7 @@ class LogAction(Enum):
         "Raise `ulimit -n`, or lower `MAX_CONNECTIONS`.",
     )
     FED_BY_FAILED = (
-        "as_of.unrestricted",
+        "projection.fed_by_failed",
         "WARNING",
         "projection key error",
         "The `fed_by` of a projection raised; the past state is folded from all events of its types.",

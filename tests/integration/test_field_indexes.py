@@ -15,7 +15,7 @@ from tables.database import Connection, Database, Pool
 from tables.lock_keys import LockKey
 from tables.projections import field_indexes
 from tables.projections.field_indexes import CREATE, IndexedField
-from tables.projections.pages import Condition, Kind, Operator, Place, Sort, page_statements, read_page
+from tables.projections.pages import MAX_PAGE_BYTES, Condition, Kind, Operator, Place, Sort, page_statements, read_page
 
 from tests.support.waiting import until
 
@@ -192,5 +192,5 @@ async def test_a_page_in_the_middle_of_a_sort_reads_no_more_rows_than_it_answers
 
 
 async def explained(connection: Any, statement: str, arguments: list[Any], options: str = "") -> str:
-    rows = await connection.fetch(f"EXPLAIN ({options}COSTS off) {statement}", "things", 51, *arguments)
+    rows = await connection.fetch(f"EXPLAIN ({options}COSTS off) {statement}", "things", 51, MAX_PAGE_BYTES, *arguments)
     return "\n".join(row[0] for row in rows)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tables.database import Pool
 from tables.projections.pages import (
+    MAX_PAGE_BYTES,
     NUMBER_CHARACTERS,
     SORT_TEXT_CHARACTERS,
     Condition,
@@ -153,7 +154,10 @@ async def test_a_page_by_key_reads_no_more_rows_than_it_answers(pool: Pool) -> N
     await pool.execute("ANALYZE projections")
     statement, arguments = next(page_statements([], None, Place(None, "10000")))
     plan = "\n".join(
-        row[0] for row in await pool.fetch(f"EXPLAIN (ANALYZE, TIMING off) {statement}", "things", 51, *arguments)
+        row[0]
+        for row in await pool.fetch(
+            f"EXPLAIN (ANALYZE, TIMING off) {statement}", "things", 51, MAX_PAGE_BYTES, *arguments
+        )
     )
     assert "Sort" not in plan
     assert "Index Scan using projections_pkey" in plan

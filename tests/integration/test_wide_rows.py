@@ -58,7 +58,7 @@ async def test_a_batch_that_takes_too_long_is_split_and_nothing_is_parked(
     database_dsn: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = SlowWrites(monkeypatch, most_rows=4)
-    database = Database(pool_size=2, timeout_seconds=0.3)
+    database = Database(pool_size=2, timeout_seconds=1.5)
     await database.open(database_dsn)
     projector = Projector(make_projection(), database)
     values = [record(position, position, str(position)) for position in range(1, 41)]
@@ -66,6 +66,7 @@ async def test_a_batch_that_takes_too_long_is_split_and_nothing_is_parked(
     assert len(await rows(pool)) == 40
     assert await parked(pool) == []
     assert slow.sizes[:3] == [40, 10, 2]
+    assert sum(size > 4 for size in slow.sizes) <= 4
     database.close()
 
 
@@ -73,10 +74,10 @@ async def test_a_single_event_that_takes_too_long_gets_more_time_and_is_reported
     database_dsn: str, pool: Pool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(batch_size, "FIRST_LONG_SECONDS", 20.0)
-    database = Database(pool_size=2, timeout_seconds=0.3)
+    database = Database(pool_size=2, timeout_seconds=1.5)
     await database.open(database_dsn)
     await pool.execute(
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.8); RETURN NEW; END $$"
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2.5); RETURN NEW; END $$"
     )
     await pool.execute("CREATE TRIGGER slow BEFORE INSERT ON projections FOR EACH ROW EXECUTE FUNCTION slow()")
     projector = Projector(make_projection(), database)

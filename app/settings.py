@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from headrace.errors import InvalidSettingError
+from headrace.process import host_names
 from headrace.process.fault_points import POINTS, SYNTAX, Fault, read_faults
 from headrace.process.mqtt_address import MqttAddress, read_mqtt_url
 from headrace.process.server_urls import is_broker_url, is_database_url
@@ -81,6 +81,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Port of the query service."""
     auth: Annotated[Literal["off", ""], Meta(description="off; empty: loopback addresses only")] = ""
     """Permission to listen beyond loopback, although Headrace does not authenticate clients."""
+    allowed_hosts: Annotated[
+        str, Meta(pattern=host_names.HOSTS_PATTERN, description="comma-separated names, .name with subdomains, or *")
+    ] = ""
+    """Names that the workers are reached by, besides loopback and the listening address; other `Host`s are refused."""
+    cors_origins: Annotated[
+        str, Meta(pattern=host_names.ORIGINS_PATTERN, description="comma-separated origins such as https://example.com")
+    ] = ""
+    """Origins of foreign web pages that may read and post (CORS)."""
     data_dir: Text = ".headrace"
     """Folder for the data of the embedded servers."""
     embedded_kafka_port: Port = 9092
@@ -234,7 +242,7 @@ def _check_together(settings: Settings) -> None:
     if settings.ingestion_port == settings.query_port and settings.ingestion_host == settings.query_host:
         raise refused("query_port", str(settings.query_port), "a port other than INGESTION_PORT")
     for service, host in (("ingestion", settings.ingestion_host), ("query", settings.query_host)):
-        if service in settings.runs and settings.auth != "off" and not _is_loopback(host):
+        if service in settings.runs and settings.auth != "off" and not host_names.is_loopback(host):
             raise refused(
                 f"{service}_host", host, "a loopback address; AUTH=off permits others, without authentication"
             )
@@ -271,15 +279,6 @@ def _check_fault_points(settings: Settings) -> None:
         read_faults(settings.fault_points)
     except ValueError as error:
         raise refused("fault_points", str(error), allowed("fault_points")) from error
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def data_folder(settings: Settings) -> Path:

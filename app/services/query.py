@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.parked.retrier import Retrier
+from app.services.guard import guard
 from app.settings import Settings
 from headrace.projection import Projection
 from tables.database import Database
@@ -57,4 +58,5 @@ def query_service(
         service="QUERY",
         hot_paths=[views.hot_path()],
         max_connections=settings.max_connections,
+        guard=guard(settings, settings.query_host),
     )

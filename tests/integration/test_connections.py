@@ -21,7 +21,7 @@ from tests.support.waiting import until
 
 SECONDS = 20.0
 LARGE_BYTES = 50_000_000
-GET = b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n"
+GET = b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n"
 HEADERS = {
     "Content-Type": "application/problem+json",
     "X-Content-Type-Options": "nosniff",
@@ -165,7 +165,7 @@ def test_the_times_that_a_slow_client_has() -> None:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("start", [b"G", b"GET /small HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+@pytest.mark.parametrize("start", [b"G", b"GET /small HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
 async def test_a_head_that_is_not_complete_in_time_is_told_and_closed(start: bytes) -> None:
     async with serving() as place:
         client = await place.connect()
@@ -204,7 +204,7 @@ async def test_the_end_of_a_body_is_not_taken_for_the_beginning_of_a_head() -> N
     held = Held()
     async with serving(held=held) as place:
         client, other = await place.connect(), await place.connect()
-        await client.send(b"POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+        await client.send(b"POST /held HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
         async with asyncio.timeout(SECONDS):
             await held.has_begun.wait()
         await client.send(b"12345")
@@ -222,7 +222,7 @@ async def test_an_idle_connection_is_left_alone_and_a_body_has_its_own_time() ->
         await used.send(GET)
         assert (await used.answer()).status == 200
         slow = await place.connect()
-        await slow.send(b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+        await slow.send(b"POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345")
         assert (await slow.answer()).problem()["code"] == "slow_body"
         other = await place.connect()
         await other.send(GET[:1])
@@ -236,7 +236,7 @@ async def test_an_idle_connection_is_left_alone_and_a_body_has_its_own_time() ->
 async def test_a_client_that_does_not_take_its_answer_is_dropped() -> None:
     async with serving() as place:
         client = await place.connect()
-        await client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await client.send(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
         async def dropped() -> bool:
             open_now = place.server.connections
@@ -285,10 +285,10 @@ async def test_more_connections_than_allowed_are_told_so() -> None:
         b"nonsense\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET /small HTTP/1.1\r\nNo colon\r\n\r\n",
-        b"GET /small HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n",
-        b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\n{}",
-        b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"GET /small HTTP/9.9\r\nHost: x\r\n\r\n",
+        b"GET /small HTTP/1.1\r\nHost: localhost\r\nA : b\r\n\r\n",
+        b"POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: +2\r\n\r\n{}",
+        b"POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /small HTTP/9.9\r\nHost: localhost\r\n\r\n",
     ],
 )
 async def test_a_malformed_head_is_a_problem_and_no_line_in_the_log(
@@ -303,9 +303,9 @@ async def test_a_malformed_head_is_a_problem_and_no_line_in_the_log(
 @pytest.mark.parametrize(
     ("head", "status", "code"),
     [
-        (b"GET /small HTTP/1.1\r\nHost: x\r\nX: /" + b"a" * 20_000 + b"\r\n\r\n", 431, "header_too_large"),
-        (b"GET /small HTTP/1.1\r\nHost: x\r\n" + b"a" * 20_000 + b": x\r\n\r\n", 431, "header_too_large"),
-        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "target_too_long"),
+        (b"GET /small HTTP/1.1\r\nHost: localhost\r\nX: /" + b"a" * 20_000 + b"\r\n\r\n", 431, "header_too_large"),
+        (b"GET /small HTTP/1.1\r\nHost: localhost\r\n" + b"a" * 20_000 + b": x\r\n\r\n", 431, "header_too_large"),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "target_too_long"),
     ],
 )
 async def test_a_head_that_is_too_large_is_a_problem(place: Place, head: bytes, status: int, code: str) -> None:
@@ -322,13 +322,17 @@ async def test_a_malformed_head_after_a_good_one(place: Place) -> None:
 
 
 async def test_an_expectation_that_is_not_known_is_a_problem(place: Place) -> None:
-    answer = await place.ask(b"GET /small HTTP/1.1\r\nHost: x\r\nExpect: 200-maybe\r\nConnection: close\r\n\r\n")
+    answer = await place.ask(
+        b"GET /small HTTP/1.1\r\nHost: localhost\r\nExpect: 200-maybe\r\nConnection: close\r\n\r\n"
+    )
     assert (answer.status, answer.problem()["code"]) == (417, "expectation_failed")
 
 
 @pytest.mark.parametrize("method", [b"TRACE", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"POST"])
 async def test_another_method_is_told_which_are_allowed(place: Place, method: bytes) -> None:
-    answer = await place.ask(method + b" /small HTTP/1.1\r\nHost: x\r\nX-Secret: s\r\nConnection: close\r\n\r\n")
+    answer = await place.ask(
+        method + b" /small HTTP/1.1\r\nHost: localhost\r\nX-Secret: s\r\nConnection: close\r\n\r\n"
+    )
     assert (answer.status, answer.problem()["code"]) == (405, "method_not_allowed")
     assert answer.headers["Allow"] == "GET,HEAD"
     assert b"X-Secret" not in answer.body
@@ -337,7 +341,7 @@ async def test_another_method_is_told_which_are_allowed(place: Place, method: by
 async def test_a_proxy_is_not_offered(place: Place) -> None:
     for head in (
         b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n",
-        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ):
         client = await place.connect()
         await client.send(head)
@@ -345,13 +349,14 @@ async def test_a_proxy_is_not_offered(place: Place) -> None:
 
 
 async def test_head_is_get_without_a_body(place: Place) -> None:
-    answer = await place.ask(b"HEAD /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = await place.ask(b"HEAD /small HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert (answer.status, answer.body, answer.headers["Content-Length"]) == (200, b"", "5")
 
 
 async def test_a_codings_name_is_told_where_it_is_not_known(place: Place) -> None:
     answer = await place.ask(
-        b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+        b"POST /post HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Encoding: br\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
     )
     assert (answer.status, answer.problem()["code"]) == (415, "unsupported_encoding")
     assert answer.headers["Accept-Encoding"] == "gzip, zstd"

@@ -228,6 +228,7 @@ def _raw(problem: Problem) -> bytes:
         f"Content-Type: {CONTENT_TYPE}",
         f"Content-Length: {len(body)}",
         "X-Content-Type-Options: nosniff",
+        "Cross-Origin-Resource-Policy: same-origin",
         "Cache-Control: no-store",
         f"Date: {formatdate(usegmt=True)}",
         "Connection: close",

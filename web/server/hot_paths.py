@@ -6,12 +6,13 @@ docs/performance.md. All other requests are routed as usual, with the same answe
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
+from web.server.guard import NO_HEADERS, Guard
 from web.server.problems import set_common_headers
 
 View = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -31,20 +32,33 @@ class HotRequest(web.Request):
     """A request that may have no match_info."""
 
     hot_route: str | None = None
+    guard_headers: Mapping[str, str] = NO_HEADERS
+    """What the guard adds to the answer."""
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        if self.guard_headers:
+            response.headers.extend(self.guard_headers)
         if self._match_info is None:
             set_common_headers(response)
         else:
             await super()._prepare_hook(response)
 
 
-def take_short_cuts(server: web.Server, application: web.Application, hot_paths: Sequence[HotPath]) -> None:
-    """Let `server` call the views of these paths through the application's middlewares, and route other requests."""
+def take_short_cuts(
+    server: web.Server, application: web.Application, hot_paths: Sequence[HotPath], guard: Guard | None = None
+) -> None:
+    """Let `server` call the views of these paths through the application's middlewares, and route other requests.
+
+    `guard` sees every request first.
+    """
     handle: Any = server.request_handler
+    guard = guard or Guard()
     ways = [(path.is_meant, path.route, _through_middlewares(application, path.view)) for path in hot_paths]
 
     async def handle_hot_first(request: HotRequest) -> web.StreamResponse:
+        request.guard_headers = guard.headers(request)
+        if (refusal := guard.refusal(request)) is not None:
+            return refusal
         if hdrs.EXPECT not in request.headers:
             method, path = request.method, request.raw_path
             for is_meant, route, view in ways:

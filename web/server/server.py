@@ -11,6 +11,7 @@ from mode import Service
 
 from headrace.errors import StartError
 from web.server.connections import Runner, allow_connections
+from web.server.guard import Guard
 from web.server.health import Health
 from web.server.hot_paths import HotPath, take_short_cuts
 from web.server.problems import common_headers, problems
@@ -46,8 +47,9 @@ class HttpServer(Service):
         service: str,
         hot_paths: Sequence[HotPath] = (),
         max_connections: int = 1_000,
+        guard: Guard | None = None,
     ) -> None:
-        """`service` is the prefix of the settings for host and port."""
+        """`service` is the prefix of the settings for host and port; without a `guard`, only loopback is answered."""
         super().__init__()
         self.application = application
         self._host = host
@@ -56,6 +58,7 @@ class HttpServer(Service):
         self._health = health
         self._hot_paths = hot_paths
         self._max_connections = max_connections
+        self._guard = guard or Guard(listens_on=host)
         self._runner: web.AppRunner | None = None
 
     async def on_start(self) -> None:
@@ -66,7 +69,7 @@ class HttpServer(Service):
         )
         await self._runner.setup()
         if self._runner.server is not None:
-            take_short_cuts(self._runner.server, self.application, self._hot_paths)
+            take_short_cuts(self._runner.server, self.application, self._hot_paths, self._guard)
         try:
             await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
         except OSError as error:

@@ -360,3 +360,73 @@ async def test_a_codings_name_is_told_where_it_is_not_known(place: Place) -> Non
     )
     assert (answer.status, answer.problem()["code"]) == (415, "unsupported_encoding")
     assert answer.headers["Accept-Encoding"] == "gzip, zstd"
+
+
+POST = b"POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n12345"
+GARBAGE = b"nonsense\r\n\r\n"
+
+
+@pytest.mark.parametrize("garbage", [GARBAGE, b"\x00", b"GET / HTTP/9.9\r\n\r\n", b"}" * 100_000])
+@pytest.mark.parametrize("good", [[GET], [POST], [POST, GET], [POST] * 40])
+async def test_good_requests_before_garbage_in_one_read_are_answered_first(
+    place: Place, good: list[bytes], garbage: bytes
+) -> None:
+    client = await place.connect()
+    await client.send(b"".join(good) + garbage)
+    for request in good:
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (200, b"5" if request is POST else b"small")
+    assert Answer(await client.rest()).problem()["code"] in {"malformed_request", "target_too_long"}
+
+
+@pytest.mark.parametrize("cut", [1, 20, len(POST) - 6, len(POST) - 5, len(POST) - 2, len(POST)])
+async def test_requests_that_are_cut_anywhere_are_all_answered(place: Place, cut: int) -> None:
+    client = await place.connect()
+    await client.send(POST[:cut])
+
+    async def received() -> bool:
+        (server_side,) = place.server.connections
+        return isinstance(server_side, connections.Connection) and bool(
+            server_side.head_since or server_side._request_count
+        )
+
+    await until(received, SECONDS)
+    await client.send(POST[cut:] + POST + GET + GARBAGE)
+    assert [(await client.answer()).body for _ in range(3)] == [b"5", b"5", b"small"]
+    assert Answer(await client.rest()).problem()["code"] == "malformed_request"
+
+
+async def test_more_requests_in_one_read_than_are_queued_are_all_answered(place: Place) -> None:
+    client = await place.connect()
+    await client.send((POST + GET) * 200)
+    for _ in range(200):
+        assert [(await client.answer()).body for _ in range(2)] == [b"5", b"small"]
+
+
+@pytest.mark.parametrize("expectation", [b"", b"Expect: 100-continue\r\n"])
+@pytest.mark.parametrize("path", [b"/post", b"/small", b"/nowhere"])
+async def test_a_length_above_the_limit_is_refused_from_the_head_alone(
+    place: Place, path: bytes, expectation: bytes
+) -> None:
+    async with asyncio.timeout(connections.HEAD_SECONDS / 2):  # far less than a body may take
+        answer = await place.ask(
+            b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10737418240\r\n" + expectation + b"\r\n"
+        )
+    assert (answer.status, answer.problem()["code"]) == (413, "too_large")
+    assert answer.headers["Connection"] == "close"
+
+
+async def test_a_client_that_sends_too_much_all_the_same_reads_the_refusal(place: Place) -> None:
+    client = await place.connect()
+    size = 5_000_000
+    await client.send(b"POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size)
+    await client.send(bytes(size))
+    assert Answer(await client.rest()).problem()["code"] == "too_large"
+
+
+async def test_a_body_that_is_as_large_as_the_limit_is_read(place: Place) -> None:
+    client = await place.connect()
+    await client.send(b"POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
+    await client.send(bytes(1_000_000) + GET)
+    assert (await client.answer()).body == b"1000000"
+    assert (await client.answer()).body == b"small"

@@ -14,8 +14,10 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
 from headrace.events.problem_document import CONTENT_TYPE
 from headrace.process.action_log import ActionLog
@@ -30,6 +32,7 @@ IDLE_SECONDS = 75.0
 TARGET_BYTES = 8_192
 HEADER_BYTES = 8_190
 """Differs from TARGET_BYTES: aiohttp's error names only the limit, which shows what is too long."""
+END_OF_HEAD = b"\r\n\r\n"
 CHECK_SECONDS = 1.0
 SPARE_CONNECTIONS = 100
 """This many connections beyond the limit get a problem; further connections are closed without an answer."""
@@ -55,6 +58,18 @@ class Connection(web.RequestHandler):
         self.untaken_since = self._loop.time()
         self._heads = 0
         self._payload: Any = EMPTY_PAYLOAD
+        # aiohttp's own discards the complete requests of a read when malformed data follows them.
+        self._parser = HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=1,
+        )
 
     def data_received(self, data: bytes) -> None:
         """Note when a head begins and when it is complete. Data after a head in the same read is noted later."""
@@ -63,14 +78,37 @@ class Connection(web.RequestHandler):
             self.end_with(Problem(503, "too_many_connections", "Too many connections", detail))
             return
         body_was_whole = self._payload.is_eof()
-        super().data_received(data)
-        if self._request_count != self._heads:
-            self._heads = self._request_count
+        heads = self._heads
+        self._receive(data)
+        if self._heads != heads:
             self.head_since = None
-            if self._messages:
-                self._payload = self._messages[-1][1]
         elif self.head_since is None and data and body_was_whole:
             self.head_since = self._loop.time()
+
+    def _receive(self, data: bytes) -> None:
+        """Pass data to the parser, which stops behind each request, until it needs more."""
+        while True:
+            was_whole = self._payload.is_eof()
+            super().data_received(data)
+            if self._request_count == self._heads:
+                if was_whole or not self._payload.is_eof():
+                    return
+            else:
+                self._heads = self._request_count
+                if self._messages:
+                    message, self._payload = self._messages[-1]
+                    if not isinstance(message, RawRequestMessage) or not self._payload.is_eof():
+                        return
+            if len(self._messages) >= MAX_MSG_QUEUE_SIZE or self._parser is None:
+                return
+            self._parser.message_consumed()
+            if (
+                was_whole
+                and data
+                and data.find(END_OF_HEAD) + len(END_OF_HEAD) + self._payload.total_bytes == len(data)
+            ):
+                return  # the usual read is one request, and nothing is left of it
+            data = b""
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel the work for the client."""
@@ -128,7 +166,16 @@ class Connection(web.RequestHandler):
         """Turn what aiohttp refuses by itself, before any middleware, into a problem too."""
         if isinstance(resp, web.HTTPException) and isinstance(request, web.Request):
             resp = problem_of(request, resp).answer()
-        return super().finish_response(request, resp, start_time)
+        finishing = super().finish_response(request, resp, start_time)
+        is_refused_early = resp.keep_alive is False and not request.content.is_eof()
+        return self._close_after(finishing) if is_refused_early else finishing
+
+    async def _close_after(self, finishing: Any) -> Any:
+        """Send the end at once. The rest of the body is still read for a while: a reset would destroy the answer."""
+        finished = await finishing
+        if self.transport is not None and self.transport.can_write_eof():
+            self.transport.write_eof()
+        return finished
 
 
 class Connections(web.Server):

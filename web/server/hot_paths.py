@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from aiohttp import hdrs, web
 
 from web.server.guard import NO_HEADERS, Guard
-from web.server.problems import set_common_headers
+from web.server.problems import problem_of, set_common_headers
 
 View = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -59,6 +59,9 @@ def take_short_cuts(
         request.guard_headers = guard.headers(request)
         if (refusal := guard.refusal(request)) is not None:
             return refusal
+        length = request.headers.get(hdrs.CONTENT_LENGTH)
+        if length is not None and int(length) > request.client_max_size:
+            return _too_large(request)
         if hdrs.EXPECT not in request.headers:
             method, path = request.method, request.raw_path
             for is_meant, route, view in ways:
@@ -70,6 +73,13 @@ def take_short_cuts(
 
     server.request_handler = handle_hot_first  # type: ignore[assignment]  # the factory below makes the requests that it accepts
     server.request_factory = partial(server.request_factory, _cls=HotRequest)  # type: ignore[call-arg]
+
+
+def _too_large(request: web.Request) -> web.Response:
+    """The answer from the head alone: nobody needs to send the body. It is the last one on its connection."""
+    answer = problem_of(request, web.HTTPRequestEntityTooLarge(request.client_max_size)).answer()
+    answer.force_close()
+    return answer
 
 
 def _through_middlewares(application: web.Application, view: View) -> View:

@@ -113,7 +113,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unknown_types: Annotated[Literal["store", "reject"], Meta(description="store or reject")] = "store"
     """What to do with events of a type that no projection declares."""
     max_connections: Count = 1_000
-    """Open connections at each HTTP port; further connections receive 503."""
+    """Open connections at each HTTP port; further connections may only read /livez, /readyz and /metrics."""
+    max_connections_per_address: Annotated[
+        int, Meta(ge=0, le=1_000_000_000, description="integer; 0: half of MAX_CONNECTIONS")
+    ] = 0
+    """Open connections of one client address at each HTTP port. Raise it behind a proxy, which is one address."""
+    max_unsent_bytes: Bytes = 64_000_000
+    """Answers in memory, in bytes, that clients of a port have not read yet; beyond it, the slowest clients are
+    disconnected."""
     max_event_bytes: Bytes = 1_000_000
     """Largest event, in bytes of UTF-8, including its `sequence`."""
     max_body_bytes: Bytes = 8 * 1024 * 1024

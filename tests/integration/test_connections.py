@@ -3,76 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import pytest
 from aiohttp import web
 
 from web.requests import bodies
-from web.server import connections
+from web.server import connections, port
 from web.server.health import Health
 from web.server.server import HttpServer, make_application
 
+from tests.support.clients.raw_http import SECONDS, Answer, Client
 from tests.support.servers.fresh import free_port
 from tests.support.waiting import until
 
-SECONDS = 20.0
 LARGE_BYTES = 50_000_000
 GET = b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n"
-HEADERS = {
-    "Content-Type": "application/problem+json",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
-
-
-class Answer:
-    """One answer, read from a socket."""
-
-    def __init__(self, raw: bytes) -> None:
-        head, _, self.body = raw.partition(b"\r\n\r\n")
-        status, *lines = head.decode().split("\r\n")
-        self.status = int(status.split()[1])
-        self.headers = dict(line.split(": ", 1) for line in lines)
-
-    def problem(self) -> dict[str, Any]:
-        """Its body, after a look at what every problem has."""
-        assert HEADERS.items() <= self.headers.items()
-        assert "Server" not in self.headers
-        assert int(self.headers["Content-Length"]) == len(self.body)
-        told: dict[str, Any] = json.loads(self.body)
-        assert told["status"] == self.status
-        return told
-
-
-class Client:
-    """A connection that sends what it is told to, byte for byte."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def send(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
-
-    async def rest(self) -> bytes:
-        """Everything until the server closes."""
-        async with asyncio.timeout(SECONDS):
-            return await self._reader.read()
-
-    async def answer(self) -> Answer:
-        """One answer with a length."""
-        async with asyncio.timeout(SECONDS):
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            length = int(Answer(head).headers["Content-Length"])
-            return Answer(head + await self._reader.readexactly(length))
-
-    def close(self) -> None:
-        self._writer.transport.abort()
 
 
 class Place:
@@ -153,10 +100,10 @@ async def place() -> AsyncIterator[Place]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times that a test can wait for."""
-    monkeypatch.setattr(connections, "CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(port, "CHECK_SECONDS", 0.02)
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(connections, "ANSWER_SECONDS", 0.3)
-    monkeypatch.setattr(connections, "IDLE_SECONDS", 60.0)
+    monkeypatch.setattr(port, "IDLE_SECONDS", 60.0)
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
 
 

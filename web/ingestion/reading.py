@@ -24,7 +24,7 @@ SLICE_SECONDS = 0.005
 LARGE_BYTES = 16_384
 """What is larger is read in the thread."""
 DETAILED_REFUSALS = 100
-"""This many refused events of a batch are answered with their errors, later ones with a code and a status only."""
+"""This many refused events of a batch are answered with their errors, later events with a code and a status."""
 DETAILED_ERRORS = 500
 """Or this many errors, whichever comes first."""
 
@@ -47,7 +47,7 @@ class EventReader:
         self._event_types = event_types
         self._limits = limits
         self._turn = asyncio.Lock()
-        """One slice of one batch is read between two looks at other requests, however many batches there are."""
+        """Between two slices, of any batches, other requests have their turn."""
 
     async def event(self, parse: Callable[[], ParsedEvent], size: int) -> ParsedEvent | Refusal:
         """One event. Raises InvalidEnvelope."""
@@ -112,14 +112,14 @@ class _Batch:
 
 
 class _Budget:
-    """How much is told about the refused events of a batch."""
+    """How much is listed about the refused events of a batch."""
 
     def __init__(self) -> None:
         self._refusals = DETAILED_REFUSALS
         self._errors = DETAILED_ERRORS
 
     def spend(self, refusal: Refusal) -> Refusal:
-        """The refusal, or a brief one when enough has been told."""
+        """The refusal, or a brief refusal when enough is listed."""
         if self._refusals <= 0 or self._errors <= 0:
             brief = _brief(refusal.status, refusal.code)
             return msgspec.structs.replace(brief, event_id=refusal.event_id, source=refusal.source)
@@ -128,7 +128,7 @@ class _Budget:
         return refusal
 
     def refuse_at_sight(self, raw: bytes) -> Refusal | None:
-        """When enough has been told, what is no object needs no parsing."""
+        """When enough is listed, what is no object is not parsed."""
         if self._refusals > 0 and self._errors > 0:
             return None
         return None if raw.startswith(b"{") else _brief(400, "not_an_object")

@@ -70,7 +70,9 @@ OPERATIONS = [
             409: problem_answer(
                 "An event with this source and id but other content was accepted before.", "id_conflict"
             ),
-            413: problem_answer("The body, an event, or the batch is too large.", "too_large", "event_too_large", "…"),
+            413: problem_answer(
+                "The body, an event, or the batch is too large.", "too_large", "packed_too_well", "event_too_large", "…"
+            ),
             415: problem_answer(
                 "The media type or content coding is not supported.",
                 "unsupported_media_type",

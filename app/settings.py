@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from msgspec import Meta
 
 from app.secret_files import URLS, with_secret_files
 from headrace.errors import InvalidSettingError
+from headrace.process import host_names
 from headrace.process.fault_points import POINTS, SYNTAX, Fault, read_faults
 from headrace.process.mqtt_address import MqttAddress, read_mqtt_url
 from headrace.process.secrets import redacted
@@ -83,6 +83,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Port of the query service."""
     auth: Annotated[Literal["off", ""], Meta(description="off; empty: loopback addresses only")] = ""
     """Permission to listen beyond loopback, although Headrace does not authenticate clients."""
+    allowed_hosts: Annotated[
+        str, Meta(pattern=host_names.HOSTS_PATTERN, description="comma-separated names, .name with subdomains, or *")
+    ] = ""
+    """Names that the workers are reached by, besides loopback and the listening address; other `Host`s are refused."""
+    cors_origins: Annotated[
+        str, Meta(pattern=host_names.ORIGINS_PATTERN, description="comma-separated origins such as https://example.com")
+    ] = ""
+    """Origins of foreign web pages that may read and post (CORS)."""
     data_dir: Text = ".headrace"
     """Folder for the data of the embedded servers."""
     embedded_kafka_port: Port = 9092
@@ -107,7 +115,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unknown_types: Annotated[Literal["store", "reject"], Meta(description="store or reject")] = "store"
     """What to do with events of a type that no projection declares."""
     max_connections: Count = 1_000
-    """Open connections at each HTTP port; further connections receive 503."""
+    """Open connections at each HTTP port; further connections may only read /livez, /readyz and /metrics."""
+    max_connections_per_address: Annotated[
+        int, Meta(ge=0, le=1_000_000_000, description="integer; 0: half of MAX_CONNECTIONS")
+    ] = 0
+    """Open connections of one client address at each HTTP port. Raise it behind a proxy, which is one address."""
+    max_unsent_bytes: Bytes = 64_000_000
+    """Answers in memory, in bytes, that clients of a port have not read yet; beyond it, the slowest clients are
+    disconnected."""
     max_event_bytes: Bytes = 1_000_000
     """Largest event, in bytes of UTF-8, including its `sequence`."""
     max_state_bytes: Bytes = 1_000_000
@@ -245,7 +260,7 @@ def _check_together(settings: Settings) -> None:
     if settings.ingestion_port == settings.query_port and settings.ingestion_host == settings.query_host:
         raise refused("query_port", str(settings.query_port), "a port other than INGESTION_PORT")
     for service, host in (("ingestion", settings.ingestion_host), ("query", settings.query_host)):
-        if service in settings.runs and settings.auth != "off" and not _is_loopback(host):
+        if service in settings.runs and settings.auth != "off" and not host_names.is_loopback(host):
             raise refused(
                 f"{service}_host", host, "a loopback address; AUTH=off permits others, without authentication"
             )
@@ -284,15 +299,6 @@ def _check_fault_points(settings: Settings) -> None:
         read_faults(settings.fault_points)
     except ValueError as error:
         raise refused("fault_points", str(error), allowed("fault_points")) from error
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def data_folder(settings: Settings) -> Path:

@@ -25,8 +25,8 @@ def event(run: str, number: int, device: str) -> str:
 
 def post(body: str, kind: str) -> bytes:
     """The request that posts it."""
-    head = f"POST /api/v1/events HTTP/1.1\r\nHost: bench\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return (head + body).encode()
+    head = f"POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}"
+    return f"{head}\r\n\r\n{body}".encode()
 
 
 class KeepAlive(asyncio.Protocol):

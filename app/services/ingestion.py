@@ -11,6 +11,7 @@ from agents.relay.outbox_listener import OutboxListener, OutboxNotifier
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from agents.upkeep.backlog_watch import BacklogWatch
+from app.services.client_limits import connection_limits, guard
 from app.services.mqtt_bridge import mqtt_bridge
 from app.settings import Settings
 from app.worker import metric_sources
@@ -132,5 +133,6 @@ def _server(
         health,
         service="INGESTION",
         hot_paths=[door.hot_path()],
-        max_connections=settings.max_connections,
+        limits=connection_limits(settings),
+        guard=guard(settings, settings.ingestion_host),
     )

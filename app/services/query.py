@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.parked.retrier import Retrier
+from app.services.client_limits import connection_limits, guard
 from app.settings import Settings
 from headrace.projection import Projection
 from tables.database import Database
@@ -57,5 +58,6 @@ def query_service(
         health,
         service="QUERY",
         hot_paths=[views.hot_path()],
-        max_connections=settings.max_connections,
+        limits=connection_limits(settings),
+        guard=guard(settings, settings.query_host),
     )

@@ -120,11 +120,23 @@ def parse_batch(body: bytes, limits: Limits, received_at: str) -> list[ParsedEve
     Raises InvalidEnvelope when the body is not a JSON array or has too many events. It cannot be read either when an
     element is nested about 1,000 levels deep. The results do not keep the body in memory.
     """
+    return [_parse(bytes(element), limits, received_at) for element in elements(body, limits)]
+
+
+def elements(body: bytes, limits: Limits) -> list[msgspec.Raw]:
+    """The texts of a batch's events, which are views of the body: for `parse_element`, after a copy.
+
+    Raises InvalidEnvelope as `parse_batch`.
+    """
     try:
-        elements = strict_json.elements(body, limits.batch_events)
+        return strict_json.elements(body, limits.batch_events)
     except strict_json.InvalidJson as error:
         raise _not_json(error) from None
-    return [_parse(bytes(element), limits, received_at) for element in elements]
+
+
+def parse_element(body: bytes, limits: Limits, received_at: str) -> ParsedEvent | InvalidEnvelope:
+    """Read one event of a batch; as `parse_event`, but the errors are returned."""
+    return _parse(body, limits, received_at)
 
 
 class _Required(TypedDict):

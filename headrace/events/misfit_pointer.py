@@ -15,6 +15,7 @@ _MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`( - at |\Z)
 # msgspec does not name the key of a mapping, so each key is tried.
 _ANY_KEY = "[...]"
 _MAX_KEYS_TRIED = 1_000
+_MAX_BYTES_TRIED = 500_000
 
 _encode = msgspec.json.Encoder().encode
 
@@ -84,12 +85,17 @@ def _failing_key(mapping: Any, document: Any, message: str, check: Callable[[byt
     if not isinstance(mapping, dict) or len(mapping) > _MAX_KEYS_TRIED:
         return None
     members = dict(mapping)
+    left = _MAX_BYTES_TRIED
     try:
         for key, value in members.items():
             mapping.clear()
             mapping[key] = value
+            tried = _encode(document)
+            left -= len(tried)
+            if left < 0:
+                return None
             try:
-                check(_encode(document))
+                check(tried)
             except Exception as error:  # noqa: BLE001 - the check is a user's data type
                 if str(error) == message:
                     return str(key)

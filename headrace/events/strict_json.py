@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from itertools import accumulate
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
 from headrace.errors import HeadraceError
-from headrace.events.json_numbers import MAX_DIGITS_AFTER_POINT, MAX_DIGITS_BEFORE_POINT, STRING, wrong_numbers
+from headrace.events.json_numbers import MAX_DIGITS_AFTER_POINT, MAX_DIGITS_BEFORE_POINT, wrong_numbers
 
 WHITE_SPACE = b" \t\r\n"
 
@@ -56,6 +56,8 @@ _VALID_ESCAPES = re.compile(
     rb"(?:[^\\]++|\\[^u]|\\u(?!0000|[dD][89a-fA-F])|\\u[dD][89abAB]..\\u[dD][c-fC-F])*+", re.DOTALL
 )
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord(","): 0}
 _COMMA = ord(",")
 
@@ -65,6 +67,9 @@ _NUMBER_OUT_OF_RANGE = (
 )
 
 _COMMAS_IN_DOUBT = 40
+
+# No call below holds the interpreter's lock for more bytes than these: other threads run in between.
+_CHUNK = 65_536
 
 
 def members(body: bytes, max_depth: int, *, max_bytes: int = sys.maxsize) -> tuple[str, dict[str, msgspec.Raw]]:
@@ -163,7 +168,7 @@ def _problem(body: bytes, max_depth: int, max_bytes: int) -> tuple[Code, str] | 
     # Finding one byte is much faster than finding six, and few texts have a backslash at all.
     if b"\\" in body and b"\\u0000" in body and (escape := _escape_problem(body)) is not None:
         return escape
-    if body.count(b"[") + body.count(b"{") > max_depth and _depth(body) > max_depth:
+    if body.count(b"[") + body.count(b"{") > max_depth and _is_deeper(body, max_depth):
         return "too_deep", f"is nested more than {max_depth} levels deep"
     if (wrong := wrong_numbers(body, max_bytes)) is not None:
         too_large = f"has more than {max_bytes} bytes with its numbers written out without exponents"
@@ -177,8 +182,10 @@ def _where(found: dict[str, msgspec.Raw], max_depth: int, max_bytes: int) -> str
 
 
 def _escape_problem(body: bytes) -> tuple[Code, str] | None:
-    match = _VALID_ESCAPES.match(body)
-    rest = body[match.end() :] if match else b""
+    place = 0
+    while (match := _VALID_ESCAPES.match(body, place, place + _CHUNK)) is not None and match.end() > place:
+        place = match.end()
+    rest = body[place : place + len(b"\\u0000")]
     if rest.startswith(b"\\u0000"):
         return "nul_character", "must not contain NUL, not even as \\u0000"
     if rest.startswith(b"\\u"):
@@ -186,22 +193,39 @@ def _escape_problem(body: bytes) -> tuple[Code, str] | None:
     return None
 
 
-def _structure(body: bytes) -> bytes:
-    return STRING.sub(b"", body).translate(None, _NOT_STRUCTURE)
+def _outside_strings(body: bytes) -> Iterator[bytes]:
+    """The text of valid JSON without its strings, in pieces."""
+    place, in_string = 0, False
+    while place < len(body):
+        piece = body[place : place + _CHUNK]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
+            piece = body[place : place + _CHUNK + 1]  # the character that the last backslash escapes
+        place += len(piece)
+        # An escaped backslash comes first: the one before a quotation mark may be escaped itself.
+        parts = piece.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        yield b"".join(parts[in_string::2])
+        in_string ^= len(parts) % 2 == 0
 
 
-def _depth(body: bytes) -> int:
-    return max(accumulate(map(_STEPS.__getitem__, _structure(body))), default=0)
+def _is_deeper(body: bytes, max_depth: int) -> bool:
+    """Whether valid JSON is nested deeper: each round removes the innermost level."""
+    marks = b"".join(piece.translate(_BRACKETS, _NOT_BRACKETS) for piece in _outside_strings(body))
+    for _ in range(max_depth):
+        if not marks:
+            return False
+        marks = marks.replace(b"[]", b"")
+    return bool(marks)
 
 
 def _has_more_elements(body: bytes, max_elements: int) -> bool:
     level = commas = 0
-    for mark in _structure(body):
-        level += _STEPS[mark]
-        if level == 1 and mark == _COMMA:
-            commas += 1
-            if commas >= max_elements:
-                return True
+    for piece in _outside_strings(body):
+        for mark in piece.translate(None, _NOT_STRUCTURE):
+            level += _STEPS[mark]
+            if level == 1 and mark == _COMMA:
+                commas += 1
+                if commas >= max_elements:
+                    return True
     return False
 
 
@@ -219,9 +243,13 @@ def _is_plain(text: bytes, found: dict[str, msgspec.Raw]) -> bool:
     return len(text.translate(None, WHITE_SPACE)) == len((names + values).translate(None, WHITE_SPACE)) + marks
 
 
+def _forget(_: str) -> None:
+    """A function in Python, unlike `str`, lets other threads run."""
+
+
 def _refuse_duplicates(text: str) -> None:
     names: list[str] = json.loads(
-        text, object_pairs_hook=lambda pairs: [name for name, _ in pairs], parse_int=str, parse_float=str
+        text, object_pairs_hook=lambda pairs: [name for name, _ in pairs], parse_int=_forget, parse_float=_forget
     )
     seen: set[str] = set()
     for name in names:

@@ -83,21 +83,46 @@ async def test_unknown_types_reject(tmp_path: Path, settings: dict[str, str]) ->
 
 
 async def test_max_connections(tmp_path: Path, settings: dict[str, str]) -> None:
-    async with door(tmp_path, MAX_CONNECTIONS="3", **settings) as system:
-        opened = [await asyncio.open_connection("127.0.0.1", system.worker.ingestion_port) for _ in range(3)]
+    allowed = {"MAX_CONNECTIONS": "3", "MAX_CONNECTIONS_PER_ADDRESS": "3"}
+    async with door(tmp_path, **allowed, **settings) as system:
+        await is_full_after(3, system)
 
-        async def is_full() -> bool:
-            answer = await system.door("/livez")
-            return answer.status == 503 and answer.json["code"] == "too_many_connections"
 
-        await until(is_full, 20)
-        for _, writer in opened:
-            writer.close()
+async def test_max_connections_per_address_is_half_of_all_unless_set(tmp_path: Path, settings: dict[str, str]) -> None:
+    async with door(tmp_path, MAX_CONNECTIONS="6", **settings) as system:
+        await is_full_after(3, system)
 
-        async def has_room() -> bool:
-            return (await system.door("/livez")).status == 200
 
-        await until(has_room, 20)
+async def is_full_after(connections: int, system: System) -> None:
+    """So many connections leave room for health only."""
+    opened = [await asyncio.open_connection("127.0.0.1", system.worker.ingestion_port) for _ in range(connections)]
+
+    async def is_full() -> bool:
+        answer = await system.door("/openapi.json")
+        return answer.status == 503 and answer.json["code"] == "too_many_connections"
+
+    await until(is_full, 20)
+    assert (await system.door("/livez")).status == 200
+    for _, writer in opened:
+        writer.close()
+
+    async def has_room() -> bool:
+        return (await system.door("/openapi.json")).status == 200
+
+    await until(has_room, 20)
+
+
+async def test_allowed_hosts_and_cors_origins(tmp_path: Path, settings: dict[str, str]) -> None:
+    named = {"ALLOWED_HOSTS": "api.example", "CORS_ORIGINS": "https://app.example"}
+    async with door(tmp_path, **named, **settings) as system, aiohttp.ClientSession(system.worker.ingestion) as client:
+        for host, status in (("api.example", 200), ("evil.example", 421)):
+            async with client.get("/openapi.json", headers={"Host": host}) as response:
+                assert response.status == status
+        for origin, status in (("https://app.example", 202), ("https://evil.example", 403)):
+            headers = {**STRUCTURED, "Origin": origin}
+            async with client.post("/api/v1/events", json=envelope("/cors"), headers=headers) as response:
+                assert response.status == status
+                assert ("Access-Control-Allow-Origin" in response.headers) == (status == 202)
 
 
 async def test_max_bodies_bytes(tmp_path: Path, settings: dict[str, str]) -> None:

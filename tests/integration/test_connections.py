@@ -3,76 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import pytest
 from aiohttp import web
 
 from web.requests import bodies
-from web.server import connections
+from web.server import connections, port
 from web.server.health import Health
 from web.server.server import HttpServer, make_application
 
+from tests.support.clients.raw_http import SECONDS, Answer, Client
 from tests.support.servers.fresh import free_port
 from tests.support.waiting import until
 
-SECONDS = 20.0
 LARGE_BYTES = 50_000_000
-GET = b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n"
-HEADERS = {
-    "Content-Type": "application/problem+json",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
-
-
-class Answer:
-    """One answer, read from a socket."""
-
-    def __init__(self, raw: bytes) -> None:
-        head, _, self.body = raw.partition(b"\r\n\r\n")
-        status, *lines = head.decode().split("\r\n")
-        self.status = int(status.split()[1])
-        self.headers = dict(line.split(": ", 1) for line in lines)
-
-    def problem(self) -> dict[str, Any]:
-        """Its body, after a look at what every problem has."""
-        assert HEADERS.items() <= self.headers.items()
-        assert "Server" not in self.headers
-        assert int(self.headers["Content-Length"]) == len(self.body)
-        told: dict[str, Any] = json.loads(self.body)
-        assert told["status"] == self.status
-        return told
-
-
-class Client:
-    """A connection that sends what it is told to, byte for byte."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def send(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
-
-    async def rest(self) -> bytes:
-        """Everything until the server closes."""
-        async with asyncio.timeout(SECONDS):
-            return await self._reader.read()
-
-    async def answer(self) -> Answer:
-        """One answer with a length."""
-        async with asyncio.timeout(SECONDS):
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            length = int(Answer(head).headers["Content-Length"])
-            return Answer(head + await self._reader.readexactly(length))
-
-    def close(self) -> None:
-        self._writer.transport.abort()
+GET = b"GET /small HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Place:
@@ -153,10 +100,10 @@ async def place() -> AsyncIterator[Place]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times that a test can wait for."""
-    monkeypatch.setattr(connections, "CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(port, "CHECK_SECONDS", 0.02)
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(connections, "ANSWER_SECONDS", 0.3)
-    monkeypatch.setattr(connections, "IDLE_SECONDS", 60.0)
+    monkeypatch.setattr(port, "IDLE_SECONDS", 60.0)
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
 
 
@@ -165,7 +112,7 @@ def test_the_times_that_a_slow_client_has() -> None:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("start", [b"G", b"GET /small HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+@pytest.mark.parametrize("start", [b"G", b"GET /small HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
 async def test_a_head_that_is_not_complete_in_time_is_told_and_closed(start: bytes) -> None:
     async with serving() as place:
         client = await place.connect()
@@ -204,7 +151,7 @@ async def test_the_end_of_a_body_is_not_taken_for_the_beginning_of_a_head() -> N
     held = Held()
     async with serving(held=held) as place:
         client, other = await place.connect(), await place.connect()
-        await client.send(b"POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+        await client.send(b"POST /held HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
         async with asyncio.timeout(SECONDS):
             await held.has_begun.wait()
         await client.send(b"12345")
@@ -222,7 +169,7 @@ async def test_an_idle_connection_is_left_alone_and_a_body_has_its_own_time() ->
         await used.send(GET)
         assert (await used.answer()).status == 200
         slow = await place.connect()
-        await slow.send(b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+        await slow.send(b"POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345")
         assert (await slow.answer()).problem()["code"] == "slow_body"
         other = await place.connect()
         await other.send(GET[:1])
@@ -236,7 +183,7 @@ async def test_an_idle_connection_is_left_alone_and_a_body_has_its_own_time() ->
 async def test_a_client_that_does_not_take_its_answer_is_dropped() -> None:
     async with serving() as place:
         client = await place.connect()
-        await client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await client.send(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
         async def dropped() -> bool:
             open_now = place.server.connections
@@ -285,10 +232,10 @@ async def test_more_connections_than_allowed_are_told_so() -> None:
         b"nonsense\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET /small HTTP/1.1\r\nNo colon\r\n\r\n",
-        b"GET /small HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n",
-        b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\n{}",
-        b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"GET /small HTTP/9.9\r\nHost: x\r\n\r\n",
+        b"GET /small HTTP/1.1\r\nHost: localhost\r\nA : b\r\n\r\n",
+        b"POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: +2\r\n\r\n{}",
+        b"POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /small HTTP/9.9\r\nHost: localhost\r\n\r\n",
     ],
 )
 async def test_a_malformed_head_is_a_problem_and_no_line_in_the_log(
@@ -303,9 +250,9 @@ async def test_a_malformed_head_is_a_problem_and_no_line_in_the_log(
 @pytest.mark.parametrize(
     ("head", "status", "code"),
     [
-        (b"GET /small HTTP/1.1\r\nHost: x\r\nX: /" + b"a" * 20_000 + b"\r\n\r\n", 431, "header_too_large"),
-        (b"GET /small HTTP/1.1\r\nHost: x\r\n" + b"a" * 20_000 + b": x\r\n\r\n", 431, "header_too_large"),
-        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "target_too_long"),
+        (b"GET /small HTTP/1.1\r\nHost: localhost\r\nX: /" + b"a" * 20_000 + b"\r\n\r\n", 431, "header_too_large"),
+        (b"GET /small HTTP/1.1\r\nHost: localhost\r\n" + b"a" * 20_000 + b": x\r\n\r\n", 431, "header_too_large"),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "target_too_long"),
     ],
 )
 async def test_a_head_that_is_too_large_is_a_problem(place: Place, head: bytes, status: int, code: str) -> None:
@@ -322,13 +269,17 @@ async def test_a_malformed_head_after_a_good_one(place: Place) -> None:
 
 
 async def test_an_expectation_that_is_not_known_is_a_problem(place: Place) -> None:
-    answer = await place.ask(b"GET /small HTTP/1.1\r\nHost: x\r\nExpect: 200-maybe\r\nConnection: close\r\n\r\n")
+    answer = await place.ask(
+        b"GET /small HTTP/1.1\r\nHost: localhost\r\nExpect: 200-maybe\r\nConnection: close\r\n\r\n"
+    )
     assert (answer.status, answer.problem()["code"]) == (417, "expectation_failed")
 
 
 @pytest.mark.parametrize("method", [b"TRACE", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"POST"])
 async def test_another_method_is_told_which_are_allowed(place: Place, method: bytes) -> None:
-    answer = await place.ask(method + b" /small HTTP/1.1\r\nHost: x\r\nX-Secret: s\r\nConnection: close\r\n\r\n")
+    answer = await place.ask(
+        method + b" /small HTTP/1.1\r\nHost: localhost\r\nX-Secret: s\r\nConnection: close\r\n\r\n"
+    )
     assert (answer.status, answer.problem()["code"]) == (405, "method_not_allowed")
     assert answer.headers["Allow"] == "GET,HEAD"
     assert b"X-Secret" not in answer.body
@@ -337,7 +288,7 @@ async def test_another_method_is_told_which_are_allowed(place: Place, method: by
 async def test_a_proxy_is_not_offered(place: Place) -> None:
     for head in (
         b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n",
-        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ):
         client = await place.connect()
         await client.send(head)
@@ -345,13 +296,84 @@ async def test_a_proxy_is_not_offered(place: Place) -> None:
 
 
 async def test_head_is_get_without_a_body(place: Place) -> None:
-    answer = await place.ask(b"HEAD /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = await place.ask(b"HEAD /small HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert (answer.status, answer.body, answer.headers["Content-Length"]) == (200, b"", "5")
 
 
 async def test_a_codings_name_is_told_where_it_is_not_known(place: Place) -> None:
     answer = await place.ask(
-        b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+        b"POST /post HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Encoding: br\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
     )
     assert (answer.status, answer.problem()["code"]) == (415, "unsupported_encoding")
     assert answer.headers["Accept-Encoding"] == "gzip, zstd"
+
+
+POST = b"POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n12345"
+GARBAGE = b"nonsense\r\n\r\n"
+
+
+@pytest.mark.parametrize("garbage", [GARBAGE, b"\x00", b"GET / HTTP/9.9\r\n\r\n", b"}" * 100_000])
+@pytest.mark.parametrize("good", [[GET], [POST], [POST, GET], [POST] * 40])
+async def test_good_requests_before_garbage_in_one_read_are_answered_first(
+    place: Place, good: list[bytes], garbage: bytes
+) -> None:
+    client = await place.connect()
+    await client.send(b"".join(good) + garbage)
+    for request in good:
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (200, b"5" if request is POST else b"small")
+    assert Answer(await client.rest()).problem()["code"] in {"malformed_request", "target_too_long"}
+
+
+@pytest.mark.parametrize("cut", [1, 20, len(POST) - 6, len(POST) - 5, len(POST) - 2, len(POST)])
+async def test_requests_that_are_cut_anywhere_are_all_answered(place: Place, cut: int) -> None:
+    client = await place.connect()
+    await client.send(POST[:cut])
+
+    async def received() -> bool:
+        (server_side,) = place.server.connections
+        return isinstance(server_side, connections.Connection) and bool(
+            server_side.head_since or server_side._request_count
+        )
+
+    await until(received, SECONDS)
+    await client.send(POST[cut:] + POST + GET + GARBAGE)
+    assert [(await client.answer()).body for _ in range(3)] == [b"5", b"5", b"small"]
+    assert Answer(await client.rest()).problem()["code"] == "malformed_request"
+
+
+async def test_more_requests_in_one_read_than_are_queued_are_all_answered(place: Place) -> None:
+    client = await place.connect()
+    await client.send((POST + GET) * 200)
+    for _ in range(200):
+        assert [(await client.answer()).body for _ in range(2)] == [b"5", b"small"]
+
+
+@pytest.mark.parametrize("expectation", [b"", b"Expect: 100-continue\r\n"])
+@pytest.mark.parametrize("path", [b"/post", b"/small", b"/nowhere"])
+async def test_a_length_above_the_limit_is_refused_from_the_head_alone(
+    place: Place, path: bytes, expectation: bytes
+) -> None:
+    async with asyncio.timeout(connections.HEAD_SECONDS / 2):  # far less than a body may take
+        answer = await place.ask(
+            b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10737418240\r\n" + expectation + b"\r\n"
+        )
+    assert (answer.status, answer.problem()["code"]) == (413, "too_large")
+    assert answer.headers["Connection"] == "close"
+
+
+async def test_a_client_that_sends_too_much_all_the_same_reads_the_refusal(place: Place) -> None:
+    client = await place.connect()
+    size = 5_000_000
+    await client.send(b"POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size)
+    await client.send(bytes(size))
+    assert Answer(await client.rest()).problem()["code"] == "too_large"
+
+
+async def test_a_body_that_is_as_large_as_the_limit_is_read(place: Place) -> None:
+    client = await place.connect()
+    await client.send(b"POST /post HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
+    await client.send(bytes(1_000_000) + GET)
+    assert (await client.answer()).body == b"1000000"
+    assert (await client.answer()).body == b"small"

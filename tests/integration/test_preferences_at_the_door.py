@@ -171,7 +171,7 @@ async def test_prefer_wait_does_not_hold_what_is_refused(door: OpenDoor) -> None
 async def test_a_client_that_goes_away_waits_no_longer(door: OpenDoor) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", door.port)
     event = json.dumps(envelope())
-    head = "POST /api/v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nPrefer: wait=60\r\n"
+    head = "POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nPrefer: wait=60\r\n"
     writer.write(f"{head}Content-Length: {len(event)}\r\n\r\n{event}".encode())
     await until(somebody_waits(door.applied, 1), SECONDS)
     writer.transport.abort()

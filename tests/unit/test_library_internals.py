@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, get_args
 import faust
 import pytest
 from aiohttp import StreamReader, http_exceptions, streams, web, web_protocol
+from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, conn
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher, PartitionRecords
@@ -95,6 +96,8 @@ PRIVATE_ATTRIBUTES = [
     Attribute("web/server", "web_connection", "_loop", asyncio.AbstractEventLoop),
     Attribute("web/server", "web_connection", "_current_request", NONE),
     Attribute("web/server", "web_connection", "_messages", deque),
+    Attribute("web/server", "web_connection", "_parser", HttpRequestParser),
+    Attribute("web/server", "web_connection", "_read_bufsize", int),
     Attribute("web/server", "web_connection", "_request_count", int),
     Attribute("web/server", "web_request", "_match_info", NONE),
 ]
@@ -240,9 +243,13 @@ def test_a_connection_has_the_options_that_we_set() -> None:
 
 
 def test_a_request_waits_with_its_body_beside_it() -> None:
-    _, body = get_args(web_protocol._MsgType)
+    message, body = get_args(web_protocol._MsgType)
+    assert get_args(message)[0] is RawRequestMessage
     assert body is StreamReader
+    assert web_protocol.MAX_MSG_QUEUE_SIZE > 1
+    assert callable(HttpRequestParser.message_consumed)
     assert streams.EMPTY_PAYLOAD.is_eof()
+    assert streams.EMPTY_PAYLOAD.total_bytes == 0
     assert isinstance(http_exceptions.LineTooLong("a line", "8190"), http_exceptions.BadHttpMessage)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Annotated, Literal
 
@@ -86,9 +87,18 @@ def batch_answer(summary: Summary, preferences: Preferences, *, waited: bool) ->
     return web.Response(body=msgspec.json.encode(summary), status=status, headers=headers)
 
 
+def _body(refusal: Refusal) -> msgspec.Raw:
+    return _body_of(refusal.status, refusal.code, refusal.title, refusal.detail)
+
+
+@lru_cache(maxsize=64)
+def _body_of(status: int, code: str, title: str, detail: str) -> msgspec.Raw:
+    return Refusal(status, code, title, detail).body()
+
+
 def _result(index: int, taken: ParsedEvent | Refusal, outcome: Outcome | None) -> Result:
     if isinstance(taken, Refusal):
-        return Result(index, taken.event_id, taken.source, "rejected", taken.body())
+        return Result(index, taken.event_id, taken.source, "rejected", taken.body() if taken.errors else _body(taken))
     if outcome in REFUSED:
         return Result(index, taken.id, taken.source, "rejected", REFUSED[outcome].body())
     return Result(index, taken.id, taken.source, "duplicate" if outcome is Outcome.DUPLICATE else "accepted")

@@ -8,17 +8,18 @@ from aiohttp import hdrs, web
 
 from headrace.events import rfc3339
 from headrace.events.binary_mode import parse_binary
-from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_batch, parse_event, unreadable
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_event, unreadable
 from headrace.events.intake_counts import IntakeCounts
 from headrace.events.known_types import EventTypes
 from headrace.events.outcome import Outcome
-from headrace.events.refusals import REFUSED, Refusal, invalid, misfit
+from headrace.events.refusals import REFUSED, Refusal, invalid
 from tables.intake.backlog import Backlog
 from tables.intake.group_commit import GroupCommit, QueueFullError
 from tables.projections.applied_events import AppliedEvents, Name
 from web.ingestion.answers import batch_answer, event_answer, refused, summarize
 from web.ingestion.content_modes import ContentMode, content_mode
 from web.ingestion.event_headers import read_attributes
+from web.ingestion.reading import EventReader
 from web.requests.bodies import BodyBudget, read_body
 from web.requests.preferences import Preferences, preferences
 from web.requests.waiting_answers import are_applied
@@ -44,8 +45,8 @@ class Door:
     ) -> None:
         self.counts = IntakeCounts()
         self._group_commit = group_commit
-        self._event_types = event_types
         self._limits = limits
+        self._reader = EventReader(event_types, limits)
         self._backlog = backlog
         self._body_budget = body_budget or BodyBudget()
         self._applied = applied
@@ -80,8 +81,9 @@ class Door:
         if mode is ContentMode.PLAIN and body.lstrip(JSON_WHITE_SPACE)[:1] == b"[":
             mode = ContentMode.BATCH
         if mode is ContentMode.BATCH:
-            return await self._take_batch(request, parse_batch(body, self._limits, rfc3339.now()))
-        return await self._take_event(request, self._parse(request, mode, body))
+            return await self._take_batch(request, await self._reader.batch(body))
+        event = await self._reader.event(lambda: self._parse(request, mode, body), len(body))
+        return await self._take_event(request, event)
 
     def _parse(self, request: web.Request, mode: ContentMode, body: bytes) -> ParsedEvent:
         if mode is not ContentMode.BINARY:
@@ -95,10 +97,10 @@ class Door:
         except Exception as error:  # noqa: BLE001 - whatever is in the headers, the fault is not the server's
             raise unreadable(error) from None
 
-    async def _take_event(self, request: web.Request, event: ParsedEvent) -> web.Response:
-        if errors := self._event_types.errors(event):
+    async def _take_event(self, request: web.Request, event: ParsedEvent | Refusal) -> web.Response:
+        if isinstance(event, Refusal):
             self.counts.rejected += 1
-            raise refused(misfit(event, errors))
+            raise refused(event)
         (outcome,) = await self._group_commit.submit([event])
         if outcome in REFUSED:
             self.counts.rejected += 1
@@ -111,9 +113,8 @@ class Door:
         waited = asked.wait_seconds is not None and await self._wait(request, asked, [(event.source, event.id)])
         return event_answer(event, outcome, asked, waited=waited)
 
-    async def _take_batch(self, request: web.Request, parsed: Sequence[ParsedEvent | InvalidEnvelope]) -> web.Response:
+    async def _take_batch(self, request: web.Request, taken: Sequence[ParsedEvent | Refusal]) -> web.Response:
         asked = preferences(request)
-        taken = [invalid(one) if isinstance(one, InvalidEnvelope) else self._refusal(one) or one for one in parsed]
         events = [one for one in taken if isinstance(one, ParsedEvent)]
         if asked.strict and len(events) < len(taken):
             events = []
@@ -128,7 +129,3 @@ class Door:
         if asked.wait_seconds is None or self._applied is None or not events:
             return False
         return await are_applied(request, self._applied, events, asked.wait_seconds)
-
-    def _refusal(self, event: ParsedEvent) -> Refusal | None:
-        errors = self._event_types.errors(event)
-        return misfit(event, errors) if errors else None

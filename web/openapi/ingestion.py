@@ -11,7 +11,7 @@ from web.ingestion.event_status import Story
 from web.ingestion.event_types import SCHEMA_TYPE, EventTypesAnswer
 from web.openapi.document import Answer, Operation, Parameter, reference
 from web.openapi.event_schemas import BATCH, EVENT
-from web.openapi.shared import EVERYWHERE, JSON, SHARED, TEXT, problem_answer, unavailable
+from web.openapi.shared import EVERYWHERE, JSON, SHARED, TEXT, WRITING, problem_answer, unavailable
 
 TAG = "Events"
 TYPES_TAG = "Event types"
@@ -54,7 +54,7 @@ OPERATIONS = [
         body_description=BODY,
         body_is_required=False,  # an event in binary mode may have no data
         answers={
-            **EVERYWHERE,
+            **WRITING,
             200: Answer("A duplicate: the same event was accepted before.", {JSON: Taken}, ("Preference-Applied",)),
             201: Answer(
                 "Accepted, and applied by every projection (`Prefer: wait`).",
@@ -70,7 +70,9 @@ OPERATIONS = [
             409: problem_answer(
                 "An event with this source and id but other content was accepted before.", "id_conflict"
             ),
-            413: problem_answer("The body, an event, or the batch is too large.", "too_large", "event_too_large", "…"),
+            413: problem_answer(
+                "The body, an event, or the batch is too large.", "too_large", "packed_too_well", "event_too_large", "…"
+            ),
             415: problem_answer(
                 "The media type or content coding is not supported.",
                 "unsupported_media_type",

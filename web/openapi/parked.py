@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from headrace.folding.parked_groups import ParkedOutcome
 from tables.parked.parked_list import ParkedOne
 from web.openapi.document import Answer, Operation, Parameter, Schema
-from web.openapi.shared import EVERYWHERE, EXPENSIVE, JSON, invalid_query, problem_answer, unavailable
+from web.openapi.shared import EVERYWHERE, EXPENSIVE, JSON, WRITING, invalid_query, problem_answer, unavailable
 from web.query import parked
 from web.query.parked import MOST_REASON_CHARACTERS, ParkedAnswer
 from web.requests.query_parameters import DEFAULT_LIMIT, MAX_LIMIT
@@ -87,7 +87,7 @@ def _change(what: str, summary: str, name: Parameter, body: Schema, answers: Map
         body={JSON: body},
         body_description="`key` is the key of a row; `partition_key` is for events whose row is unknown.",
         answers={
-            **EVERYWHERE,
+            **WRITING,
             200: Answer("What was done.", {JSON: ParkedOutcome}),
             **answers,
             400: problem_answer("The body is not valid.", "invalid_body", "unreadable_body", "malformed_request"),

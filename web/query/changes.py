@@ -20,7 +20,7 @@ from tables.database import Database, is_away
 from tables.projections.changes import Change, Point
 from web.query.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
 from web.query.change_points import from_text, to_text
-from web.server.connections import cancel_when_lost
+from web.server.connections import cancel_when_lost, holding
 from web.server.problems import Problem
 
 CONTENT_TYPE = "text/event-stream"
@@ -81,16 +81,18 @@ class ChangeStreams:
         since = _last_event_id(request)
         if request.method == hdrs.METH_HEAD:
             return web.Response(headers=HEADERS)
-        try:
-            listener = await self._feed.listen(projection)
-        except TooManyListenersError as error:
-            headers: dict[str, str] = {hdrs.RETRY_AFTER: str(FULL_RETRY_AFTER_SECONDS)}
-            raise Problem(503, "too_many_streams", "Too many streams", str(error), headers=headers) from None
-        try:
-            stream = _Stream(self._feed, projection, listener, since, self._heartbeat_seconds)
-            return await stream.send_to(request)
-        finally:
-            self._feed.leave(projection, listener)
+        with holding(request) as has_room:
+            if not has_room:
+                raise _too_many("Half of all connections are streams or wait.")
+            try:
+                listener = await self._feed.listen(projection)
+            except TooManyListenersError as error:
+                raise _too_many(str(error)) from None
+            try:
+                stream = _Stream(self._feed, projection, listener, since, self._heartbeat_seconds)
+                return await stream.send_to(request)
+            finally:
+                self._feed.leave(projection, listener)
 
 
 class _Stream:
@@ -204,6 +206,11 @@ class _Stream:
     async def _write(self, response: web.StreamResponse, data: bytes) -> None:
         async with asyncio.timeout(SEND_SECONDS):
             await response.write(data)
+
+
+def _too_many(detail: str) -> Problem:
+    headers: dict[str, str] = {hdrs.RETRY_AFTER: str(FULL_RETRY_AFTER_SECONDS)}
+    return Problem(503, "too_many_streams", "Too many streams", detail, headers=headers)
 
 
 def _last_event_id(request: web.Request) -> Point | None:

@@ -6,12 +6,23 @@ import asyncio
 
 from aiohttp import hdrs, web
 
-from web.requests.content_codings import ACCEPT_ENCODING, CODINGS, UnpackedTooLargeError, UnreadableBodyError, unpack
+from web.requests.content_codings import (
+    ACCEPT_ENCODING,
+    CODINGS,
+    MOST_RATIO,
+    Coding,
+    PackedTooWellError,
+    UnpackedTooLargeError,
+    UnreadableBodyError,
+    unpack,
+)
 from web.server.problems import Problem, too_many
 
 BODY_SECONDS = 30.0
 JSON = "application/json"
 NO_CODING = ("", "identity")
+SMALL_BYTES = 16_384
+"""A body of this size is decompressed at once, a larger one in a thread."""
 BUDGET_RETRY_AFTER_SECONDS = 2
 
 
@@ -64,15 +75,24 @@ async def read_body(request: web.Request, budget: BodyBudget | None = None) -> b
         else:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await (budget or BodyBudget()).read(request)
-        return body if coding is None else unpack(body, coding, request.client_max_size)
+        return body if coding is None else await _unpacked(body, coding, request.client_max_size)
     except (web.RequestPayloadError, UnreadableBodyError):
         detail = "It does not match its Content-Encoding or Transfer-Encoding."
         raise Problem(400, "unreadable_body", "The body cannot be read", detail) from None
+    except PackedTooWellError:
+        detail = f"A body of more than 1 MB may be at most {MOST_RATIO} times as large as it is sent. Compress less."
+        raise Problem(413, "packed_too_well", "Too large", detail) from None
     except UnpackedTooLargeError:
         raise web.HTTPRequestEntityTooLarge(request.client_max_size) from None
     except TimeoutError:
         detail = f"Send it within {BODY_SECONDS:.0f} s."
         raise Problem(408, "slow_body", "The body took too long", detail) from None
+
+
+async def _unpacked(body: bytes, coding: Coding, most_bytes: int) -> bytes:
+    if len(body) <= SMALL_BYTES:
+        return unpack(body, coding, most_bytes)
+    return await asyncio.to_thread(unpack, body, coding, most_bytes)
 
 
 async def read_json(request: web.Request) -> bytes:

@@ -14,10 +14,17 @@ GZIP_WINDOW_BITS = 31
 ZSTD_WINDOW_LOG = 23
 # Members of gzip, frames of zstd: each allocates a new decompressor.
 MOST_PARTS = 100
+MOST_RATIO = 100
+"""Beyond `FREE_BYTES`, a body may be this many times as large as it was sent: JSON of devices is 10 to 30 times."""
+FREE_BYTES = 1_000_000
 
 
 class UnreadableBodyError(HeadraceError):
     """The body does not match its Content-Encoding."""
+
+
+class PackedTooWellError(HeadraceError):
+    """The body is large after decompression, and was next to nothing before."""
 
 
 class UnpackedTooLargeError(HeadraceError):
@@ -49,9 +56,10 @@ ACCEPT_ENCODING = "gzip, zstd"
 
 
 def unpack(body: bytes, coding: Coding, most_bytes: int) -> bytes:
-    """The decompressed body. Raises UnreadableBodyError and UnpackedTooLargeError."""
+    """The decompressed body. Raises UnreadableBodyError, PackedTooWellError and UnpackedTooLargeError."""
     pieces = []
-    room = most_bytes + 1
+    most_by_ratio = max(FREE_BYTES, MOST_RATIO * len(body))
+    room = min(most_bytes, most_by_ratio) + 1
     for _ in range(MOST_PARTS):
         unpacker = coding.unpacker()
         try:
@@ -60,7 +68,7 @@ def unpack(body: bytes, coding: Coding, most_bytes: int) -> bytes:
             raise UnreadableBodyError from None
         room -= len(piece)
         if room <= 0:
-            raise UnpackedTooLargeError
+            raise UnpackedTooLargeError if most_bytes <= most_by_ratio else PackedTooWellError
         if not unpacker.eof:
             raise UnreadableBodyError
         pieces.append(piece)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Coroutine
 from aiohttp import web
 
 from tables.projections.applied_events import AppliedEvents, Name
-from web.server.connections import cancel_when_lost
+from web.server.connections import cancel_when_lost, holding
 
 
 async def are_applied(request: web.Request, applied: AppliedEvents, events: Collection[Name], seconds: float) -> bool:
@@ -17,11 +17,15 @@ async def are_applied(request: web.Request, applied: AppliedEvents, events: Coll
 
 
 async def while_client_stays(request: web.Request, waiting: Coroutine[None, None, bool]) -> bool:
-    """The result; False when the client disconnects first."""
-    task = asyncio.create_task(waiting)
-    cancel_when_lost(request, task)
-    try:
-        await asyncio.wait([task])
-    finally:
-        task.cancel()
+    """The result; False when the client disconnects first, or too many requests wait already."""
+    with holding(request) as has_room:
+        if not has_room:
+            waiting.close()
+            return False
+        task = asyncio.create_task(waiting)
+        cancel_when_lost(request, task)
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
     return not task.cancelled() and task.result()

@@ -1,82 +1,165 @@
-"""The connections of one port: a limit on their number, and time limits for a request's head and for its answer.
+"""A client's connection: time limits for a request's head and for its answer.
 
 aiohttp parses HTTP and closes idle connections. It has no time limit for a head that never ends, and answers a
-malformed head with plain text and a banner. All connections are checked once a second: a request costs no timer.
+malformed head with plain text and a banner.
 """
 
 from __future__ import annotations
 
 import asyncio
-import resource
-from collections.abc import Awaitable, Callable
-from email.utils import formatdate
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
-from headrace.events.problem_document import CONTENT_TYPE
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from web.server.problems import Problem, problem_of
+from web.server.raw_answers import HEADER_BYTES, malformed, raw
 
 HEAD_SECONDS = 10.0
 """From the first byte of a request's head to its last."""
 ANSWER_SECONDS = 30.0
 """How long a client may read nothing of an answer that waits for it."""
-IDLE_SECONDS = 75.0
-TARGET_BYTES = 8_192
-HEADER_BYTES = 8_190
-"""Differs from TARGET_BYTES: aiohttp's error names only the limit, which shows what is too long."""
-CHECK_SECONDS = 1.0
-SPARE_CONNECTIONS = 100
-"""This many connections beyond the limit get a problem; further connections are closed without an answer."""
-RETRY_AFTER_SECONDS = 1
-# For anything but the connections of the two ports: PostgreSQL, Kafka, logs, libraries.
-OTHER_FILES = 256
+END_OF_HEAD = b"\r\n\r\n"
+LARGE_BYTES = 65_536
+"""An answer of this size needs room among the bytes that clients have not read yet."""
+HEALTH_STARTS = tuple(
+    f"{method} {path}{end}".encode()
+    for method in ("GET", "HEAD")
+    for path in ("/livez", "/readyz", "/metrics")
+    for end in (" ", "?")
+)
 
 log = ActionLog(__name__)
+
+
+class Port(Protocol):
+    """What a connection needs of all connections of its port."""
+
+    held: int
+    """Requests that are held open."""
+
+    def make_room(self, more_bytes: int) -> None:
+        """Disconnect slow readers, so that this answer fits into the limit of unsent bytes."""
+
+    def may_hold(self) -> bool:
+        """Whether one more request may be held open."""
 
 
 class Connection(web.RequestHandler):
     """A client's connection. Slow or malformed requests end it, with a problem where it can still be sent."""
 
-    __slots__ = ("_heads", "_payload", "head_since", "is_one_too_many", "on_lost", "untaken_bytes", "untaken_since")
+    __slots__ = (
+        "_heads",
+        "_payload",
+        "_spare_head",
+        "head_since",
+        "is_one_too_many",
+        "on_lost",
+        "port",
+        "remote",
+        "unsent_since",
+        "untaken_bytes",
+        "untaken_since",
+    )
 
-    def __init__(self, manager: Connections, **arguments: Any) -> None:
+    def __init__(self, manager: web.Server, port: Port, **arguments: Any) -> None:
         super().__init__(manager, **arguments)
+        self.port = port
+        self.remote = ""
+        """The client's address."""
         self.head_since: float | None = None
         """When the first byte of the incomplete head arrived (the loop's time)."""
         self.is_one_too_many = False
         self.on_lost: Callable[[], object] | None = None
         self.untaken_bytes = 0
-        self.untaken_since = self._loop.time()
+        self.untaken_since = self.unsent_since = self._loop.time()
+        self._spare_head = b""
         self._heads = 0
         self._payload: Any = EMPTY_PAYLOAD
+        # aiohttp's own discards the complete requests of a read when malformed data follows them.
+        self._parser = HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=1,
+        )
 
     def data_received(self, data: bytes) -> None:
         """Note when a head begins and when it is complete. Data after a head in the same read is noted later."""
         if self.is_one_too_many:
-            detail = "Use fewer connections, or try again later."
-            self.end_with(Problem(503, "too_many_connections", "Too many connections", detail))
+            self._receive_spare(data)
             return
         body_was_whole = self._payload.is_eof()
-        super().data_received(data)
-        if self._request_count != self._heads:
-            self._heads = self._request_count
+        heads = self._heads
+        self._receive(data)
+        if self._heads != heads:
             self.head_since = None
-            if self._messages:
-                self._payload = self._messages[-1][1]
         elif self.head_since is None and data and body_was_whole:
             self.head_since = self._loop.time()
+
+    def _receive_spare(self, data: bytes) -> None:
+        """Beyond the limits: one request that asks how the worker is, and nothing else."""
+        if self._heads:
+            return
+        head, end, _ = (self._spare_head + data).partition(END_OF_HEAD)
+        is_health = any(start.startswith(head) or head.startswith(start) for start in HEALTH_STARTS)
+        if is_health and end:
+            self.head_since = None
+            self._receive(head + end)
+            self.close()
+        elif is_health and len(head) <= HEADER_BYTES:
+            self._spare_head = head
+        else:
+            detail = "Use fewer connections, or try again later."
+            self.end_with(Problem(503, "too_many_connections", "Too many connections", detail))
+
+    def _receive(self, data: bytes) -> None:
+        """Pass data to the parser, which stops behind each request, until it needs more."""
+        while True:
+            was_whole = self._payload.is_eof()
+            super().data_received(data)
+            if self._request_count == self._heads:
+                if was_whole or not self._payload.is_eof():
+                    return
+            else:
+                self._heads = self._request_count
+                if self._messages:
+                    message, self._payload = self._messages[-1]
+                    if not isinstance(message, RawRequestMessage) or not self._payload.is_eof():
+                        return
+            if len(self._messages) >= MAX_MSG_QUEUE_SIZE or self._parser is None:
+                return
+            self._parser.message_consumed()
+            if (
+                was_whole
+                and data
+                and data.find(END_OF_HEAD) + len(END_OF_HEAD) + self._payload.total_bytes == len(data)
+            ):
+                return  # the usual read is one request, and nothing is left of it
+            data = b""
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel the work for the client."""
         super().connection_lost(exc)
         if self.on_lost is not None:
             self.on_lost()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request is being answered."""
+        return self._current_request is not None
 
     def check(self, now: float) -> None:
         """End the connection if its client is too slow."""
@@ -89,6 +172,8 @@ class Connection(web.RequestHandler):
         # A stream keeps writing to a client that reads nothing: only a shrinking buffer shows that it reads.
         untaken, before = self.transport.get_write_buffer_size(), self.untaken_bytes
         self.untaken_bytes = untaken
+        if untaken == 0:
+            self.unsent_since = now
         if untaken == 0 or untaken < before:
             self.untaken_since = now
         elif now - self.untaken_since > ANSWER_SECONDS:
@@ -97,7 +182,7 @@ class Connection(web.RequestHandler):
     def end_with(self, problem: Problem) -> None:
         """Close the connection; with this problem, unless the answer to an earlier request is in flight."""
         if self.transport is not None and self._current_request is None:
-            self.transport.write(_raw(problem))
+            self.transport.write(raw(problem))
         self.force_close()
 
     def handle_error(
@@ -111,7 +196,7 @@ class Connection(web.RequestHandler):
         if isinstance(exc, ConnectionError):
             raise exc  # the client is gone, or has the problem that is written below
         if status == HTTPStatus.BAD_REQUEST and self.transport is not None and not request.writer.output_size:
-            self.transport.write(_raw(_malformed(exc)))
+            self.transport.write(raw(malformed(exc)))
         elif exc is not None and self.transport is not None:
             log.exception(
                 LogAction.RESPONSE_BROKEN,
@@ -128,81 +213,20 @@ class Connection(web.RequestHandler):
         """Turn what aiohttp refuses by itself, before any middleware, into a problem too."""
         if isinstance(resp, web.HTTPException) and isinstance(request, web.Request):
             resp = problem_of(request, resp).answer()
-        return super().finish_response(request, resp, start_time)
+        if isinstance(resp, web.Response) and isinstance(resp.body, bytes) and len(resp.body) >= LARGE_BYTES:
+            if self.transport is not None and not self.transport.get_write_buffer_size():
+                self.unsent_since = self._loop.time()
+            self.port.make_room(len(resp.body))
+        finishing = super().finish_response(request, resp, start_time)
+        is_refused_early = resp.keep_alive is False and not request.content.is_eof()
+        return self._close_after(finishing) if is_refused_early else finishing
 
-
-class Connections(web.Server):
-    """All connections of a port, and the timer that checks them."""
-
-    def __init__(
-        self, handler: Callable[[Any], Awaitable[web.StreamResponse]], *, most: int, request_factory: Any, **kwargs: Any
-    ) -> None:
-        super().__init__(handler, request_factory=request_factory, **kwargs)
-        self._most = most
-        self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
-
-    def __call__(self) -> Connection:
-        """A new connection, before it is made."""
-        return Connection(self, loop=self._loop, **self._kwargs)
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Mark a connection beyond the limit: its first bytes bring a problem, not an answer."""
-        super().connection_made(handler, transport)
-        excess = len(self._connections) - self._most
-        if excess > 0 and isinstance(handler, Connection):
-            handler.is_one_too_many = True
-            handler.head_since = self._loop.time()
-            if excess > SPARE_CONNECTIONS:
-                transport.abort()
-
-    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own signature
-        """Let requests in flight finish, then close."""
-        self._checking.cancel()
-        await super().shutdown(timeout)
-
-    def _check(self) -> None:
-        now = self._loop.time()
-        for connection in self.connections:
-            if isinstance(connection, Connection):
-                connection.check(now)
-        self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
-
-
-class Runner(web.AppRunner):
-    """Runs an application on `Connections`."""
-
-    def __init__(self, application: web.Application, *, most_connections: int, shutdown_seconds: float) -> None:
-        super().__init__(application, access_log=None, handle_signals=False, shutdown_timeout=shutdown_seconds)
-        self._most_connections = most_connections
-
-    async def _make_server(self) -> web.Server:
-        plain = await super()._make_server()
-        return Connections(
-            plain.request_handler,
-            request_factory=plain.request_factory,
-            most=self._most_connections,
-            keepalive_timeout=IDLE_SECONDS,
-            max_line_size=TARGET_BYTES,
-            max_field_size=HEADER_BYTES,
-            **plain._kwargs,
-        )
-
-
-def allow_connections(most: int) -> None:
-    """Raise the process's limit of open files for so many connections, as far as its hard limit allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * (most + SPARE_CONNECTIONS) + OTHER_FILES
-    if soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        if allowed < wanted:
-            log.warning(
-                LogAction.CONNECTIONS_LIMITED,
-                "Only {allowed} files may be open; {connections} connections may need {wanted} (ulimit -n)",
-                allowed=allowed,
-                connections=most,
-                wanted=wanted,
-            )
+    async def _close_after(self, finishing: Any) -> Any:
+        """Send the end at once. The rest of the body is still read for a while: a reset would destroy the answer."""
+        finished = await finishing
+        if self.transport is not None and self.transport.can_write_eof():
+            self.transport.write_eof()
+        return finished
 
 
 def cancel_when_lost(request: web.Request, task: asyncio.Task[Any]) -> None:
@@ -211,27 +235,17 @@ def cancel_when_lost(request: web.Request, task: asyncio.Task[Any]) -> None:
         request.protocol.on_lost = task.cancel
 
 
-def _malformed(error: BaseException | None) -> Problem:
-    if isinstance(error, LineTooLong) and error.args[1] == TARGET_BYTES:
-        detail = f"The path and its parameters may have {TARGET_BYTES} bytes."
-        return Problem(414, "target_too_long", "Request target too long", detail)
-    if isinstance(error, LineTooLong):
-        return Problem(431, "header_too_large", "Header too large", f"A header may have {HEADER_BYTES} bytes.")
-    return Problem(400, "malformed_request", "Not a valid HTTP request", "Its head does not conform to RFC 9112.")
-
-
-def _raw(problem: Problem) -> bytes:
-    """The answer as bytes, where aiohttp has no request to answer; the connection closes after it."""
-    body, status = problem.body(), problem.status
-    head = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        f"Content-Type: {CONTENT_TYPE}",
-        f"Content-Length: {len(body)}",
-        "X-Content-Type-Options: nosniff",
-        "Cache-Control: no-store",
-        f"Date: {formatdate(usegmt=True)}",
-        "Connection: close",
-    ]
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        head.append(f"Retry-After: {RETRY_AFTER_SECONDS}")
-    return "\r\n".join([*head, "", ""]).encode() + body
+@contextmanager
+def holding(request: web.Request) -> Iterator[bool]:
+    """Count a request as held open; the value is whether there is room for it."""
+    port = request.protocol.port if isinstance(request.protocol, Connection) else None
+    if port is None:
+        yield True
+    elif not port.may_hold():
+        yield False
+    else:
+        port.held += 1
+        try:
+            yield True
+        finally:
+            port.held -= 1

@@ -6,13 +6,14 @@ docs/performance.md. All other requests are routed as usual, with the same answe
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
-from web.server.problems import set_common_headers
+from web.server.guard import NO_HEADERS, Guard
+from web.server.problems import problem_of, set_common_headers
 
 View = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -31,20 +32,36 @@ class HotRequest(web.Request):
     """A request that may have no match_info."""
 
     hot_route: str | None = None
+    guard_headers: Mapping[str, str] = NO_HEADERS
+    """What the guard adds to the answer."""
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        if self.guard_headers:
+            response.headers.extend(self.guard_headers)
         if self._match_info is None:
             set_common_headers(response)
         else:
             await super()._prepare_hook(response)
 
 
-def take_short_cuts(server: web.Server, application: web.Application, hot_paths: Sequence[HotPath]) -> None:
-    """Let `server` call the views of these paths through the application's middlewares, and route other requests."""
+def take_short_cuts(
+    server: web.Server, application: web.Application, hot_paths: Sequence[HotPath], guard: Guard | None = None
+) -> None:
+    """Let `server` call the views of these paths through the application's middlewares, and route other requests.
+
+    `guard` sees every request first.
+    """
     handle: Any = server.request_handler
+    guard = guard or Guard()
     ways = [(path.is_meant, path.route, _through_middlewares(application, path.view)) for path in hot_paths]
 
     async def handle_hot_first(request: HotRequest) -> web.StreamResponse:
+        request.guard_headers = guard.headers(request)
+        if (refusal := guard.refusal(request)) is not None:
+            return refusal
+        length = request.headers.get(hdrs.CONTENT_LENGTH)
+        if length is not None and int(length) > request.client_max_size:
+            return _too_large(request)
         if hdrs.EXPECT not in request.headers:
             method, path = request.method, request.raw_path
             for is_meant, route, view in ways:
@@ -56,6 +73,13 @@ def take_short_cuts(server: web.Server, application: web.Application, hot_paths:
 
     server.request_handler = handle_hot_first  # type: ignore[assignment]  # the factory below makes the requests that it accepts
     server.request_factory = partial(server.request_factory, _cls=HotRequest)  # type: ignore[call-arg]
+
+
+def _too_large(request: web.Request) -> web.Response:
+    """The answer from the head alone: nobody needs to send the body. It is the last one on its connection."""
+    answer = problem_of(request, web.HTTPRequestEntityTooLarge(request.client_max_size)).answer()
+    answer.force_close()
+    return answer
 
 
 def _through_middlewares(application: web.Application, view: View) -> View:

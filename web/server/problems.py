@@ -101,6 +101,7 @@ def set_common_headers(response: web.StreamResponse) -> None:
     """Set the headers of every answer, and remove the banner that names the server."""
     headers = response.headers
     headers["X-Content-Type-Options"] = "nosniff"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
     headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
     headers.popall(hdrs.SERVER, None)
 

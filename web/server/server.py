@@ -10,9 +10,11 @@ from aiohttp import web
 from mode import Service
 
 from headrace.errors import StartError
-from web.server.connections import Runner, allow_connections
+from web.server.guard import Guard
 from web.server.health import Health
 from web.server.hot_paths import HotPath, take_short_cuts
+from web.server.open_files import allow_connections
+from web.server.port import ConnectionLimits, Runner
 from web.server.problems import common_headers, problems
 from web.server.request_times import RequestTimes
 
@@ -46,8 +48,13 @@ class HttpServer(Service):
         service: str,
         hot_paths: Sequence[HotPath] = (),
         max_connections: int = 1_000,
+        limits: ConnectionLimits | None = None,
+        guard: Guard | None = None,
     ) -> None:
-        """`service` is the prefix of the settings for host and port."""
+        """`service` is the prefix of the settings for host and port; without a `guard`, only loopback is answered.
+
+        `limits` override `max_connections`.
+        """
         super().__init__()
         self.application = application
         self._host = host
@@ -55,18 +62,17 @@ class HttpServer(Service):
         self._service = service
         self._health = health
         self._hot_paths = hot_paths
-        self._max_connections = max_connections
+        self._limits = limits or ConnectionLimits(max_connections, max_connections)
+        self._guard = guard or Guard(listens_on=host)
         self._runner: web.AppRunner | None = None
 
     async def on_start(self) -> None:
         """Listen. Raises StartError when the address is not available."""
-        allow_connections(self._max_connections)
-        self._runner = Runner(
-            self.application, most_connections=self._max_connections, shutdown_seconds=SHUTDOWN_SECONDS
-        )
+        allow_connections(self._limits.most)
+        self._runner = Runner(self.application, limits=self._limits, shutdown_seconds=SHUTDOWN_SECONDS)
         await self._runner.setup()
         if self._runner.server is not None:
-            take_short_cuts(self._runner.server, self.application, self._hot_paths)
+            take_short_cuts(self._runner.server, self.application, self._hot_paths, self._guard)
         try:
             await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
         except OSError as error:

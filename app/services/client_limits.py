@@ -1,0 +1,23 @@
+"""What a port allows its clients, from the settings."""
+
+from __future__ import annotations
+
+from app.settings import Settings
+from headrace.process.host_names import listed, listed_origins
+from web.server.guard import Guard
+from web.server.port import ConnectionLimits
+
+
+def guard(settings: Settings, host: str) -> Guard:
+    """The hosts and origins that the port on this address answers."""
+    return Guard(hosts=listed(settings.allowed_hosts), origins=listed_origins(settings.cors_origins), listens_on=host)
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """The connections and the memory that clients of a port may use."""
+    most = settings.max_connections
+    return ConnectionLimits(
+        most=most,
+        most_of_one=settings.max_connections_per_address or max(1, most // 2),
+        unsent_bytes=settings.max_unsent_bytes,
+    )

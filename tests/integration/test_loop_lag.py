@@ -1,0 +1,151 @@
+"""Nothing that a client posts holds the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import json
+from collections.abc import AsyncIterator, Mapping
+from time import process_time
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from headrace.events.envelope import Limits
+from headrace.events.known_types import EventTypes
+from headrace.projection import Event, Projection
+from tables.database import Database
+from tables.intake.group_commit import GroupCommit
+from web.ingestion.door import Door
+from web.server.health import Health
+from web.server.server import HttpServer, make_application
+
+from tests.support.servers.fresh import free_port
+
+pytestmark = pytest.mark.alone
+
+MOST_LAG_SECONDS = 0.05
+ATTEMPTS = 3
+MB = 1024 * 1024
+GZIP = {"Content-Encoding": "gzip"}
+START = b'{"specversion":"1.0","id":"x","source":"s","type":"t","data":'
+TWENTY_ERRORS = json.dumps({**{f"A{i}": 1 for i in range(20)}, "specversion": "1.0", "id": "", "source": ""}).encode()
+KEYS = b"{" + b",".join(b'"k%d":1' % i for i in range(900)) + b',"bad":"' + b"x" * 900_000 + b'"}'
+
+
+def array(element: bytes, times: int) -> bytes:
+    return b"[" + b",".join([element] * times) + b"]"
+
+
+INPUTS = {
+    "empty arrays": array(b"[]", 2_700_000),
+    "empty strings": array(b'""', 2_700_000),
+    "5,000 empty arrays": array(b"[]", 5_000),
+    "20 errors in each event": array(TWENTY_ERRORS, 5_000),
+    "nested too deep, often": array(START + b"[" * 65 + b"]" * 65 + b"}", 5_000),
+    "wide, and nested too deep": array(START + b"[" + b"[]," * 300_000 + b"[" * 65 + b"]" * 65 + b"]}", 8),
+    "wide": array(START + b"[" + b'{"a":1e9},' * 90_000 + b"[]]}", 8),
+    "only opened": b"[" * (8 * MB),
+    "a name twice": array(START + b"[" + b"1," * 450_000 + b'1],"id":"y"}', 8),
+    "escapes": array(START + b'"' + b"\\u00e9" * 160_000 + b'\\u0000"}', 8),
+    "numbers": array(START + b"[" + b",".join([b"1e000009"] * 100_000) + b"]}", 8),
+    "a member of the wrong type among many": START.replace(b'"t"', b'"counted"') + KEYS + b"}",
+    "members of the wrong type": array(START.replace(b'"t"', b'"counted"') + b'{"a":1,"b":2,"c":""}}', 5_000),
+}
+
+
+class Counts(msgspec.Struct):
+    total: int
+
+
+COUNTS: Projection[Counts] = Projection("counts", state=Counts, key=lambda event: event.type, description="Numbers.")
+
+
+@COUNTS.on("counted", dict[str, int])
+def counted(known: Counts | None, _: Event[dict[str, int]]) -> Counts:
+    return Counts(1 if known is None else known.total + 1)
+
+
+class LoopLag:
+    """The longest delay of a ticker of a millisecond, in processor time: other processes do not count."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._task = asyncio.create_task(self._tick())
+
+    async def _tick(self) -> None:
+        while True:
+            before = process_time()
+            await asyncio.sleep(0.001)
+            self.longest = max(self.longest, process_time() - before)
+
+    def end(self) -> float:
+        self._task.cancel()
+        return self.longest
+
+
+@pytest.fixture
+async def door(database: Database) -> AsyncIterator[str]:
+    """The address of a door with the limits of a worker."""
+    group_commit = GroupCommit(database, max_queued_events=20_000, committed=lambda: None)
+    opened = Door(group_commit, EventTypes([COUNTS]), Limits())
+    port = free_port()
+    application = make_application(opened.routes(), 8 * MB)
+    server = HttpServer(
+        application, "127.0.0.1", port, Health(needs={}), service="INGESTION", hot_paths=[opened.hot_path()]
+    )
+    await server.on_start()
+    yield f"http://127.0.0.1:{port}/api/v1/events"
+    await server.drain()
+
+
+async def post(door: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Any, int]:
+    async with (
+        aiohttp.ClientSession() as client,
+        client.post(door, data=io.BytesIO(body), headers={"Content-Type": "application/json", **headers}) as response,
+    ):
+        text = await response.read()
+        return response.status, json.loads(text), len(text)
+
+
+@pytest.mark.parametrize("name", INPUTS)
+async def test_no_post_holds_the_loop(door: str, name: str) -> None:
+    body = INPUTS[name]
+    lags = []
+    for _ in range(ATTEMPTS):
+        lag = LoopLag()
+        status, _, _ = await post(door, body, {})
+        assert status in {202, 207, 400, 413, 422}
+        lags.append(lag.end())
+        if lags[-1] < MOST_LAG_SECONDS:
+            return
+    raise AssertionError(lags)
+
+
+@pytest.mark.parametrize("name", ["empty arrays", "wide, and nested too deep", "numbers"])
+async def test_a_few_bytes_that_become_many_are_refused(door: str, name: str) -> None:
+    lag = LoopLag()
+    status, answer, _ = await post(door, gzip.compress(INPUTS[name]), GZIP)
+    assert (status, answer["code"]) == (413, "packed_too_well")
+    assert lag.end() < MOST_LAG_SECONDS * ATTEMPTS
+
+
+async def test_an_answer_to_many_wrong_events_stays_small(door: str) -> None:
+    status, answer, size = await post(door, INPUTS["20 errors in each event"], {})
+    assert (status, answer["rejected"]) == (422, 5_000)
+    first, last = answer["results"][0]["error"], answer["results"][-1]["error"]
+    assert (last["status"], last["code"]) == (first["status"], first["code"])
+    assert len(first["errors"]) == 20
+    assert "errors" not in last
+    assert size < MB * 1.5
+
+
+async def test_a_good_event_after_many_wrong_ones_is_kept(door: str) -> None:
+    good = START.replace(b'"t"', b'"good"') + b"1}"
+    _, answer, _ = await post(door, b"[" + b"[]," * 300 + good + b"]", {})
+    assert (answer["accepted"], answer["rejected"]) == (1, 300)
+    assert answer["results"][300]["status"] == "accepted"
+    assert {one["error"]["code"] for one in answer["results"][:300]} == {"not_an_object"}

@@ -1,0 +1,139 @@
+"""Reads posted events without holding the event loop: a batch in slices, what is large in a thread.
+
+There is one thread: each more would make the loop wait longer for its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from time import perf_counter
+from typing import TypeVar
+
+import msgspec
+
+from headrace.events import rfc3339
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, elements, parse_element
+from headrace.events.known_types import EventTypes
+from headrace.events.refusals import Refusal, invalid, misfit
+
+SLICE_SECONDS = 0.005
+"""A batch is read for this time before other requests have their turn."""
+LARGE_BYTES = 16_384
+"""What is larger is read in the thread."""
+DETAILED_REFUSALS = 100
+"""This many refused events of a batch are answered with their errors, later events with a code and a status."""
+DETAILED_ERRORS = 500
+"""Or this many errors, whichever comes first."""
+
+T = TypeVar("T")
+
+_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading")
+
+
+async def off_the_loop(work: Callable[[], T], size: int) -> T:
+    """The result of this work, which is done in the thread where it concerns many bytes."""
+    if size <= LARGE_BYTES:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(_thread, work)
+
+
+class EventReader:
+    """Reads events, and checks them against their types."""
+
+    def __init__(self, event_types: EventTypes, limits: Limits) -> None:
+        self._event_types = event_types
+        self._limits = limits
+        self._turn = asyncio.Lock()
+        """Between two slices, of any batches, other requests have their turn."""
+
+    async def event(self, parse: Callable[[], ParsedEvent], size: int) -> ParsedEvent | Refusal:
+        """One event. Raises InvalidEnvelope."""
+        if size <= LARGE_BYTES:
+            return self._checked(parse())
+        return await off_the_loop(lambda: self._checked(parse()), size)
+
+    async def batch(self, body: bytes) -> list[ParsedEvent | Refusal]:
+        """The events of a JSON array, in order. Raises InvalidEnvelope where it is none."""
+        found = await off_the_loop(partial(elements, body, self._limits), len(body))
+        read = partial(self._read, received_at=rfc3339.now())
+        batch = _Batch(found, read)
+        while True:
+            async with self._turn:
+                large = batch.read_slice()
+            if large is not None:
+                batch.add(await off_the_loop(partial(read, large), len(large)))
+            elif batch.is_read:
+                return batch.taken
+            await asyncio.sleep(0)
+
+    def _read(self, raw: bytes, received_at: str) -> ParsedEvent | Refusal:
+        event = parse_element(raw, self._limits, received_at)
+        return invalid(event) if isinstance(event, InvalidEnvelope) else self._checked(event)
+
+    def _checked(self, event: ParsedEvent) -> ParsedEvent | Refusal:
+        errors = self._event_types.errors(event)
+        return misfit(event, errors) if errors else event
+
+
+class _Batch:
+    """A batch of which the first events are read."""
+
+    def __init__(self, found: Sequence[msgspec.Raw], read: Callable[[bytes], ParsedEvent | Refusal]) -> None:
+        self.taken: list[ParsedEvent | Refusal] = []
+        self._found = found
+        self._read = read
+        self._budget = _Budget()
+
+    @property
+    def is_read(self) -> bool:
+        return len(self.taken) == len(self._found)
+
+    def read_slice(self) -> bytes | None:
+        """Read events for a short time; the text of the next event when it is large."""
+        end = perf_counter() + SLICE_SECONDS
+        while not self.is_read:
+            raw = bytes(self._found[len(self.taken)])
+            if (refusal := self._budget.refuse_at_sight(raw)) is not None:
+                self.taken.append(refusal)
+            elif len(raw) > LARGE_BYTES:
+                return raw
+            else:
+                self.add(self._read(raw))
+            if perf_counter() > end:
+                break
+        return None
+
+    def add(self, one: ParsedEvent | Refusal) -> None:
+        """The next event."""
+        self.taken.append(self._budget.spend(one) if isinstance(one, Refusal) else one)
+
+
+class _Budget:
+    """How much is listed about the refused events of a batch."""
+
+    def __init__(self) -> None:
+        self._refusals = DETAILED_REFUSALS
+        self._errors = DETAILED_ERRORS
+
+    def spend(self, refusal: Refusal) -> Refusal:
+        """The refusal, or a brief refusal when enough is listed."""
+        if self._refusals <= 0 or self._errors <= 0:
+            brief = _brief(refusal.status, refusal.code)
+            return msgspec.structs.replace(brief, event_id=refusal.event_id, source=refusal.source)
+        self._refusals -= 1
+        self._errors -= len(refusal.errors)
+        return refusal
+
+    def refuse_at_sight(self, raw: bytes) -> Refusal | None:
+        """When enough is listed, what is no object is not parsed."""
+        if self._refusals > 0 and self._errors > 0:
+            return None
+        return None if raw.startswith(b"{") else _brief(400, "not_an_object")
+
+
+@lru_cache(maxsize=64)
+def _brief(status: int, code: str) -> Refusal:
+    return Refusal(status, code, "Refused", "Too many events of the batch were refused to list the errors of all.")

@@ -1,0 +1,153 @@
+"""The connections of one port: limits on their number and on the memory of their answers.
+
+All connections are checked once a second: a request costs no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv6Address
+from typing import Any, NamedTuple
+
+from aiohttp import web
+
+from headrace.process.host_names import address
+from web.server.connections import Connection
+from web.server.raw_answers import HEADER_BYTES, TARGET_BYTES
+
+CHECK_SECONDS = 1.0
+IDLE_SECONDS = 75.0
+SPARE_CONNECTIONS = 100
+"""This many connections beyond the limits may ask how the worker is, or get a problem; the oldest makes room."""
+
+
+class ConnectionLimits(NamedTuple):
+    """What the clients of a port may use."""
+
+    most: int = 1_000
+    """Connections."""
+    most_of_one: int = 1_000
+    """Connections of one address; of one network of 64 bits in IPv6."""
+    unsent_bytes: int = 64_000_000
+    """Answers that clients have not read yet."""
+
+
+class Connections(web.Server):
+    """All connections of a port, the limits on their number and their memory, and the timer that checks them."""
+
+    def __init__(
+        self,
+        handler: Callable[[Any], Awaitable[web.StreamResponse]],
+        *,
+        limits: ConnectionLimits,
+        request_factory: Any,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(handler, request_factory=request_factory, **kwargs)
+        self._limits = limits
+        self._by_remote: Counter[str] = Counter()
+        self._spare: dict[Connection, None] = {}
+        """The connections beyond the limits, oldest first."""
+        self.held = 0
+        """Requests that are held open."""
+        self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
+
+    def __call__(self) -> Connection:
+        """A new connection, before it is made."""
+        return Connection(self, self, loop=self._loop, **self._kwargs)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Mark a connection beyond the limits: it may only ask how the worker is."""
+        super().connection_made(handler, transport)
+        if not isinstance(handler, Connection):
+            return
+        handler.remote = _remote(transport.get_extra_info("peername"))
+        is_full = len(self._connections) - len(self._spare) > self._limits.most
+        if not is_full and self._by_remote[handler.remote] < self._limits.most_of_one:
+            self._by_remote[handler.remote] += 1
+            return
+        handler.is_one_too_many = True
+        handler.head_since = self._loop.time()
+        self._spare[handler] = None
+        if len(self._spare) > SPARE_CONNECTIONS:
+            silent = next((one for one in self._spare if not one.is_answering), handler)
+            self._spare.pop(silent)
+            self._drop(silent)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """Forget the connection."""
+        super().connection_lost(handler, exc)
+        if isinstance(handler, Connection):
+            self._spare.pop(handler, None)
+            if not handler.is_one_too_many:
+                self._by_remote[handler.remote] -= 1
+                if not self._by_remote[handler.remote]:
+                    del self._by_remote[handler.remote]
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own signature
+        """Let requests in flight finish, then close."""
+        self._checking.cancel()
+        await super().shutdown(timeout)
+
+    def may_hold(self) -> bool:
+        """Whether one more request may be held open: at most half of the connections are."""
+        return self.held < max(1, self._limits.most // 2)
+
+    def make_room(self, more_bytes: int = 0) -> None:
+        """Disconnect the clients that have read their answers for longest, until all unsent bytes are in the limit."""
+        unsent = [
+            (one, one.transport.get_write_buffer_size())
+            for one in self._connections
+            if isinstance(one, Connection) and one.transport is not None and not one.transport.is_closing()
+        ]
+        excess = more_bytes + sum(size for _, size in unsent) - self._limits.unsent_bytes
+        if excess <= 0:
+            return
+        for one, size in sorted(unsent, key=lambda pair: pair[0].unsent_since):
+            if excess > 0 and size:
+                self._drop(one)
+                excess -= size
+
+    def _drop(self, connection: Connection) -> None:
+        transport = self._connections.get(connection)
+        if transport is not None:
+            transport.abort()
+
+    def _check(self) -> None:
+        now = self._loop.time()
+        for connection in self.connections:
+            if isinstance(connection, Connection):
+                connection.check(now)
+        self.make_room()
+        self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
+
+
+class Runner(web.AppRunner):
+    """Runs an application on `Connections`."""
+
+    def __init__(self, application: web.Application, *, limits: ConnectionLimits, shutdown_seconds: float) -> None:
+        super().__init__(application, access_log=None, handle_signals=False, shutdown_timeout=shutdown_seconds)
+        self._limits = limits
+
+    async def _make_server(self) -> web.Server:
+        plain = await super()._make_server()
+        return Connections(
+            plain.request_handler,
+            request_factory=plain.request_factory,
+            limits=self._limits,
+            keepalive_timeout=IDLE_SECONDS,
+            max_line_size=TARGET_BYTES,
+            max_field_size=HEADER_BYTES,
+            **plain._kwargs,
+        )
+
+
+def _remote(peer: Any) -> str:
+    if not isinstance(peer, tuple):
+        return ""
+    found = address(peer[0])
+    if isinstance(found, IPv6Address):
+        return str(IPv6Address(int(found) >> 64 << 64))  # a client has a whole network
+    return str(found)

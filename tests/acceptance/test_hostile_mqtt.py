@@ -207,7 +207,7 @@ async def test_a_flood_while_the_database_is_down_is_stored_when_it_is_back(
                 sent = [device.send(flood.payload.replace(flood.event_id.encode(), one.encode())) for one in ids]
                 await acknowledged(sent[-1])
             assert f"Received PUBACK from {WORKER}" not in broker.log.read_text()
-            assert await _says(worker, "wait, not acknowledged")
+            assert await _says(worker, "Holding device messages unacknowledged")
             await own_postgres.start()
             await until(lambda: _has_stored(database, len(ids)), SECONDS, "not all is stored")
         finally:

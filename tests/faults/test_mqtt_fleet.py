@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.embedded import mqtt
+from app.embedded.mqtt import broker as mqtt
 from app.embedded.servers import EmbeddedServers
 from tables.database import Connection
 

@@ -67,9 +67,7 @@ def make_app(settings: Settings) -> Headrace:
     database = Database(pool_size=settings.database_pool_size, timeout_seconds=settings.database_timeout_seconds)
     database_opener = DatabaseOpener(database, settings.database_url)
     disk_space = DiskSpace()
-    names = [projection.name for projection in PROJECTIONS] if "query" in settings.runs else []
-    metrics = MetricsView(Metrics(), DatabaseSamples(database, names, stalled_after_seconds=settings.stall_seconds))
-    metrics.add(metric_sources.disk(disk_space))
+    metrics = _metrics(settings, database, disk_space)
     http_servers: list[HttpServer] = []
     ingestion: list[ServiceT] = []
     if "ingestion" in settings.runs:
@@ -94,11 +92,22 @@ def make_app(settings: Settings) -> Headrace:
         Banner(settings, is_up=app.note_up),
         *event_handler,
     ]
+    _add_commands(app, settings, embedded_kafka=embedded_kafka)
+    return app
+
+
+def _add_commands(app: Headrace, settings: Settings, *, embedded_kafka: bool) -> None:
     add_migrate(app, settings)
     add_parked(settings, PROJECTIONS)
     add_verify(settings, PROJECTIONS, embedded=embedded_kafka)
     add_unpublished(settings, embedded=embedded_kafka)
-    return app
+
+
+def _metrics(settings: Settings, database: Database, disk_space: DiskSpace) -> MetricsView:
+    names = [projection.name for projection in PROJECTIONS] if "query" in settings.runs else []
+    metrics = MetricsView(Metrics(), DatabaseSamples(database, names, stalled_after_seconds=settings.stall_seconds))
+    metrics.add(metric_sources.disk(disk_space))
+    return metrics
 
 
 def _disk_watch(settings: Settings, database: Database, disk_space: DiskSpace) -> list[ServiceT]:

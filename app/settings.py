@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -14,7 +13,7 @@ from app.secret_files import URLS, with_secret_files
 from headrace.errors import InvalidSettingError
 from headrace.process import host_names
 from headrace.process.fault_points import POINTS, SYNTAX, Fault, read_faults
-from headrace.process.mqtt_address import MqttAddress, read_mqtt_url
+from headrace.process.mqtt_address import read_mqtt_url
 from headrace.process.secrets import redacted
 from headrace.process.server_urls import NO_LOGIN, is_broker_url, is_database_url
 
@@ -192,27 +191,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def bootstrap_servers(self) -> str:
         """The brokers as `host:port,host:port`."""
         return self.broker_url.replace("kafka://", "")
-
-
-def mqtt_address(settings: Settings, *, host_name: str) -> MqttAddress:
-    """The address of the MQTT broker that is set, or of the embedded one. `host_name` goes into the client id."""
-    # The embedded amqtt stores nothing for a client without a user name.
-    url = settings.mqtt_url or f"mqtt://headrace@127.0.0.1:{settings.embedded_mqtt_port}"
-    host, port, user, password, tls = read_mqtt_url(url)
-    own_name = re.sub(r"[^A-Za-z0-9._-]", "-", f"headrace-{host_name}-{settings.ingestion_port}")
-    return MqttAddress(
-        host=host,
-        port=port,
-        client_id=settings.mqtt_client_id or own_name,
-        user=user,
-        password=password,
-        tls=tls,
-        ca_file=settings.mqtt_ca_file,
-        certificate_file=settings.mqtt_certificate_file,
-        key_file=settings.mqtt_key_file,
-        version_5=settings.mqtt_protocol == "5",
-        shared=(settings.mqtt_shared or ("on" if settings.mqtt_url else "off")) == "on",
-    )
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:

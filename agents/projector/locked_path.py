@@ -59,16 +59,13 @@ class LockedPath(Generic[State]):
         """
         rows, cache = self._rows, self._rows.cache
         partitions = sorted({event.partition for event in events})
-        for partition in partitions:
-            if partition not in cache.progress:
-                await writing.start_progress(connection, rows.name, partition)
+        await self._start_progress(connection, partitions)
         async with connection.transaction():
             progress = await writing.lock_progress(connection, rows.name, partitions)
             new, spans = beyond(progress, events)
             chosen, unreadable = rows.folding.choose(new)
             if unstorable is not None:
-                unreadable += [unfit(candidate, unstorable) for candidate in chosen]
-                chosen = []
+                chosen, unreadable = [], [*unreadable, *(unfit(candidate, unstorable) for candidate in chosen)]
             keys = sorted({candidate.key for candidate in chosen})
             found = await writing.read_rows(connection, rows.name, keys, lock=True, seconds=rows.seconds)
             # After locking, to see events that the previous lock holder parked.
@@ -90,6 +87,11 @@ class LockedPath(Generic[State]):
         cache.reach(spans)
         cache.has_parked = has_parked
         return True
+
+    async def _start_progress(self, connection: AnyConnection, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            if partition not in self._rows.cache.progress:
+                await writing.start_progress(connection, self._rows.name, partition)
 
     async def _park(self, connection: AnyConnection, events: Sequence[ParkedEvent]) -> None:
         if not events:

@@ -44,20 +44,7 @@ def ingestion_service(
 ) -> tuple[HttpServer, list[ServiceT]]:
     """Create the HTTP server of the ingestion port, and the services that run with it, in start order."""
     wake_up = WakeUp()
-    publisher = Publisher(
-        settings.bootstrap_servers,
-        settings.topic,
-        partitions_if_new=settings.topic_partitions,
-        max_event_bytes=settings.max_event_bytes,
-    )
-    relay = Relay(
-        database,
-        publisher,
-        wake_up,
-        batch_events=settings.relay_batch_events,
-        watchdog_seconds=settings.relay_watchdog_seconds,
-        disk_space=disk_space,
-    )
+    relay = _relay(settings, database, wake_up, disk_space)
     notifier = OutboxNotifier(database)
 
     def committed() -> None:
@@ -75,11 +62,7 @@ def ingestion_service(
     )
     backlog = Backlog(max_events=settings.outbox_max_events, max_bytes=settings.outbox_max_bytes)
     known = EventTypes(projections, refuse_unknown=settings.unknown_types == "reject")
-    limits = Limits(
-        event_bytes=settings.max_event_bytes,
-        batch_events=settings.max_batch_events,
-        json_depth=settings.max_json_depth,
-    )
+    limits = _limits(settings)
     bridges = mqtt_bridge(settings, database, group_commit, known, limits, backlog=backlog)
     metrics.add(
         metric_sources.outbox(backlog),
@@ -96,6 +79,31 @@ def ingestion_service(
         BacklogWatch(database, backlog),
         *bridges,
     ]
+
+
+def _relay(settings: Settings, database: Database, wake_up: WakeUp, disk_space: DiskSpace) -> Relay:
+    publisher = Publisher(
+        settings.bootstrap_servers,
+        settings.topic,
+        partitions_if_new=settings.topic_partitions,
+        max_event_bytes=settings.max_event_bytes,
+    )
+    return Relay(
+        database,
+        publisher,
+        wake_up,
+        batch_events=settings.relay_batch_events,
+        watchdog_seconds=settings.relay_watchdog_seconds,
+        disk_space=disk_space,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        event_bytes=settings.max_event_bytes,
+        batch_events=settings.max_batch_events,
+        json_depth=settings.max_json_depth,
+    )
 
 
 def _server(

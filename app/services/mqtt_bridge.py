@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from agents.mqtt.bridge import MqttBridge
 from app.embedded.mqtt.broker import mosquitto
-from app.settings import Settings, mqtt_address
+from app.settings import Settings
+from app.worker.broker_address import mqtt_address
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
 from tables.database import Database

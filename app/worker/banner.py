@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from mode import Service
 
-from app.settings import SERVICE_NAMES, Settings, mqtt_address
+from app.settings import SERVICE_NAMES, Settings
+from app.worker.broker_address import mqtt_address
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from headrace.process.terminal import printable

@@ -12,7 +12,8 @@ import pytest
 
 from agents.mqtt.bridge import MqttBridge
 from agents.projections.devices import devices
-from app.settings import mqtt_address, read_settings
+from app.settings import read_settings
+from app.worker.broker_address import mqtt_address
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
 from tables.database import Database, Pool

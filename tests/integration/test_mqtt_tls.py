@@ -10,7 +10,8 @@ import pytest
 from agents.mqtt.bridge import MqttBridge
 from agents.mqtt.client import MqttAwayError, MqttClient
 from agents.projections.devices import devices
-from app.settings import mqtt_address, read_settings
+from app.settings import read_settings
+from app.worker.broker_address import mqtt_address
 from headrace.errors import InvalidSettingError
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes

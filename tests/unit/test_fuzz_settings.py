@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.settings import Settings, mqtt_address, read_settings
+from app.settings import Settings, read_settings
 from app.worker.banner import banner
+from app.worker.broker_address import mqtt_address
 from headrace.errors import InvalidSettingError
 from headrace.process.terminal import UNSAFE, printable
 

@@ -8,7 +8,8 @@ import pytest
 
 from app.services import mqtt_bridge as mqtt_service
 from app.services.mqtt_bridge import mqtt_bridge
-from app.settings import mqtt_address, read_settings
+from app.settings import read_settings
+from app.worker.broker_address import mqtt_address
 from headrace.errors import InvalidSettingError
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.secret_files import hide_secrets
-from app.settings import Settings, mqtt_address, read_settings
+from app.settings import Settings, read_settings
+from app.worker.broker_address import mqtt_address
 from app.worker.log_formats import JsonFormatter, TextFormatter, last_line, print_uncaught
 from headrace.errors import InvalidSettingError
 from headrace.process import secrets

@@ -14,8 +14,9 @@ GZIP_WINDOW_BITS = 31
 ZSTD_WINDOW_LOG = 23
 # Members of gzip, frames of zstd: each allocates a new decompressor.
 MOST_PARTS = 100
-MOST_RATIO = 100
-"""Beyond `FREE_BYTES`, a body may be this many times as large as it was sent: JSON of devices is 10 to 30 times."""
+MOST_RATIO = 1_100
+"""Beyond `FREE_BYTES`, a body may be this many times as large as it was sent. gzip cannot exceed it (1,032); a frame of
+zstd can be 10,000 times as large."""
 FREE_BYTES = 1_000_000
 
 

@@ -18,7 +18,7 @@ from tests.checking.independent_fold import comparable, fold
 from tests.support.servers.worker_process import ROOT, WorkerProcess
 from tests.support.waiting import until
 
-HANDLER = '    """A reading never changes the status."""\n'
+HANDLER = "def recorded(device: Device | None, event: Event[ReadingRecorded]) -> Device:\n"
 FAULT = "    if event.subject in {'dev-1', 'dev-2'} and event.data.value > 21:\n        raise ValueError('too warm')\n"
 EVENTS = 60
 

@@ -41,7 +41,8 @@ async def test_a_start_without_problems_logs_none(log_format: str) -> None:
     with server_folder() as folder:
         kafka_port, mqtt_port = free_port(), free_port()
         ports = {"EMBEDDED_KAFKA_PORT": str(kafka_port), "EMBEDDED_MQTT_PORT": str(mqtt_port)}
-        worker = WorkerProcess(folder, LOG_FORMAT=log_format, MQTT_URL="", **ports)
+        # Ending three embedded servers may take longer than the usual deadline while other tests run.
+        worker = WorkerProcess(folder, LOG_FORMAT=log_format, MQTT_URL="", SHUTDOWN_SECONDS="60", **ports)
         worker.start()
         try:
             await worker.ready()

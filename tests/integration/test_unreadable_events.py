@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,14 +11,16 @@ from msgspec.structs import replace
 from agents.parked.retrier import Retrier
 from agents.projections.event_types import event_types
 from agents.projector.projector import Projector
+from agents.relay.paced_publishing import PacedPublisher
+from agents.relay.publisher import Publisher
 from agents.relay.topic_refill import refill
 from agents.verify.findings import Findings
 from agents.verify.verify import verify
-from headrace.events.topic_record import past_records
+from headrace.events.topic_record import decode, encode, followed
 from headrace.folding.folding import Folding
 from headrace.folding.parked_groups import Group
 from tables.database import Connection, Database, Pool
-from tables.history import event_store, row_events
+from tables.history import row_events
 from tables.history.row_events import Feeding
 from tables.history.snapshot import snapshot
 from tables.intake import outbox
@@ -30,6 +30,7 @@ from tables.projections.changes import Point, read_changes
 from web.query.audit_log import AuditLog
 from web.server.server import make_application
 
+from tests.support.clients.topic_reader import read_records
 from tests.support.data.events import event
 from tests.support.data.numbers_projection import make_projection, parked, rows
 
@@ -129,38 +130,24 @@ async def test_verify_reports_it_and_checks_the_others(database: Database, conne
     assert findings.looked_at["events of the store"] == len(EVENTS)
 
 
-class FakeTopic:
-    """Collects what a refill publishes. Only the refill's own logic is under test here."""
-
-    partitions = 1
-
-    def __init__(self) -> None:
-        self.calls: list[object] = []
-        self.texts: dict[int, str] = {}
-
-    async def last_positions(self) -> dict[int, int]:
-        return defaultdict(int)
-
-    async def publish(self, events: Sequence[StoredEvent]) -> None:
-        self.calls.append([one.position for one in events])
-        self.texts |= {one.position: one.text for one in events}
-
-    def leave_out(self, partition: int, position: int) -> None:
-        self.calls.append((partition, position))
-
-    def note_refilled(self) -> None:
-        self.calls.append("refilled")
-
-
 async def test_a_refill_leaves_it_out_and_publishes_the_others_as_compact_as_they_were_accepted(
-    connection: Connection, stored: list[StoredEvent]
+    connection: Connection, stored: list[StoredEvent], kafka: str, topic: str
 ) -> None:
-    topic = FakeTopic()
-    await refill(connection, topic)  # type: ignore[arg-type]
-    assert topic.calls == [[1, 2], (0, GIANT), [4, 5], "refilled"]
-    for one in stored:
-        if one.position != GIANT:
-            assert len(topic.texts[one.position]) <= len(one.text)
-            assert '": ' not in topic.texts[one.position]
-    past = await event_store.read(connection, after=3, before=6, at_most=10)
-    assert [record.position for record in past_records(past)] == [4, 5]
+    servers = kafka.removeprefix("kafka://")
+    publisher = Publisher(servers, topic, partitions_if_new=1)
+    try:
+        await publisher.connect()
+        await refill(connection, PacedPublisher(publisher))
+    finally:
+        await publisher.discard()
+    records = [
+        (record, decoded)
+        for record in await read_records(servers, topic, len(EVENTS) - 1)
+        if (decoded := decode(record.value, 0)) is not None
+    ]
+    assert [decoded.position for _, decoded in records] == [1, 2, 4, 5]
+    assert [followed(record.headers) for record, _ in records] == [0, None, GIANT, None]
+    texts = {one.position: one.text for one in stored}
+    for record, decoded in records:
+        assert len(record.value) <= len(encode(texts[decoded.position], decoded.position))
+        assert b'": ' not in record.value

@@ -10,7 +10,7 @@ MAX_EVENTS = 10_000
 MAX_BYTES = 4 * 1024 * 1024
 """Of the data of events that are applied together, unless it is a single event."""
 QUICK_SECONDS = 1.0
-PARTS_BEFORE_MORE = 100
+PARTS_BEFORE_MORE = 4
 FIRST_LONG_SECONDS = 10.0
 MAX_LONG_SECONDS = 40.0
 

@@ -22,7 +22,8 @@ from tests.support.servers.fresh import free_port, server_folder
 from tests.support.servers.mosquitto import Mosquitto, mosquitto_program
 from tests.support.servers.worker_process import WorkerProcess
 
-pytestmark = pytest.mark.faults
+# mosquitto acknowledges before it writes its file: the worker must keep up when it is killed, so no other test may run.
+pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 
 async def check(trial: FleetTrial, connection: Connection) -> None:

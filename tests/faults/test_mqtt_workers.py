@@ -26,7 +26,7 @@ NAMES = ("w1", "w2")
 STORED = "SELECT source || ' ' || id FROM event_store"
 LOCK = "LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE"
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 
 class Pair:

@@ -10,7 +10,8 @@ MAX_EVENTS = 10_000
 MAX_BYTES = 4 * 1024 * 1024
 """Of the data of events that are applied together, unless it is a single event."""
 QUICK_SECONDS = 1.0
-PARTS_BEFORE_MORE = 4
+FEWEST_PARTS_BEFORE_MORE = 4
+MOST_PARTS_BEFORE_MORE = 64
 FIRST_LONG_SECONDS = 10.0
 MAX_LONG_SECONDS = 40.0
 
@@ -22,6 +23,7 @@ class BatchSize:
         self.events = MAX_EVENTS
         self._limit = MAX_EVENTS
         self._parts = 0
+        self._parts_before_more = FEWEST_PARTS_BEFORE_MORE
         self.seconds: float | None = None
         """The timeout of a statement; None for the pool's. It grows for a single event that takes too long."""
 
@@ -35,8 +37,12 @@ class BatchSize:
         return events if last - first == len(events) else events[first:last]
 
     def note_time_out(self, events: int) -> None:
-        """Apply a quarter of this number of events next time; give a single event more time."""
+        """Apply a quarter of this number of events next time; give a single event more time.
+
+        Each time-out also doubles the number of quick parts after which more than this number is tried again.
+        """
         self._limit, self._parts = max(events // 2, 1), 0
+        self._parts_before_more = min(self._parts_before_more * 2, MOST_PARTS_BEFORE_MORE)
         if events > 1:
             self.events = max(events // 4, 1)
         else:
@@ -49,6 +55,7 @@ class BatchSize:
             return
         self.seconds = None
         self._parts += 1
-        if self._parts >= PARTS_BEFORE_MORE:
+        if self._parts >= self._parts_before_more:
             self._limit, self._parts = min(self._limit * 2, MAX_EVENTS), 0
+            self._parts_before_more = max(self._parts_before_more // 2, FEWEST_PARTS_BEFORE_MORE)
         self.events = min(self.events * 2, self._limit)

@@ -20,6 +20,8 @@ OptionalText = Annotated[str, msgspec.Meta(max_length=255)] | None
 LARGEST = Decimal(sys.float_info.max)
 MAX_DECIMALS = 1_100
 """Digits after the decimal point. No double has more than 1,074, and every digit is stored in each row."""
+SHORT = 300
+"""So many characters without an exponent are within both limits."""
 WrittenNumber = Annotated[
     msgspec.Raw,
     msgspec.Meta(extra_json_schema={"type": "number", "minimum": -sys.float_info.max, "maximum": sys.float_info.max}),
@@ -49,18 +51,18 @@ class ReadingRecorded(msgspec.Struct, frozen=True):
     unit: OptionalText = None
 
     def __post_init__(self) -> None:
-        kind = _kinds.get(bytes(self.written)[:1])
+        written = bytes(self.written)
+        kind = _kinds.get(written[:1])
         if kind is not None:
             raise ValueError(f"Expected `number`, got `{kind}` - at `$.value`")
+        if len(written) > SHORT or b"e" in written or b"E" in written:
+            self._check_range()
+
+    def _check_range(self) -> None:
         if not -LARGEST <= self.value <= LARGEST:
             raise ValueError("Expected `number` that a double can hold (up to 1.797e308 either way) - at `$.value`")
-        if self._may_be_long and _decimals(self.value) > MAX_DECIMALS:
+        if _decimals(self.value) > MAX_DECIMALS:
             raise ValueError(f"Expected `number` of at most {MAX_DECIMALS} digits after the point - at `$.value`")
-
-    @property
-    def _may_be_long(self) -> bool:
-        written = bytes(self.written)
-        return len(written) > MAX_DECIMALS or b"e" in written or b"E" in written
 
     @property
     def value(self) -> Decimal:

@@ -47,7 +47,11 @@ def wrong_numbers(text: bytes, max_bytes: int) -> Literal["number_out_of_range",
 
 def written_out_exceeds(text: bytes, max_bytes: int) -> bool:
     """Whether a text, which must be valid JSON, has more than `max_bytes` when jsonb writes its numbers."""
-    return len(text) > max_bytes or wrong_numbers(text, max_bytes) is not None
+    if len(text) > max_bytes:
+        return True
+    if len(text) <= _SHORT and _EXPONENT not in text.translate(_ALIKE, b"+-"):
+        return False
+    return wrong_numbers(text, max_bytes) is not None
 
 
 def _any_is_out_of_range(text: bytes, alike: bytes) -> bool:

@@ -50,6 +50,8 @@ class Guard:
         if request.method in READS:
             return self._preflight(request) if request.method == "OPTIONS" and self._origins else None
         origin, site = headers.get(hdrs.ORIGIN), headers.get("Sec-Fetch-Site")
+        if origin is None and site is None:
+            return None
         is_foreign = site == "cross-site" or (origin is not None and not is_same_origin(origin, host or ""))
         if is_foreign and origin not in self._origins:
             detail = "A web page of another origin must not write here. CORS_ORIGINS lists the origins that may."

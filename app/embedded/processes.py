@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import time
@@ -14,6 +15,10 @@ import psutil
 
 from app.embedded.log_tail import LogTail
 from headrace.errors import StartError
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
+
+log = ActionLog(__name__)
 
 POLL_SECONDS = 0.03
 SHELL = Path("/bin/sh")
@@ -66,6 +71,44 @@ def start_detached(
     except psutil.NoSuchProcess:
         return None
     return process
+
+
+def output_of_failure(
+    command: Sequence[str | Path],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    seconds: float,
+    owner: Owner | None = None,
+) -> list[str]:
+    """Run a program to its end; return the lines of its output if it fails, at least one, and none if it succeeds."""
+    result = subprocess.run(  # noqa: S603 - the command has no outside input
+        command,
+        cwd=folder,
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=seconds,
+        **as_user(owner),
+    )
+    if result.returncode == 0:
+        return []
+    return (result.stderr.strip() or result.stdout.strip() or f"exit code {result.returncode}").splitlines()
+
+
+def remove_abandoned(folder: Path, prefix: str, *, seconds: float) -> None:
+    """Remove the folders that killed programs have left, but not those of programs that may still be running."""
+    for left in folder.glob(prefix + "*"):
+        if time.time() - left.stat().st_mtime > seconds:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def note_found(server: str, running: psutil.Process) -> None:
+    """Log that a server runs already."""
+    text = "{server} is already running (pid {pid}); using it"
+    log.info(LogAction.SERVER_FOUND, text, server=server, pid=running.pid)
 
 
 def running_in(folder: Path, program: str) -> list[psutil.Process]:

@@ -26,16 +26,13 @@ from app.embedded.postgres.owner import open_parents, open_programs, owner_of, p
 from app.embedded.processes import (
     EndedError,
     end,
+    note_found,
     running_in,
     start_detached,
     wait_until_gone,
     wait_until_ready,
 )
 from headrace.errors import StartError
-from headrace.process.action_log import ActionLog
-from headrace.process.log_actions import LogAction
-
-log = ActionLog(__name__)
 
 # Crash recovery reads up to max_wal_size of log.
 READY_SECONDS = 300.0
@@ -61,12 +58,7 @@ async def start(data: Path, *, check_wanted: Callable[[], None]) -> str:
     """
     running = server(data)
     if running is not None:
-        log.info(
-            LogAction.SERVER_FOUND,
-            "PostgreSQL is already running (pid {pid}); using it",
-            server="PostgreSQL",
-            pid=running.pid,
-        )
+        note_found("PostgreSQL", running)
         with suppress(EndedError):  # it was being stopped
             return await _ready(data, running, LogTail(data / "log"))
     await _remove_stale_locks(data)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +14,9 @@ from app.embedded.ports import LOOPBACK, is_free, listener
 from app.embedded.processes import end
 from headrace.errors import StartError
 
-SHUTDOWN = (signal.SIGTERM, 5.0)
-KILL = (signal.SIGKILL, 5.0)
+# Together they take less than a worker's SHUTDOWN_SECONDS. All servers recover from a kill.
+SHUTDOWN = (signal.SIGTERM, 4.0)
+KILL = (signal.SIGKILL, 1.0)
 
 
 class Broker(NamedTuple):
@@ -41,7 +44,8 @@ class Broker(NamedTuple):
             )
 
 
-async def stop(running: psutil.Process | None) -> None:
-    """Stop a broker, if it runs."""
+async def stop(folder: Path, server: Callable[[Path], psutil.Process | None]) -> None:
+    """Stop the broker of this folder, if one runs. Others are found and ended at the same time."""
+    running = await asyncio.to_thread(server, folder)
     if running is not None:
         await end(running, SHUTDOWN, KILL)

@@ -21,6 +21,8 @@ from headrace.process.log_actions import LogAction
 log = ActionLog(__name__)
 
 POLL_SECONDS = 0.03
+# Always the same: psutil keeps one object for each process, and threads look for servers at the same time.
+ATTRIBUTES = ["name", "cwd", "ppid", "cmdline"]
 SHELL = Path("/bin/sh")
 SHELL_SECONDS = 30.0
 EXEC_SECONDS = 0.001
@@ -116,7 +118,7 @@ def running_in(folder: Path, program: str) -> list[psutil.Process]:
     here = str(folder)
     return [
         process
-        for process in psutil.process_iter(["name", "cwd", "ppid", "cmdline"])
+        for process in psutil.process_iter(ATTRIBUTES)
         if process.info["name"] == program and process.info["cwd"] == here
     ]
 
@@ -125,7 +127,7 @@ def running_script(folder: Path, script: str) -> list[psutil.Process]:
     """The processes that run a Python script with this name in `folder`, whatever the interpreter is called."""
     return [
         process
-        for process in psutil.process_iter(["cwd", "cmdline"])
+        for process in psutil.process_iter(ATTRIBUTES)
         if process.info["cwd"] == str(folder)
         and any(Path(word).name == script for word in process.info["cmdline"] or ())
     ]

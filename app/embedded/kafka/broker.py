@@ -60,7 +60,7 @@ async def start(folder: Path, class_path: Sequence[Path], port: int, *, check_wa
 
 async def stop(folder: Path) -> None:
     """Stop the broker of this folder, if one runs."""
-    await brokers.stop(server(folder))
+    await brokers.stop(folder, server)
 
 
 async def _ready(folder: Path, process: psutil.Process | None, port: int, logs: LogTail) -> None:

@@ -96,7 +96,7 @@ def packet_bytes_for(max_event_bytes: int) -> int:
 
 async def stop(folder: Path) -> None:
     """Stop the broker of this folder, if one runs."""
-    await brokers.stop(server(folder))
+    await brokers.stop(folder, server)
 
 
 def _command(folder: Path, port: int, max_packet_bytes: int) -> Sequence[str]:

@@ -65,6 +65,6 @@ def with_outcomes(
 
 
 def _unwritable(event: ParsedEvent, error: Exception) -> Refusal:
-    detail = unforeseen.note(error, "storing it")
+    detail = unforeseen.note(error, failed="storing it")
     errors = [EnvelopeError("", "unstorable", detail)]
     return Refusal(422, "unstorable", "The event could not be stored", detail, errors, event.id, event.source)

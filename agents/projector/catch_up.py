@@ -31,7 +31,7 @@ class CatchUp(Background):
             projector = self._waiting[0]
             if await projector.catch_up():
                 self._waiting.remove(projector)
-            else:  # the other projections are not held up by this one
+            else:  # it does not hold up the other projections
                 self._waiting.append(self._waiting.pop(0))
                 await self.sleep(CATCH_UP_PAUSE_SECONDS)
         await self._stop.wait()

@@ -21,7 +21,7 @@ from headrace.process.log_actions import LogAction
 log = ActionLog(__name__)
 
 POLL_SECONDS = 0.03
-# Always the same: psutil keeps one object for each process, and threads look for servers at the same time.
+# Always the same: psutil keeps one object for each process, and several threads search at the same time.
 ATTRIBUTES = ["name", "cwd", "ppid", "cmdline"]
 SHELL = Path("/bin/sh")
 SHELL_SECONDS = 30.0

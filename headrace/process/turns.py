@@ -1,4 +1,4 @@
-"""Work that must not hold the event loop: small pieces in slices of a few milliseconds, large ones in a thread.
+"""Work that must not hold the event loop: small pieces in slices of a few milliseconds, large pieces in a thread.
 
 There is one thread: each more would make the loop wait longer for its turn.
 """

@@ -29,7 +29,7 @@ from tables.unstorable import halve, may_be_of_the_input
 
 MAX_GROUP_EVENTS = 2_000
 MAX_GROUP_BYTES = 8_000_000
-# More events in a statement would hold the event loop, and fewer are sent after one that took too long.
+# More events in a statement would hold the event loop. After a time-out there are fewer.
 MAX_AT_ONCE = 5_000
 SMALLER_AFTER_TIME_OUT = 4
 # After a time-out, before statements grow again: a larger one would probably take too long.
@@ -231,7 +231,7 @@ class GroupCommit:
     async def _accept(self, connection: AnyConnection, places: Sequence[Place]) -> None:
         """Write events in one statement; if PostgreSQL refuses any of them, write the halves separately.
 
-        After a statement that took too long, the next ones have fewer events.
+        After a statement that took too long, the next statements have fewer events.
         """
 
         async def write(part: Sequence[Place]) -> None:

@@ -1,4 +1,4 @@
-"""`Expect: 100-continue`: a client is told to send its body only when the body is read.
+"""`Expect: 100-continue`: a client is asked for its body only when the body is read.
 
 What can be refused without the body is refused before that, so a client does not send it in vain.
 """

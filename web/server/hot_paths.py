@@ -82,7 +82,7 @@ def take_short_cuts(
 async def _answer_expecting(
     request: HotRequest, application: web.Application, handle: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Answer a client that waits before it sends the body. If it is not told to send it, the connection closes."""
+    """Answer a client that waits before it sends the body. If the body is not asked for, the connection closes."""
     found = await application.router.resolve(request)
     if found.http_exception is not None:
         answer: web.StreamResponse = problem_of(request, found.http_exception).answer()

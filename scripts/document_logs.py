@@ -1,4 +1,4 @@
-"""Writes the table of actions in docs/logs.md from `headrace.process.log_actions` (make docs); a test compares them."""
+"""Writes the table of actions in docs/logs.md from `headrace.process.log_guide` (make docs); a test compares them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from headrace.process.log_actions import LogAction  # noqa: E402 - the path comes first
+from headrace.process.log_guide import GUIDE  # noqa: E402
 
 PAGE = ROOT / "docs" / "logs.md"
 HEAD = """| action | level | fields | meaning | what to do |
@@ -22,7 +23,7 @@ def text() -> str:
     rows = []
     for action in LogAction:
         fields = ", ".join(f"`{name}`" for name in action.fields)
-        rows.append(f"| `{action}` | {action.level} | {fields} | {action.meaning} | {action.to_do} |\n")
+        rows.append(f"| `{action}` | {action.level} | {fields} | {GUIDE[action].meaning} | {GUIDE[action].to_do} |\n")
     return before + HEAD + "".join(rows)
 
 

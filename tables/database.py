@@ -48,6 +48,9 @@ _AWAY = (
     pg.IdleInTransactionSessionTimeoutError,
 )
 
+TIMED_OUT = (TimeoutError, pg.QueryCanceledError)
+"""A statement took too long: here, or by the server's own limit."""
+
 
 class ReadsBusyError(DependencyAwayError):
     """All connections for expensive reads were busy for too long; try again later."""

@@ -9,6 +9,7 @@ import asyncpg
 
 from headrace.errors import HeadraceError
 from headrace.folding.state_json import StateError
+from tables.database import is_away
 
 Item = TypeVar("Item")
 
@@ -19,6 +20,15 @@ UNSTORABLE = (
     asyncpg.ProgramLimitExceededError,
 )
 """PostgreSQL cannot store the value, or the row does not have the projection's state type: no retry helps."""
+
+
+# What a server may answer to any statement, whatever is written: a missing right or table, or a standby.
+_OF_THE_SERVER = (asyncpg.SyntaxOrAccessError, asyncpg.InvalidTransactionStateError)
+
+
+def may_be_of_the_input(error: Exception) -> bool:
+    """Whether what was written may have caused an unforeseen error, so that other input may be written."""
+    return not (is_away(error) or isinstance(error, (*_OF_THE_SERVER, HeadraceError, MemoryError)))
 
 
 class TooLargeError(HeadraceError):

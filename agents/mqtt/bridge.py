@@ -12,22 +12,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from agents.background import Background
 from agents.mqtt.client import MqttClient
+from agents.mqtt.group_submission import GroupSubmission, with_outcomes
 from agents.mqtt.paho_client import IncomingMessage
 from headrace.events import rfc3339
-from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, unreadable
+from headrace.events.checked_event import checked
+from headrace.events.envelope import Limits, ParsedEvent
 from headrace.events.intake_counts import IntakeCounts
 from headrace.events.known_types import EventTypes
-from headrace.events.mqtt_message import Message, answer_topic, read_event
+from headrace.events.mqtt_message import Message, answer_topic, read_event, size_of
 from headrace.events.outcome import Outcome
 from headrace.events.problem_document import CONTENT_TYPE as PROBLEM
-from headrace.events.refusals import REFUSED, Refusal, invalid, misfit, taken_body
+from headrace.events.refusals import Refusal, taken_body
 from headrace.process.action_log import ActionLog
 from headrace.process.fault_points import MQTT_COMMITTED
 from headrace.process.log_actions import LogAction
 from headrace.process.mqtt_address import MqttAddress
+from headrace.process.turns import Slices, off_the_loop
 from headrace.process.waiting import backoff_seconds
 from tables.database import Database
 from tables.intake import dead_letters
@@ -63,7 +67,7 @@ class MqttBridge(Background):
         self._connected = asyncio.Event()
         self._address = address
         self._database = database
-        self._group_commit = group_commit
+        self._submission = GroupSubmission(group_commit)
         self._event_types = event_types
         self._limits = limits
         self._max_in_flight = max_in_flight
@@ -133,13 +137,15 @@ class MqttBridge(Background):
 
     async def _ingest(self, client: MqttClient, messages: Sequence[IncomingMessage]) -> None:
         """Commit a group of messages, then respond to and acknowledge them; none of it if the worker stops first."""
-        received_at = rfc3339.now()
-        parsed = [self._read(received.message, received_at) for received in messages]
+        parsed = await self._read(messages)
         events = [one for one in parsed if isinstance(one, ParsedEvent)]
+        outcomes: list[Outcome | Refusal] = []
         waits = backoff_seconds(most=MAX_WAIT_SECONDS)
         while not self.should_stop:
             try:
-                results = _with_outcomes(parsed, await self._submit(events))
+                await self._wait_for_room(len(events))
+                await self._submission.submit(events, outcomes)
+                results = with_outcomes(parsed, outcomes)
                 await self._store_refused(messages, results)
                 if MQTT_COMMITTED.armed:
                     await MQTT_COMMITTED.passed()
@@ -147,40 +153,49 @@ class MqttBridge(Background):
                 self._log_held(error)
                 await self.sleep(next(waits))
                 continue
+            slices = Slices()
             for received, (one, outcome) in zip(messages, results, strict=True):
                 self._count(outcome)
                 self._respond(client, received.message, one, outcome)
+                await slices.end_if_over()
             client.acknowledge(messages)
             return
 
-    def _read(self, message: Message, received_at: str) -> ParsedEvent | Refusal:
-        """A message that cannot be handled becomes a dead letter: it would otherwise be redelivered indefinitely."""
-        try:
-            event = read_event(message, self._limits, received_at)
-            errors = self._event_types.errors(event)
-            return misfit(event, errors) if errors else event
-        except InvalidEnvelope as error:
-            return invalid(error)
-        except Exception as error:  # noqa: BLE001 - as above
-            return invalid(unreadable(error))
+    async def _read(self, messages: Sequence[IncomingMessage]) -> list[ParsedEvent | Refusal]:
+        """Read messages without holding the event loop, in order.
 
-    async def _submit(self, events: Sequence[ParsedEvent]) -> Sequence[Outcome]:
-        """Wait for space in the outbox, then submit. Raises what GroupCommit.submit raises; a retry is safe."""
-        if not events:
-            return []
-        while self._backlog is not None and self._backlog.retry_after_seconds is not None and not self.should_stop:
+        A message that cannot be handled becomes a dead letter: it would otherwise be redelivered indefinitely.
+        """
+        received_at = rfc3339.now()
+        parsed: list[ParsedEvent | Refusal] = []
+        slices = Slices()
+        for received in messages:
+            message = received.message
+            read = partial(read_event, message, self._limits, received_at)
+            parsed.append(await off_the_loop(partial(checked, read, self._event_types), size_of(message)))
+            await slices.end_if_over()
+        return parsed
+
+    async def _wait_for_room(self, events: int) -> None:
+        """Wait for space in the outbox."""
+        while (
+            events
+            and self._backlog is not None
+            and self._backlog.retry_after_seconds is not None
+            and not self.should_stop
+        ):
             self._log_held("the outbox is full")
             await self.sleep(MAX_WAIT_SECONDS)
-        return await self._group_commit.submit(events)
 
     async def _store_refused(
         self, messages: Sequence[IncomingMessage], results: Sequence[tuple[ParsedEvent | Refusal, Outcome | None]]
     ) -> None:
-        letters = [
-            _dead_letter(received.message, one)
-            for received, (one, _) in zip(messages, results, strict=True)
-            if isinstance(one, Refusal)
-        ]
+        letters: list[RefusedMessage] = []
+        slices = Slices()
+        for received, (one, _) in zip(messages, results, strict=True):
+            if isinstance(one, Refusal):
+                letters.append(_dead_letter(received.message, one))
+                await slices.end_if_over()
         if letters:
             async with self._database.acquire() as connection:
                 await dead_letters.store(connection, letters)
@@ -227,19 +242,6 @@ class MqttBridge(Background):
 
     def _log_held(self, error: Exception | str) -> None:
         self.throttled.warning(LogAction.MQTT_HELD, "Holding device messages unacknowledged: {error}", error=error)
-
-
-def _with_outcomes(
-    parsed: Sequence[ParsedEvent | Refusal], outcomes: Sequence[Outcome]
-) -> list[tuple[ParsedEvent | Refusal, Outcome | None]]:
-    """Pair accepted events and duplicates with their outcomes, and refusals, old and new, with None."""
-    left = iter(outcomes)
-    results: list[tuple[ParsedEvent | Refusal, Outcome | None]] = []
-    for one in parsed:
-        outcome = next(left) if isinstance(one, ParsedEvent) else None
-        refusal = None if outcome is None else REFUSED.get(outcome)
-        results.append((one, outcome) if refusal is None else (refusal, None))
-    return results
 
 
 def _dead_letter(message: Message, refusal: Refusal) -> RefusedMessage:

@@ -3,6 +3,7 @@
 Guarantee: each event is applied once and in the order of its group, even while event handlers run in other processes.
 Each step locks the projection's progress in all partitions, so nothing is applied or parked meanwhile. A projector
 that relies on its cache then finds changed row versions. An event that fails stays parked, with all events behind it.
+Whatever fails in one group, the other groups are retried.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from agents.parked.group_replay import Replay
+from agents.projector.batch_size import BatchSize
+from headrace.errors import HeadraceError
 from headrace.events.topic_record import past_records
 from headrace.folding.failures import place_of, reason
 from headrace.folding.folding import MAX_STATE_BYTES, Folding
@@ -23,10 +26,12 @@ from headrace.folding.rows import ParkedEvent
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from headrace.projection import Projection
-from tables.database import AnyConnection, Database
+from tables import database
+from tables.database import TIMED_OUT, AnyConnection, Database
 from tables.parked import discarded, parked, parked_list
+from tables.parked.parked_list import ParkedGroup
 from tables.projections import writing
-from tables.unstorable import UNSTORABLE
+from tables.unstorable import UNSTORABLE, TooLargeError
 
 log = ActionLog(__name__)
 
@@ -34,6 +39,10 @@ EVENTS_AT_ONCE = 500
 GROUPS_AT_ONCE = 100
 MAX_FAILURES = 100
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+
+
+class TooSlowError(HeadraceError):
+    """PostgreSQL took too long for this event alone."""
 
 
 class _Step(NamedTuple):
@@ -49,7 +58,7 @@ class Retrier:
     def __init__(
         self,
         projections: Iterable[Projection[Any]],
-        database: Database,
+        source: Database,
         *,
         max_seconds: float = float("inf"),
         max_state_bytes: int = MAX_STATE_BYTES,
@@ -58,13 +67,13 @@ class Retrier:
         self._foldings = {
             projection.name: Folding(projection, max_state_bytes=max_state_bytes) for projection in projections
         }
-        self._database = database
+        self._source = source
         self._max_seconds = max_seconds
         self._turn = asyncio.Lock()
 
     async def retry(self, projection: str, group: Group | None) -> ParkedOutcome:
         """Retry a group, or all groups if it is None. Raises NotParkedError if the group has no parked events."""
-        async with self._turn, self._database.acquire() as connection:
+        async with self._turn, self._source.acquire() as connection:
             if group is None:
                 return await self._retry_all(connection, projection)
             if not await parked.count(connection, projection, group):
@@ -76,7 +85,7 @@ class Retrier:
 
         Raises NotParkedError if nothing is parked there, and NotFirstError if the event is not the first of its group.
         """
-        async with self._turn, self._database.acquire() as connection:
+        async with self._turn, self._source.acquire() as connection:
             group = what if isinstance(what, Group) else await parked.group_of(connection, projection, what)
             deadline = self._deadline()
             count = 0
@@ -97,33 +106,54 @@ class Retrier:
     async def _retry_all(self, connection: AnyConnection, projection: str) -> ParkedOutcome:
         deadline = self._deadline()
         applied, failures = 0, list[Failure]()
-        after = parked_list.BEGINNING
-        while found := await parked_list.first_of_groups(
-            connection, projection=projection, after=after, at_most=GROUPS_AT_ONCE
-        ):
-            for one in found:
-                outcome = await self._retry_group(connection, projection, one.group, deadline)
+        after, more = parked_list.BEGINNING, True
+        while more:
+            page = await parked_list.first_of_groups(
+                connection, projection=projection, after=after, at_most=GROUPS_AT_ONCE
+            )
+            for one in page.groups:
+                outcome = await self._retry_one_of_all(connection, projection, one, deadline)
                 applied += outcome.applied
                 failures += outcome.failures[: MAX_FAILURES - len(failures)]
                 after = parked_list.After(projection, one.position)
+            more = page.more
         return ParkedOutcome(projection, 0, applied, (await parked.counts(connection)).get(projection, 0), failures)
+
+    async def _retry_one_of_all(
+        self, connection: AnyConnection, projection: str, first: ParkedGroup, deadline: float
+    ) -> ParkedOutcome:
+        """Retry a group; an unforeseen error is its failure, and the other groups are retried all the same."""
+        try:
+            return await self._retry_group(connection, projection, first.group, deadline)
+        except Exception as error:
+            if database.is_away(error):
+                raise
+            _log_unforeseen(projection, first.key, error)
+            return ParkedOutcome(projection, 0, 0, 0, [Failure(first.position, first.key, reason(error))])
 
     async def _retry_group(
         self, connection: AnyConnection, projection: str, group: Group, deadline: float
     ) -> ParkedOutcome:
-        applied, moved, failure, at_most = 0, 0, None, EVENTS_AT_ONCE
+        applied, moved, failure, size = 0, 0, None, BatchSize(EVENTS_AT_ONCE)
         while time.monotonic() < deadline:
+            started = time.monotonic()
             try:
-                step = await self._step(connection, projection, group, at_most)
+                step = await self._step(connection, projection, group, size)
             except CONFLICTS:
                 continue
-            except UNSTORABLE as error:
-                if at_most > 1:
-                    at_most = max(at_most // 8, 1)
+            except TIMED_OUT:
+                if not size.is_exhausted:
+                    size.note_time_out(min(size.events, await parked.count(connection, projection, group)))
+                    continue
+                failure = await self._fail_first(connection, projection, group, TooSlowError())
+                break
+            except (*UNSTORABLE, TooLargeError) as error:
+                if size.events > 1:
+                    size.note_refused()
                     continue
                 failure = await self._fail_first(connection, projection, group, error)
                 break
-            at_most = min(at_most * 2, EVENTS_AT_ONCE)
+            size.note_done(time.monotonic() - started)
             applied += step.applied
             moved += step.moved
             failure = step.failure
@@ -132,34 +162,38 @@ class Retrier:
         left = await parked.count(connection, projection, group)
         return ParkedOutcome(projection, 0, applied, left + moved, [failure] if failure else [])
 
-    async def _step(self, connection: AnyConnection, projection: str, group: Group, at_most: int) -> _Step:
+    async def _step(self, connection: AnyConnection, projection: str, group: Group, size: BatchSize) -> _Step:
         """Apply the first events of a group in one transaction, up to the first failure."""
+        at_most, seconds = size.events, size.seconds
         await writing.start_all_progress(connection, projection)
         async with connection.transaction():
             await writing.lock_all_progress(connection, projection)
-            waiting = await parked.first(connection, projection, group, at_most=at_most)
-            replay = Replay(self._foldings[projection], group, waiting)
+            waiting = await parked.first(connection, projection, group, at_most=at_most, seconds=seconds)
+            replay = Replay(self._foldings[projection], group, waiting.events)
             keys = sorted(replay.keys)
             others = [Group(key) for key in keys if Group(key) != group]
-            found = await writing.read_rows(connection, projection, keys, lock=True)
+            found = await writing.read_rows(connection, projection, keys, lock=True, seconds=seconds)
             replay.run(found, blocked=await parked.blocked(connection, projection, others))
-            await writing.write(connection, projection, {}, replay.rows())
+            await writing.write(connection, projection, {}, replay.rows(), seconds=seconds)
             await parked.release(connection, projection, replay.applied)
             await parked.update(connection, projection, [*replay.moved, *([replay.failed] if replay.failed else [])])
         failure = None if replay.failed is None else _failure(replay.failed)
-        return _Step(len(replay.applied), len(replay.moved), failure, len(waiting) < at_most)
+        return _Step(len(replay.applied), len(replay.moved), failure, waiting.is_all)
 
     async def _fail_first(
         self, connection: AnyConnection, projection: str, group: Group, error: Exception
     ) -> Failure | None:
         """Record why the result of the group's first event cannot be stored; None if the group is empty now."""
         async with connection.transaction():
-            waiting = await parked.first(connection, projection, group, at_most=1)
-            if not waiting:
+            positions = await parked.first_positions(connection, projection, group, at_most=1)
+            if not positions:
                 return None
-            chosen, _ = self._foldings[projection].choose(past_records(waiting))
-            place = place_of(chosen[0].subscription.handler) if chosen else None
-            failed = ParkedEvent(waiting[0].position, group, reason(error), 1, place)
+            place = None
+            if not isinstance(error, TooSlowError):  # such an event is not read again
+                events = (await parked.first(connection, projection, group, at_most=1)).events
+                chosen, _ = self._foldings[projection].choose(past_records(events))
+                place = place_of(chosen[0].subscription.handler) if chosen else None
+            failed = ParkedEvent(positions[0], group, reason(error), 1, place)
             await parked.update(connection, projection, [failed])
         return _failure(failed)
 
@@ -170,7 +204,7 @@ class Retrier:
         async with connection.transaction():
             await writing.lock_all_progress(connection, projection)
             at_most = EVENTS_AT_ONCE if only is None else 1
-            positions = [one.position for one in await parked.first(connection, projection, group, at_most=at_most)]
+            positions = await parked.first_positions(connection, projection, group, at_most=at_most)
             if only is not None and positions != [only]:
                 raise NotFirstError(
                     f"The event at position {only} waits behind the event at position {positions[0]}: "
@@ -202,3 +236,8 @@ def _log(projection: str, events: Sequence[discarded.Discarded], why: str, by: s
             by=by,
             reason=why,
         )
+
+
+def _log_unforeseen(projection: str, key: str, error: Exception) -> None:
+    text = "Projection {projection}: a retry of the parked events of key {key!r} failed unexpectedly"
+    log.exception(LogAction.PARKED_RETRY_FAILED, text, error, projection=projection, key=key)

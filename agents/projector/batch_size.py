@@ -19,9 +19,10 @@ MAX_LONG_SECONDS = 40.0
 class BatchSize:
     """The size of the next part of a batch, and the time that its statements get."""
 
-    def __init__(self) -> None:
-        self.events = MAX_EVENTS
-        self._limit = MAX_EVENTS
+    def __init__(self, most: int = MAX_EVENTS) -> None:
+        self.events = most
+        self._most = most
+        self._limit = most
         self._parts = 0
         self._parts_before_more = FEWEST_PARTS_BEFORE_MORE
         self.seconds: float | None = None
@@ -36,6 +37,11 @@ class BatchSize:
                 return events[first:index]
         return events if last - first == len(events) else events[first:last]
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether a single event had the longest time already."""
+        return self.events == 1 and self.seconds is not None and self.seconds >= MAX_LONG_SECONDS
+
     def note_time_out(self, events: int) -> None:
         """Apply a quarter of this number of events next time; give a single event more time.
 
@@ -49,6 +55,10 @@ class BatchSize:
             self.events = 1
             self.seconds = min(self.seconds * 2 if self.seconds else FIRST_LONG_SECONDS, MAX_LONG_SECONDS)
 
+    def note_refused(self) -> None:
+        """Apply an eighth of the events next time, because the result of these cannot be stored together."""
+        self.events = max(self.events // 8, 1)
+
     def note_done(self, seconds: float) -> None:
         """Apply more events together after a part that was quick; after many, more than took too long before."""
         if seconds >= QUICK_SECONDS:
@@ -56,6 +66,6 @@ class BatchSize:
         self.seconds = None
         self._parts += 1
         if self._parts >= self._parts_before_more:
-            self._limit, self._parts = min(self._limit * 2, MAX_EVENTS), 0
+            self._limit, self._parts = min(self._limit * 2, self._most), 0
             self._parts_before_more = max(self._parts_before_more // 2, FEWEST_PARTS_BEFORE_MORE)
         self.events = min(self.events * 2, self._limit)

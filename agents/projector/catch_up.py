@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.background import Background
-from agents.projector.projector import Projector
+from agents.projector.projector import CATCH_UP_PAUSE_SECONDS, Projector
 
 
 class CatchUp(Background):
@@ -28,6 +28,10 @@ class CatchUp(Background):
 
     async def run(self) -> None:
         while self._waiting and not self.should_stop:
-            await self._waiting[0].catch_up()
-            del self._waiting[0]
+            projector = self._waiting[0]
+            if await projector.catch_up():
+                self._waiting.remove(projector)
+            else:  # it does not hold up the other projections
+                self._waiting.append(self._waiting.pop(0))
+                await self.sleep(CATCH_UP_PAUSE_SECONDS)
         await self._stop.wait()

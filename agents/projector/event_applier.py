@@ -7,17 +7,15 @@ import time
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-import asyncpg
-
 from agents.kafka.fetch_batches import RecordBatch
 from agents.projector.batch_size import BatchSize
 from agents.projector.locked_path import LockedPath
 from agents.projector.memory_path import apply_from_memory
 from agents.projector.projected_rows import ProjectedRows
 from headrace.errors import DependencyAwayError
-from headrace.events.topic_record import Record, past_records
+from headrace.events.topic_record import PastEvent, Record, past_records
 from headrace.projection import Projection
-from tables.database import AnyConnection
+from tables.database import TIMED_OUT, AnyConnection
 from tables.history import event_store
 from tables.projections import writing
 from tables.unstorable import halve
@@ -43,6 +41,7 @@ class EventApplier(Generic[State]):
         self._rows = ProjectedRows(projection, max_state_bytes=max_state_bytes)
         self._locked_path = LockedPath(self._rows)
         self._size = BatchSize()
+        self._reads = BatchSize(PAST_EVENTS_AT_ONCE)
         self._turn = asyncio.Lock()
         """Held by the agent or by the catch-up: they share the cache."""
 
@@ -70,7 +69,7 @@ class EventApplier(Generic[State]):
                 lambda part: self._apply_together(connection, part),
                 lambda event, error: self._locked_path.park(connection, event, error),
             )
-        except (TimeoutError, asyncpg.QueryCanceledError) as error:
+        except TIMED_OUT as error:
             self._size.note_time_out(len(events))
             first, last = events[0].position, events[-1].position
             raise SlowBatchError(
@@ -114,8 +113,25 @@ class EventApplier(Generic[State]):
         self, connection: AnyConnection, *, after: int, before: int, partition: int | None = None
     ) -> None:
         """Apply the stored events strictly between two positions, of one partition or of all."""
-        while events := await event_store.read(
-            connection, after=after, before=before, partition=partition, at_most=PAST_EVENTS_AT_ONCE
-        ):
+        while events := await self._read_past(connection, after, before, partition):
             await self.apply_events(connection, past_records(events))
             after = events[-1].position
+
+    async def _read_past(
+        self, connection: AnyConnection, after: int, before: int, partition: int | None
+    ) -> list[PastEvent]:
+        """The next stored events. A time-out raises SlowBatchError; the next read has fewer events, or more time."""
+        size, started = self._reads, time.monotonic()
+        try:
+            events = await event_store.read(
+                connection, after=after, before=before, partition=partition, at_most=size.events, seconds=size.seconds
+            )
+        except TIMED_OUT as error:
+            tried = size.events
+            size.note_time_out(tried)
+            raise SlowBatchError(
+                f"PostgreSQL took too long to read {tried} stored events after position {after}; "
+                f"the next attempt has at most {size.events}"
+            ) from error
+        size.note_done(time.monotonic() - started)
+        return events

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
@@ -12,7 +11,7 @@ import asyncpg
 
 from agents.kafka.fetch_batches import RecordBatch
 from agents.projector.cancellable import CancellableAttempts
-from agents.projector.event_applier import EventApplier
+from agents.projector.event_applier import EventApplier, SlowBatchError
 from headrace.folding.folding import MAX_STATE_BYTES
 from headrace.process.action_log import ActionLog
 from headrace.process.fault_points import PROJECTOR_ACKNOWLEDGING, PROJECTOR_COMMITTED, PROJECTOR_FETCHED
@@ -21,12 +20,15 @@ from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import backoff_seconds
 from headrace.projection import Projection
-from tables.database import Database
+from tables.database import AnyConnection, Database, is_away
 from tables.history import event_store
 from tables.intake.disk_space import DiskSpace
 from tables.projections import writing
 
 State = TypeVar("State")
+
+CATCH_UP_PAUSE_SECONDS = 1.0
+"""Before a catch-up that failed is called again."""
 
 log = ActionLog(__name__)
 
@@ -63,15 +65,7 @@ class Projector(Generic[State]):
             except asyncpg.TransactionRollbackError:
                 continue
             except Exception as error:  # noqa: BLE001 - any exception that escaped would lose the batch
-                self.failed_attempts += 1
-                self._disk_space.note_error(error)
-                self._throttled.warning(
-                    LogAction.PROJECTION_RETRYING,
-                    "Projection {projection}: batch failed, retrying in {seconds:.1f} s: {error}",
-                    projection=self._name,
-                    seconds=wait,
-                    error=error,
-                )
+                self._note_failure(error, wait)
                 await asyncio.sleep(wait)
             else:
                 break
@@ -93,34 +87,59 @@ class Projector(Generic[State]):
         if PROJECTOR_ACKNOWLEDGING.armed:
             await PROJECTOR_ACKNOWLEDGING.passed()
 
-    async def catch_up(self) -> None:
+    async def catch_up(self) -> bool:
         """Apply all stored events that are not applied yet, directly from the event store.
 
-        Raises database errors, except for conflicts with another writer, which are retried.
+        Return False if that has to be called again, and raise errors, as `_until_done` does.
         """
-        done = False
-        while not done:
-            await self._disk_space.wait_for_space()
-            with contextlib.suppress(asyncpg.TransactionRollbackError):
-                async with self._attempts.attempt(), self._database.acquire() as connection:
-                    before = await event_store.last_position(connection) + 1
-                    after = await writing.first_progress(connection, self._name)
-                    if after is not None:
-                        await self.applier.apply_past(connection, after=after, before=before)
-                done = True
 
-    async def catch_up_with(self, partition: int, position: int) -> None:
+        async def work(connection: AnyConnection) -> None:
+            before = await event_store.last_position(connection) + 1
+            after = await writing.first_progress(connection, self._name)
+            if after is not None:
+                await self.applier.apply_past(connection, after=after, before=before)
+
+        return await self._until_done(work)
+
+    async def catch_up_with(self, partition: int, position: int) -> bool:
         """Apply the stored events of a partition up to a position that the topic lacks.
 
-        Raises database errors, except for conflicts with another writer, which are retried.
+        Return False if that has to be called again, and raise errors, as `_until_done` does.
         """
-        done = False
-        while not done:
+        return await self._until_done(
+            lambda connection: self.applier.apply_partition(connection, partition, before=position + 1)
+        )
+
+    async def _until_done(self, work: Callable[[AnyConnection], Awaitable[None]]) -> bool:
+        """Repeat a catch-up after conflicts with other writers.
+
+        Return False, after a line in the log, if it was too slow, so that the next call has smaller parts, or failed
+        unexpectedly. Raises errors that mean that PostgreSQL is away.
+        """
+        while True:
             await self._disk_space.wait_for_space()
-            with contextlib.suppress(asyncpg.TransactionRollbackError):
+            try:
                 async with self._attempts.attempt(), self._database.acquire() as connection:
-                    await self.applier.apply_partition(connection, partition, before=position + 1)
-                done = True
+                    await work(connection)
+            except asyncpg.TransactionRollbackError:
+                continue
+            except Exception as error:
+                if is_away(error) and not isinstance(error, SlowBatchError):
+                    raise
+                self._note_failure(error, CATCH_UP_PAUSE_SECONDS)
+                return False
+            return True
+
+    def _note_failure(self, error: Exception, seconds: float) -> None:
+        self.failed_attempts += 1
+        self._disk_space.note_error(error)
+        self._throttled.warning(
+            LogAction.PROJECTION_RETRYING,
+            "Projection {projection}: batch failed, retrying in {seconds:.1f} s: {error}",
+            projection=self._name,
+            seconds=seconds,
+            error=error,
+        )
 
 
 def agent_of(projector: Projector[Any]) -> Callable[[Any], Awaitable[None]]:

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from agents.relay.refusals import REFUSALS, text_of
 from agents.relay.topic_refill import as_stored
 from headrace.events import topic_record
-from headrace.events.topic_record import PastEvent
+from headrace.events.topic_record import PastEvent, is_whole
 from tables.database import AnyConnection
 from tables.intake import unpublished
 from tables.intake.unpublished import Refused
@@ -22,6 +22,7 @@ AT_ONCE = 10
 SECONDS = 20.0
 # The topic decides what is too large.
 MAX_REQUEST_BYTES = 2**30
+UNREADABLE = "PostgreSQL cannot write the event as text: it stays unpublished"
 
 
 class LateOutcome(NamedTuple):
@@ -59,6 +60,8 @@ async def publish_late(
 
 
 async def _publish(producer: AIOKafkaProducer, topic: str, past: PastEvent) -> Refused | None:
+    if not is_whole(past.text):
+        return Refused(past.position, past.partition, UNREADABLE, len(past.text))
     event = as_stored(past)
     key, value = event.partition_key.encode(), topic_record.encode(event.text, event.position)
     try:

@@ -77,16 +77,21 @@ class _Parked:
 
     async def list(self, projection: str | None, key: str | None, limit: int, *, as_json: bool) -> int:
         async with opened(self._settings) as database, database.acquire() as connection:
-            found = await parked_list.first_of_groups(connection, projection=projection, key=key, at_most=limit + 1)
-        shown = found[:limit]
+            page = await parked_list.first_of_groups(connection, projection=projection, key=key, at_most=limit)
+            shown = page.groups
+            while page.more and len(shown) < limit:
+                page = await parked_list.first_of_groups(
+                    connection, projection=projection, key=key, after=page.end, at_most=limit - len(shown)
+                )
+                shown += page.groups
         if as_json:
-            say_json({"items": shown, "more": len(found) > limit})
+            say_json({"items": shown, "more": page.more})
             return 0
         for group in shown:
             say(*_group_text(group))
-        if not found:
+        if not shown:
             say("OK, no parked events")
-        elif len(found) > limit:
+        elif page.more:
             say(f"More exist: these are the first {limit}; use --limit for more")
         return 0
 

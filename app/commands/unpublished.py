@@ -53,10 +53,13 @@ class _Unpublished:
 
     async def list(self, limit: int, *, as_json: bool) -> int:
         async with opened(self._settings) as database, database.acquire() as connection:
-            found = await unpublished.listed(connection, at_most=limit + 1)
-        shown = found[:limit]
+            page = await unpublished.listed(connection, at_most=limit)
+            shown = page.events
+            while page.more and len(shown) < limit:
+                page = await unpublished.listed(connection, after=shown[-1].position, at_most=limit - len(shown))
+                shown += page.events
         if as_json:
-            say_json({"items": [event._asdict() for event in shown], "more": len(found) > limit})
+            say_json({"items": [event._asdict() for event in shown], "more": page.more})
             return 0
         for event in shown:
             say(
@@ -66,9 +69,9 @@ class _Unpublished:
                 f"  {event.size_bytes} bytes, {event.attempts} attempts, "
                 f"set aside at {event.set_aside_at:%Y-%m-%dT%H:%M:%SZ}",
             )
-        if not found:
+        if not shown:
             say("OK, no unpublished events")
-        elif len(found) > limit:
+        elif page.more:
             say(f"More exist: these are the first {limit}; use --limit for more")
         return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import time
@@ -14,8 +15,14 @@ import psutil
 
 from app.embedded.log_tail import LogTail
 from headrace.errors import StartError
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
+
+log = ActionLog(__name__)
 
 POLL_SECONDS = 0.03
+# Always the same: psutil keeps one object for each process, and several threads search at the same time.
+ATTRIBUTES = ["name", "cwd", "ppid", "cmdline"]
 SHELL = Path("/bin/sh")
 SHELL_SECONDS = 30.0
 EXEC_SECONDS = 0.001
@@ -68,12 +75,50 @@ def start_detached(
     return process
 
 
+def output_of_failure(
+    command: Sequence[str | Path],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    seconds: float,
+    owner: Owner | None = None,
+) -> list[str]:
+    """Run a program to its end; return the lines of its output if it fails, at least one, and none if it succeeds."""
+    result = subprocess.run(  # noqa: S603 - the command has no outside input
+        command,
+        cwd=folder,
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=seconds,
+        **as_user(owner),
+    )
+    if result.returncode == 0:
+        return []
+    return (result.stderr.strip() or result.stdout.strip() or f"exit code {result.returncode}").splitlines()
+
+
+def remove_abandoned(folder: Path, prefix: str, *, seconds: float) -> None:
+    """Remove the folders that killed programs have left, but not those of programs that may still be running."""
+    for left in folder.glob(prefix + "*"):
+        if time.time() - left.stat().st_mtime > seconds:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def note_found(server: str, running: psutil.Process) -> None:
+    """Log that a server runs already."""
+    text = "{server} is already running (pid {pid}); using it"
+    log.info(LogAction.SERVER_FOUND, text, server=server, pid=running.pid)
+
+
 def running_in(folder: Path, program: str) -> list[psutil.Process]:
     """The processes with this name whose working directory is `folder`; every server runs in its own folder."""
     here = str(folder)
     return [
         process
-        for process in psutil.process_iter(["name", "cwd", "ppid", "cmdline"])
+        for process in psutil.process_iter(ATTRIBUTES)
         if process.info["name"] == program and process.info["cwd"] == here
     ]
 
@@ -82,7 +127,7 @@ def running_script(folder: Path, script: str) -> list[psutil.Process]:
     """The processes that run a Python script with this name in `folder`, whatever the interpreter is called."""
     return [
         process
-        for process in psutil.process_iter(["cwd", "cmdline"])
+        for process in psutil.process_iter(ATTRIBUTES)
         if process.info["cwd"] == str(folder)
         and any(Path(word).name == script for word in process.info["cmdline"] or ())
     ]

@@ -147,6 +147,9 @@ class Worker(FaustWorker):
     def _say(self, msg: str, file: Any = None, end: str = "\n", **kwargs: Any) -> None:
         """Print nothing: the app has its own banner, which says what listens where."""
 
+    async def _sentinel_task(self) -> None:
+        """Do not wait: mode would sleep for a second after everything has stopped."""
+
     async def start(self) -> None:
         """Start the worker; keep a HeadraceError for the last line of output."""
         try:

@@ -114,19 +114,11 @@ def parse_event(body: bytes | msgspec.Raw, limits: Limits, received_at: str) -> 
     return event
 
 
-def parse_batch(body: bytes, limits: Limits, received_at: str) -> list[ParsedEvent | InvalidEnvelope]:
-    """Read a JSON array of events, which may be empty. An invalid event does not affect the others.
-
-    Raises InvalidEnvelope when the body is not a JSON array or has too many events. It cannot be read either when an
-    element is nested about 1,000 levels deep. The results do not keep the body in memory.
-    """
-    return [_parse(bytes(element), limits, received_at) for element in elements(body, limits)]
-
-
 def elements(body: bytes, limits: Limits) -> list[msgspec.Raw]:
     """The texts of a batch's events, which are views of the body: for `parse_element`, after a copy.
 
-    Raises InvalidEnvelope as `parse_batch`.
+    Raises InvalidEnvelope when the body is not a JSON array or has too many events. It cannot be read either when an
+    element is nested about 1,000 levels deep.
     """
     try:
         return strict_json.elements(body, limits.batch_events)
@@ -135,7 +127,7 @@ def elements(body: bytes, limits: Limits) -> list[msgspec.Raw]:
 
 
 def parse_element(body: bytes, limits: Limits, received_at: str) -> ParsedEvent | InvalidEnvelope:
-    """Read one event of a batch; as `parse_event`, but the errors are returned."""
+    """As `parse_event`, but the errors are returned: an event of a batch does not affect the others."""
     return _parse(body, limits, received_at)
 
 

@@ -30,6 +30,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     correlation_data: bytes | None = None
 
 
+def size_of(message: Message) -> int:
+    """The bytes of the payload and the characters of the properties."""
+    return len(message.payload) + sum(len(name) + len(value) for name, value in message.user_properties)
+
+
 def device_in(topic: str) -> str | None:
     """The device that publishes events on this topic; None for other topics."""
     found = _TOPIC.fullmatch(topic)

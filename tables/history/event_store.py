@@ -6,42 +6,48 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from headrace.events.topic_record import PastEvent
+from tables.bounded import MAX_READ_BYTES, bounded
 from tables.database import AnyConnection
 
-MAX_BYTES = 8 * 1024 * 1024
-"""Of the events that are read together, unless it is a single event."""
-READ = """
-SELECT position, partition, text
-FROM (
-    SELECT position, partition, text,
-           sum(octet_length(text)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING)
-               - octet_length(text) AS bytes_before
-    FROM (
-        SELECT position, partition, event_as_text(event) AS text FROM event_store
-        WHERE position > $1 AND position < $2 AND ($3::integer IS NULL OR partition = $3)
-        ORDER BY position LIMIT $4
-    ) AS next
-) AS page
-WHERE bytes_before < $5
-ORDER BY position
+_READ = """
+    SELECT position, partition, event_as_text(event) AS text FROM event_store
+    WHERE position > $1 AND position < $2 AND {partitions}
+    ORDER BY position LIMIT $4
 """
+_COLUMNS = "position, partition, text"
+READ = bounded(
+    _READ.format(partitions="($3::integer IS NULL OR partition = $3)"),
+    _COLUMNS,
+    size="octet_length(text)",
+    order="position",
+    limit="$5",
+)
 LAST_POSITION = "SELECT last_position FROM relay_state"
-READ_PARTITIONS = """
-SELECT position, partition, event_as_text(event) AS text FROM event_store
-WHERE position > $1 AND position < $2 AND partition = ANY ($3::integer[])
-ORDER BY position LIMIT $4
-"""
+READ_PARTITIONS = bounded(
+    _READ.format(partitions="partition = ANY ($3::integer[])"),
+    _COLUMNS,
+    size="octet_length(text)",
+    order="position",
+    limit="$5",
+)
 STORED_UP_TO = "SELECT partition, last_position, previous_position FROM topic_partitions"
 
 
 async def read(
-    connection: AnyConnection, *, after: int, before: int, partition: int | None = None, at_most: int
+    connection: AnyConnection,
+    *,
+    after: int,
+    before: int,
+    partition: int | None = None,
+    at_most: int,
+    seconds: float | None = None,
 ) -> list[PastEvent]:
     """At most `at_most` events strictly between two positions, in order; of one partition, or of all if it is None.
 
-    Fewer if they exceed `MAX_BYTES`, but at least one if there is any.
+    Fewer if they exceed `MAX_READ_BYTES`, but at least one if there is any. `seconds` is the timeout; None for the
+    connection's.
     """
-    rows = await connection.fetch(READ, after, before, partition, at_most, MAX_BYTES)
+    rows = await connection.fetch(READ, after, before, partition, at_most, MAX_READ_BYTES, timeout=seconds)
     return [PastEvent(*row) for row in rows]
 
 
@@ -68,6 +74,9 @@ async def stored_up_to(connection: AnyConnection) -> dict[int, StoredUpTo]:
 async def read_partitions(
     connection: AnyConnection, partitions: Sequence[int], *, after: int, before: int, at_most: int
 ) -> list[PastEvent]:
-    """At most `at_most` events of these partitions strictly between two positions, in order."""
-    rows = await connection.fetch(READ_PARTITIONS, after, before, partitions, at_most)
+    """At most `at_most` events of these partitions strictly between two positions, in order.
+
+    Fewer if they exceed `MAX_READ_BYTES`, but at least one if there is any.
+    """
+    rows = await connection.fetch(READ_PARTITIONS, after, before, partitions, at_most, MAX_READ_BYTES)
     return [PastEvent(*row) for row in rows]

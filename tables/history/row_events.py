@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from headrace.events.topic_record import PastEvent
+from tables.bounded import MAX_READ_BYTES, bounded
 from tables.database import AnyConnection
 
 # Parked and discarded events are not in the row.
@@ -29,16 +30,26 @@ ORDER BY found.position LIMIT $4
 # A range of pairs instead of an equality: it forces the planner to scan the index on both columns, however frequent it
 # estimates the value to be.
 PAIRS = "({column}, e.position) > (asked.value, $2::bigint) AND ({column}, e.position) <= (asked.value, $3::bigint)"
-ALL_EVENTS = EVENTS.format(between="e.position > $2 AND e.position <= $3", order="e.position")
-OF_SUBJECTS = EACH.format(
+_ALL_EVENTS = EVENTS.format(between="e.position > $2 AND e.position <= $3", order="e.position")
+_OF_SUBJECTS = EACH.format(
     events=EVENTS.format(
         between=PAIRS.format(column="e.subject") + " AND ($8::text[] IS NULL OR e.event_type = ANY ($8::text[]))",
         order="e.subject, e.position",
     )
 )
-OF_TYPES = EACH.format(
+_OF_TYPES = EACH.format(
     events=EVENTS.format(between=PAIRS.format(column="e.event_type"), order="e.event_type, e.position")
 )
+_COLUMNS = "position, partition, text, recorded_at"
+
+
+def _bounded(statement: str, limit: str) -> str:
+    return bounded(statement, _COLUMNS, size="octet_length(text)", order="position", limit=limit)
+
+
+ALL_EVENTS = _bounded(_ALL_EVENTS, "$7")
+OF_TYPES = _bounded(_OF_TYPES, "$8")
+OF_SUBJECTS = _bounded(_OF_SUBJECTS, "$9")
 
 
 class FeedingEvent(NamedTuple):
@@ -62,7 +73,8 @@ async def read_feeding(
 ) -> list[FeedingEvent]:
     """At most `at_most` events that may have fed a row, in order: after `after`, up to and including `up_to`.
 
-    Parked and discarded events are left out.
+    Parked and discarded events are left out. Fewer events if they exceed `MAX_READ_BYTES`, but at least one if there is
+    any.
     """
     arguments: list[object] = [projection, after, up_to, at_most, *(feeding.times or (None, None))]
     statement = ALL_EVENTS
@@ -74,5 +86,5 @@ async def read_feeding(
         arguments.append(feeding.types)
     return [
         FeedingEvent(PastEvent(*event), recorded_at)
-        for *event, recorded_at in await connection.fetch(statement, *arguments)
+        for *event, recorded_at in await connection.fetch(statement, *arguments, MAX_READ_BYTES)
     ]

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from headrace.folding.parked_groups import Group
+from tables.bounded import MAX_READ_BYTES, bounded
 from tables.database import Connection
 
 # A statement may scan a whole table.
@@ -21,17 +22,31 @@ GUARDED = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'event_store_is_
 DUPLICATES_IN_STORE = "SELECT source, id, count(*) FROM event_store GROUP BY source, id HAVING count(*) > 1"
 DUPLICATES_IN_OUTBOX = "SELECT source, id, count(*) FROM outbox GROUP BY source, id HAVING count(*) > 1"
 UNPUBLISHED = "SELECT position, published_at IS NOT NULL AS is_late FROM unpublished"
-STORED = """
+_STORED = """
 SELECT position, id, source, event_type, subject, event_time, partition, event_as_text(event) AS event
 FROM event_store WHERE position > $1 ORDER BY position LIMIT $2
 """
-WAITING = """
+STORED = bounded(
+    _STORED,
+    "position, id, source, event_type, subject, event_time, partition, event",
+    size="octet_length(event)",
+    order="position",
+    limit="$3",
+)
+_WAITING = """
 SELECT o.seq, o.id, o.source, o.event_type, o.subject, o.event_time, o.partition_key, o.key_hash,
        o.event::text AS event, s.position, s.event = o.event::jsonb AS same,
        s.recorded_at < clock_timestamp() - make_interval(secs => $3) AS is_old
 FROM outbox AS o LEFT JOIN event_store AS s ON s.source = o.source AND s.id = o.id
 WHERE o.seq > $1 ORDER BY o.seq LIMIT $2
 """
+WAITING = bounded(
+    _WAITING,
+    "seq, id, source, event_type, subject, event_time, partition_key, key_hash, event, position, same, is_old",
+    size="octet_length(event)",
+    order="seq",
+    limit="$4",
+)
 STILL_WAITING = "SELECT seq FROM outbox WHERE seq = ANY ($1::bigint[])"
 # On the topic, the extension `sequence` is the position; a value from the sender is ignored.
 SAME = """
@@ -56,11 +71,12 @@ LEFT JOIN progress AS p ON p.projection = held.projection AND p.partition = s.pa
 WHERE s.position IS NULL OR coalesce(p.position, 0) < held.position OR held.times > 1
 ORDER BY held.projection, held.position
 """
-ROWS = """
+_ROWS = """
 SELECT key, state::text AS state, position FROM projections
 WHERE projection = $1 AND ($2::text IS NULL OR key > $2)
 ORDER BY key LIMIT $3
 """
+ROWS = bounded(_ROWS, "key, state, position", size="octet_length(state)", order="key", limit="$4")
 OTHERS = "SELECT projection, count(*) AS rows FROM projections WHERE projection <> ALL ($1::text[]) GROUP BY projection"
 
 
@@ -154,11 +170,14 @@ class Snapshot:
 
     async def stored(self, after: int, at_most: int) -> list[StoredRow]:
         """A page of the event store, after a position and in order of position."""
-        return [StoredRow(*row) for row in await self._connection.fetch(STORED, after, at_most)]
+        return [StoredRow(*row) for row in await self._connection.fetch(STORED, after, at_most, MAX_READ_BYTES)]
 
     async def waiting(self, after: int, at_most: int, *, old_seconds: float) -> list[WaitingRow]:
         """A page of the outbox, after a `seq` and in order; `is_old` if it was stored over `old_seconds` ago."""
-        return [WaitingRow(*row) for row in await self._connection.fetch(WAITING, after, at_most, old_seconds)]
+        return [
+            WaitingRow(*row)
+            for row in await self._connection.fetch(WAITING, after, at_most, old_seconds, MAX_READ_BYTES)
+        ]
 
     async def unpublished(self) -> dict[int, bool]:
         """The positions of events that the broker has refused, and whether they were published later."""
@@ -187,7 +206,9 @@ class Snapshot:
 
     async def rows(self, projection: str, after: str | None, at_most: int) -> list[FoundRow]:
         """A page of a projection's rows, after a key and in order of the bytes of the key."""
-        return [FoundRow(*row) for row in await self._connection.fetch(ROWS, projection, after, at_most)]
+        return [
+            FoundRow(*row) for row in await self._connection.fetch(ROWS, projection, after, at_most, MAX_READ_BYTES)
+        ]
 
     async def others(self, known: Sequence[str]) -> dict[str, int]:
         """The number of rows of each projection that is not in `known`."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from headrace.process.turns import off_the_loop
 from tables.database import AnyConnection
 
 # Payloads and topics are truncated to this. An event within the usual size limit fits.
@@ -47,6 +48,7 @@ ORDER BY number DESC
 """
 MAX_PAGE_BYTES = 3 * 1024 * 1024
 """Of dead letters that are read together, unless it is a single letter; base64 adds a third to a payload."""
+MAX_STATEMENT_BYTES = 4 * 1024 * 1024
 NEWEST_NUMBER = 2**63 - 1
 
 
@@ -89,8 +91,26 @@ class DeadLetters(NamedTuple):
 
 
 async def store(connection: AnyConnection, messages: Sequence[RefusedMessage]) -> None:
-    """Insert the messages, count repeated messages in their rows, and delete the oldest rows beyond the limit."""
-    digests = [_digest(message) for message in messages]
+    """Insert the messages, count repeated messages in their rows, and delete the oldest rows beyond the limit.
+
+    Each statement has at most `MAX_STATEMENT_BYTES`, unless it is a single message.
+    """
+    part: list[RefusedMessage] = []
+    size = 0
+    for message in messages:
+        more = min(len(message.payload), MAX_PAYLOAD_BYTES) + len(message.reason) + len(message.problem)
+        if part and size + more > MAX_STATEMENT_BYTES:
+            await _store_part(connection, part)
+            part, size = [], 0
+        part.append(message)
+        size += more
+    await _store_part(connection, part)
+    await connection.execute(TRIM, MAX_LETTERS)
+
+
+async def _store_part(connection: AnyConnection, messages: Sequence[RefusedMessage]) -> None:
+    size = sum(len(message.payload) for message in messages)
+    digests = await off_the_loop(lambda: [_digest(message) for message in messages], size)
     times = Counter(digests)
     by_digest = dict(zip(digests, messages, strict=True))
     distinct = by_digest.values()
@@ -105,7 +125,6 @@ async def store(connection: AnyConnection, messages: Sequence[RefusedMessage]) -
         [_storable(message.reason) for message in distinct],
         [_storable(message.problem) for message in distinct],
     )
-    await connection.execute(TRIM, MAX_LETTERS)
 
 
 async def newest(connection: AnyConnection, *, before: int = NEWEST_NUMBER, at_most: int) -> DeadLetters:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,14 +20,20 @@ from headrace.events.envelope import ParsedEvent
 from headrace.events.outcome import REFUSALS, Outcome
 from headrace.process.fault_points import DOOR_COMMITTED, DOOR_TAKEN
 from headrace.process.waiting import backoff_seconds
-from tables.database import AnyConnection, Database, is_away
+from tables.database import TIMED_OUT, AnyConnection, Database, is_away
 from tables.intake import outbox
 from tables.intake.comparisons import Comparisons, ComparisonsBusyError
 from tables.intake.disk_space import DatabaseFullError, DiskSpace
-from tables.unstorable import halve
+from tables.intake.submissions import Place, Submission, is_settled_by, name_of, set_aside
+from tables.unstorable import halve, may_be_of_the_input
 
 MAX_GROUP_EVENTS = 2_000
 MAX_GROUP_BYTES = 8_000_000
+# More events in a statement would hold the event loop. After a time-out there are fewer.
+MAX_AT_ONCE = 5_000
+SMALLER_AFTER_TIME_OUT = 4
+# After a time-out, before statements grow again: a larger one would probably take too long.
+NO_MORE_SECONDS = 30.0
 # Three colliding workers can deadlock repeatedly unless they retry at different times.
 DEADLOCK_TRIES = 8
 DEADLOCK_WAIT_SECONDS = 0.01
@@ -44,31 +49,6 @@ class QueueFullError(HeadraceError):
         super().__init__()
         self.retry_after_seconds = retry_after_seconds
         """Seconds until the events that are waiting now should be written."""
-
-
-class _Submission:
-    """The events of one request, written in one commit."""
-
-    __slots__ = ("all_or_nothing", "events", "future", "outcomes", "size_bytes", "undecided")
-
-    def __init__(self, events: Sequence[ParsedEvent], *, all_or_nothing: bool) -> None:
-        self.events = events
-        self.all_or_nothing = all_or_nothing
-        self.size_bytes = sum(sys.getsizeof(event.text) for event in events)
-        """Size in memory: a text with a character beyond Latin-1 has 2 or 4 bytes for each character."""
-        self.outcomes: list[Outcome] = [Outcome.ACCEPTED] * len(events)
-        self.undecided: set[int] = set()
-        """The events that are known, but whether with the same content, only their documents can tell."""
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def decide(self, same: Sequence[bool]) -> None:
-        """Set the outcomes of the undecided events."""
-        for index, is_same in zip(sorted(self.undecided), same, strict=True):
-            self.outcomes[index] = Outcome.DUPLICATE if is_same else Outcome.CONFLICT
-
-
-_Place = tuple[_Submission, int]
-"""An event, as its request and its index in the request."""
 
 
 class GroupCommit:
@@ -91,8 +71,10 @@ class GroupCommit:
         self._committed = committed
         self._disk_space = disk_space or DiskSpace()
         self._comparisons = Comparisons(database, max_bytes=max_queued_bytes)
-        self._queue: deque[_Submission] = deque()
+        self._queue: deque[Submission] = deque()
         self._writer: asyncio.Task[None] | None = None
+        self._at_once = MAX_AT_ONCE
+        self._no_more_before = float("-inf")
         self._events_per_second = 0.0
         self._group_started = 0.0
 
@@ -105,7 +87,7 @@ class GroupCommit:
         """
         if self._disk_space.is_full:
             raise DatabaseFullError
-        submission = _Submission(events, all_or_nothing=all_or_nothing)
+        submission = Submission(events, all_or_nothing=all_or_nothing)
         if self._queue and (
             self.queued_events + len(events) > self._max_queued_events
             or self.queued_bytes + submission.size_bytes > self._max_queued_bytes
@@ -122,7 +104,7 @@ class GroupCommit:
             await self._decide(submission)
         return submission.outcomes
 
-    async def _decide(self, submission: _Submission, connection: AnyConnection | None = None) -> None:
+    async def _decide(self, submission: Submission, connection: AnyConnection | None = None) -> None:
         """Compare documents: on the connection of an open transaction, or beside the commits."""
         undecided = [submission.events[index] for index in sorted(submission.undecided)]
         try:
@@ -153,7 +135,7 @@ class GroupCommit:
                     if DOOR_TAKEN.armed:
                         await DOOR_TAKEN.passed()
                     async with self._database.acquire("door") as connection:
-                        await self._commit_as_asked(connection, group)
+                        await self._commit_apart(connection, group)
                     if DOOR_COMMITTED.armed:
                         await DOOR_COMMITTED.passed()
                 except Exception as error:  # noqa: BLE001 - any error is raised in the waiting requests
@@ -167,8 +149,8 @@ class GroupCommit:
         finally:
             self._writer = None
 
-    def _take_group(self) -> list[_Submission]:
-        group: list[_Submission] = []
+    def _take_group(self) -> list[Submission]:
+        group: list[Submission] = []
         events = size_bytes = 0
         while self._queue and (not group or (events < MAX_GROUP_EVENTS and size_bytes < MAX_GROUP_BYTES)):
             if group and (group[0].all_or_nothing or self._queue[0].all_or_nothing):
@@ -187,7 +169,7 @@ class GroupCommit:
             NEWEST_WEIGHT if self._events_per_second else 1.0
         )
 
-    def _fail(self, group: list[_Submission], error: Exception) -> None:
+    def _fail(self, group: list[Submission], error: Exception) -> None:
         """Fail a group, and the whole queue if PostgreSQL is unreachable or its disk is full."""
         self._disk_space.note_error(error)
         if self._disk_space.is_full or isinstance(error, OSError):
@@ -202,7 +184,21 @@ class GroupCommit:
             if not submission.future.done():
                 submission.future.set_exception(error)
 
-    async def _commit_as_asked(self, connection: AnyConnection, group: list[_Submission]) -> None:
+    async def _commit_apart(self, connection: AnyConnection, group: list[Submission]) -> None:
+        """Commit a group. An unforeseen error fails the request that causes it, and no other request."""
+        try:
+            await self._commit_as_asked(connection, group)
+        except Exception as error:
+            if not may_be_of_the_input(error):
+                raise
+            if len(group) == 1:
+                self._fail(group, error)
+                return
+            middle = len(group) // 2
+            await self._commit_apart(connection, group[:middle])
+            await self._commit_apart(connection, group[middle:])
+
+    async def _commit_as_asked(self, connection: AnyConnection, group: list[Submission]) -> None:
         if not group[0].all_or_nothing:
             await self._commit(connection, group)
             return
@@ -220,22 +216,25 @@ class GroupCommit:
         else:
             await transaction.rollback()
 
-    async def _commit(self, connection: AnyConnection, group: list[_Submission]) -> None:
+    async def _commit(self, connection: AnyConnection, group: list[Submission]) -> None:
         """Write a group. If a (source, id) occurs repeatedly in it, only the first is sent to the database.
 
         Where it refuses the first, the next that differs is tried in its place.
         """
         places = [(submission, index) for submission in group for index in range(len(submission.events))]
         while places:
-            first: dict[tuple[str, str], _Place] = {}
-            again = [place for place in places if first.setdefault(_name(place), place) is not place]
+            first: dict[tuple[str, str], Place] = {}
+            again = [place for place in places if first.setdefault(name_of(place), place) is not place]
             await self._accept(connection, list(first.values()))
-            places = [place for place in again if not _is_settled_by(first[_name(place)], place)]
+            places = [place for place in again if not is_settled_by(first[name_of(place)], place)]
 
-    async def _accept(self, connection: AnyConnection, places: Sequence[_Place]) -> None:
-        """Write events in one statement; if PostgreSQL refuses any of them, write the halves separately."""
+    async def _accept(self, connection: AnyConnection, places: Sequence[Place]) -> None:
+        """Write events in one statement; if PostgreSQL refuses any of them, write the halves separately.
 
-        async def write(part: Sequence[_Place]) -> None:
+        After a statement that took too long, the next statements have fewer events.
+        """
+
+        async def write(part: Sequence[Place]) -> None:
             events = [submission.events[index] for submission, index in part]
             for place, same in (await _accept_with_retry(connection, events)).items():
                 submission, index = part[place]
@@ -244,35 +243,18 @@ class GroupCommit:
                 else:
                     submission.outcomes[index] = Outcome.DUPLICATE if same else Outcome.CONFLICT
 
-        await halve(places, write, _set_aside)
-
-
-async def _set_aside(place: _Place, _: Exception) -> None:
-    submission, index = place
-    submission.outcomes[index] = Outcome.UNSTORABLE
-
-
-def _is_settled_by(first: _Place, again: _Place) -> bool:
-    """Give an event the outcome that follows from that of the first with its name; False if the first was refused."""
-    submission, index = first
-    event, outcome = submission.events[index], submission.outcomes[index]
-    other, place = again
-    is_same = event.text == other.events[place].text and event.time_given == other.events[place].time_given
-    if outcome is Outcome.UNSTORABLE:
-        if is_same:
-            other.outcomes[place] = outcome
-        return is_same
-    if not is_same or index in submission.undecided:
-        other.undecided.add(place)
-    else:
-        other.outcomes[place] = Outcome.DUPLICATE if outcome is Outcome.ACCEPTED else outcome
-    return True
-
-
-def _name(place: _Place) -> tuple[str, str]:
-    submission, index = place
-    event = submission.events[index]
-    return event.source, event.id
+        left = places
+        while left:
+            part, left = left[: self._at_once], left[self._at_once :]
+            started = time.monotonic()
+            try:
+                await halve(part, write, set_aside)
+            except TIMED_OUT:
+                self._at_once = max(len(part) // SMALLER_AFTER_TIME_OUT, 1)
+                self._no_more_before = time.monotonic() + NO_MORE_SECONDS
+                raise
+            if self._at_once < MAX_AT_ONCE and started > self._no_more_before:
+                self._at_once = min(self._at_once * 2, MAX_AT_ONCE)
 
 
 async def _accept_with_retry(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool | None]:

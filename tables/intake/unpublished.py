@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from headrace.events.topic_record import PastEvent
+from tables.bounded import MAX_READ_BYTES, bounded
 from tables.database import AnyConnection
 
 SET_ASIDE = """
@@ -19,18 +20,29 @@ ON CONFLICT (position) DO UPDATE
 PUBLISHED = """
 UPDATE unpublished SET published_at = clock_timestamp() WHERE position = ANY ($1::bigint[]) AND published_at IS NULL
 """
-LISTED = """
-SELECT u.position, u.partition, s.source, s.id, s.event_type AS type, u.error, u.size_bytes, u.attempts, u.set_aside_at
-FROM unpublished AS u JOIN event_store AS s USING (position)
-WHERE u.published_at IS NULL AND u.position > $1
-ORDER BY u.position LIMIT $2
+_LISTED = """
+    SELECT u.position, u.partition, s.source, s.id, s.event_type AS type, u.error, u.size_bytes, u.attempts,
+           u.set_aside_at
+    FROM unpublished AS u JOIN event_store AS s USING (position)
+    WHERE u.published_at IS NULL AND u.position > $1
+    ORDER BY u.position LIMIT $2
 """
-WITH_EVENTS = """
-SELECT u.position, s.partition, s.event::text AS text
-FROM unpublished AS u JOIN event_store AS s USING (position)
-WHERE u.published_at IS NULL AND u.position > $1 AND ($2::bigint IS NULL OR u.position = $2)
-ORDER BY u.position LIMIT $3
+LISTED = bounded(
+    _LISTED,
+    "position, partition, source, id, type, error, size_bytes, attempts, set_aside_at, found",
+    size="(octet_length(source) + octet_length(id) + octet_length(type) + octet_length(error))",
+    order="position",
+    limit="$3",
+)
+_WITH_EVENTS = """
+    SELECT u.position, s.partition, event_as_text(s.event) AS text
+    FROM unpublished AS u JOIN event_store AS s USING (position)
+    WHERE u.published_at IS NULL AND u.position > $1 AND ($2::bigint IS NULL OR u.position = $2)
+    ORDER BY u.position LIMIT $3
 """
+WITH_EVENTS = bounded(
+    _WITH_EVENTS, "position, partition, text", size="octet_length(text)", order="position", limit="$4"
+)
 COUNT = "SELECT count(*) FROM unpublished WHERE published_at IS NULL"
 # The last such event of each partition. Progress that a projection does not have yet is 0.
 UNAPPLIED = """
@@ -85,14 +97,30 @@ async def note_published(connection: AnyConnection, positions: Sequence[int]) ->
     await connection.execute(PUBLISHED, positions)
 
 
-async def listed(connection: AnyConnection, *, at_most: int) -> list[Unpublished]:
-    """The unpublished events, in order of position."""
-    return [Unpublished(*row) for row in await connection.fetch(LISTED, 0, at_most)]
+class UnpublishedPage(NamedTuple):
+    """Unpublished events in order of position, and whether there are more after them."""
+
+    events: list[Unpublished]
+    more: bool
+
+
+async def listed(connection: AnyConnection, *, after: int = 0, at_most: int) -> UnpublishedPage:
+    """At most `at_most` unpublished events after a position.
+
+    Fewer if they exceed `MAX_READ_BYTES`, but at least one if there is any.
+    """
+    rows = await connection.fetch(LISTED, after, at_most + 1, MAX_READ_BYTES)
+    events = [Unpublished(*list(row)[:-1]) for row in rows[:at_most]]
+    return UnpublishedPage(events, more=bool(events) and rows[0]["found"] > len(events))
 
 
 async def with_events(connection: AnyConnection, *, after: int, position: int | None, at_most: int) -> list[PastEvent]:
-    """Unpublished events after a position, in order; only that at `position` if it is given."""
-    return [PastEvent(*row) for row in await connection.fetch(WITH_EVENTS, after, position, at_most)]
+    """Unpublished events after a position, in order; only that at `position` if it is given.
+
+    At most `at_most`, and fewer if they exceed `MAX_READ_BYTES`, but at least one if there is any.
+    """
+    rows = await connection.fetch(WITH_EVENTS, after, position, at_most, MAX_READ_BYTES)
+    return [PastEvent(*row) for row in rows]
 
 
 async def count(connection: AnyConnection) -> int:

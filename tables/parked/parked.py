@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from headrace.events.topic_record import PastEvent
 from headrace.folding.parked_groups import Group
 from headrace.folding.rows import ParkedEvent
+from tables.bounded import bounded
 from tables.database import AnyConnection
 
 PARK = """
@@ -28,13 +30,22 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS found
 """
-FIRST = """
-SELECT parked.position, stored.partition, event_as_text(stored.event) AS text
-FROM parked JOIN event_store AS stored ON stored.position = parked.position
-WHERE parked.projection = $1 AND hashtextextended(parked.key, 0) = hashtextextended($2::text, 0)
-  AND parked.key = $2 AND parked.key_is_known = $3
-ORDER BY parked.position LIMIT $4
-FOR UPDATE OF parked
+MAX_BYTES = 4 * 1024 * 1024
+"""Of the events of a group that are read together, unless it is a single event."""
+_FIRST = """
+    SELECT parked.position, stored.partition, event_as_text(stored.event) AS text
+    FROM parked JOIN event_store AS stored ON stored.position = parked.position
+    WHERE parked.projection = $1 AND hashtextextended(parked.key, 0) = hashtextextended($2::text, 0)
+      AND parked.key = $2 AND parked.key_is_known = $3
+    ORDER BY parked.position LIMIT $4
+    FOR UPDATE OF parked
+"""
+FIRST = bounded(_FIRST, "position, partition, text, found", size="octet_length(text)", order="position", limit="$5")
+FIRST_POSITIONS = """
+SELECT position FROM parked
+WHERE projection = $1 AND hashtextextended(key, 0) = hashtextextended($2::text, 0) AND key = $2 AND key_is_known = $3
+ORDER BY position LIMIT $4
+FOR UPDATE
 """
 IN_GROUP = """
 SELECT count(*) FROM parked
@@ -78,9 +89,30 @@ async def counts(connection: AnyConnection) -> dict[str, int]:
     return {row["projection"]: row["events"] for row in await connection.fetch(COUNTS)}
 
 
-async def first(connection: AnyConnection, projection: str, group: Group, *, at_most: int) -> list[PastEvent]:
-    """At most `at_most` events of a group, the first in order, locked until the transaction ends."""
-    return [PastEvent(*row) for row in await connection.fetch(FIRST, projection, *group, at_most)]
+class First(NamedTuple):
+    """The first events of a group."""
+
+    events: list[PastEvent]
+    is_all: bool
+    """Whether the group has no others."""
+
+
+async def first(
+    connection: AnyConnection, projection: str, group: Group, *, at_most: int, seconds: float | None = None
+) -> First:
+    """At most `at_most` events of a group, the first in order, locked until the transaction ends.
+
+    Fewer if they exceed `MAX_BYTES`, but at least one if there is any. `seconds` is the timeout; None for the
+    connection's.
+    """
+    rows = await connection.fetch(FIRST, projection, *group, at_most, MAX_BYTES, timeout=seconds)
+    events = [PastEvent(row["position"], row["partition"], row["text"]) for row in rows]
+    return First(events, is_all=not rows or (len(rows) == rows[0]["found"] < at_most))
+
+
+async def first_positions(connection: AnyConnection, projection: str, group: Group, *, at_most: int) -> list[int]:
+    """The positions of the first events of a group, locked until the transaction ends; the events are not read."""
+    return [row["position"] for row in await connection.fetch(FIRST_POSITIONS, projection, *group, at_most)]
 
 
 async def count(connection: AnyConnection, projection: str, group: Group) -> int:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 
 from headrace.folding.parked_groups import Group
+from tables.bounded import bounded
 from tables.database import AnyConnection
 
 # $1: a projection or NULL, $2: a key or NULL, $3 and $4: the projection and position to continue after, $5: the limit.
-FIRST_OF_GROUPS = """
+_FIRST_OF_GROUPS = """
 SELECT p.projection, p.key, p.key_is_known, p.position, s.id, s.source, s.event_type, s.subject,
        p.error, p.attempts, p.parked_at, p.tried_at,
        (
@@ -32,6 +32,17 @@ WHERE ($1::text IS NULL OR p.projection = $1)
 ORDER BY p.projection, p.position
 LIMIT $5
 """
+_COLUMNS = (
+    "projection, key, key_is_known, position, id, source, event_type, subject, error, attempts, parked_at, tried_at, "
+    "waiting_behind"
+)
+_SIZE = (
+    "(octet_length(key) + octet_length(error) + coalesce(octet_length(id), 0) + coalesce(octet_length(source), 0) "
+    "+ coalesce(octet_length(subject), 0))"
+)
+FIRST_OF_GROUPS = bounded(_FIRST_OF_GROUPS, _COLUMNS + ", found", size=_SIZE, order="projection, position", limit="$6")
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+"""Of groups that are read together, unless it is a single group."""
 FIND = """
 SELECT p.projection, p.key, p.key_is_known, p.position, p.error, p.traceback, p.attempts, p.parked_at, p.tried_at,
        (
@@ -98,6 +109,18 @@ class After(NamedTuple):
 BEGINNING = After("", 0)
 
 
+class ParkedPage(NamedTuple):
+    """Groups in order, and whether there are more after them."""
+
+    groups: list[ParkedGroup]
+    more: bool
+
+    @property
+    def end(self) -> After:
+        """Where the next page begins; only if this page has groups."""
+        return After(self.groups[-1].projection, self.groups[-1].position)
+
+
 async def first_of_groups(
     connection: AnyConnection,
     *,
@@ -105,10 +128,14 @@ async def first_of_groups(
     key: str | None = None,
     after: After = BEGINNING,
     at_most: int,
-) -> Sequence[ParkedGroup]:
-    """A page of the first events of groups, in order of projection and position."""
-    rows = await connection.fetch(FIRST_OF_GROUPS, projection, key, *after, at_most)
-    return [ParkedGroup(*row) for row in rows]
+) -> ParkedPage:
+    """A page of the first events of groups, in order of projection and position.
+
+    It has fewer than `at_most` if they exceed `MAX_PAGE_BYTES`, but at least one if there is any.
+    """
+    rows = await connection.fetch(FIRST_OF_GROUPS, projection, key, *after, at_most + 1, MAX_PAGE_BYTES)
+    groups = [ParkedGroup(*list(row)[:-1]) for row in rows[:at_most]]
+    return ParkedPage(groups, more=bool(groups) and rows[0]["found"] > len(groups))
 
 
 async def find(connection: AnyConnection, projection: str, position: int) -> ParkedOne | None:

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from headrace.events.topic_record import PastEvent
 from headrace.folding.folding import Folding
+from tables.bounded import MAX_READ_BYTES, bounded
 from tables.database import AnyConnection
-from tables.projections.rows import Row, read_rows
+from tables.projections.rows import Row, read_first_rows
 
 MAX_POSITIONS_BEHIND = 100_000
 READ_POINTS = """
@@ -24,17 +25,23 @@ LEFT JOIN LATERAL (
     SELECT number FROM unparked WHERE unparked.projection = asked.projection ORDER BY number DESC LIMIT 1
 ) AS left_last ON true
 """
-READ_BETWEEN = """
+_READ_BETWEEN = """
 SELECT position, partition, event_as_text(event) AS text FROM event_store
 WHERE position > $1 AND position <= $2 AND partition = ANY ($3::integer[])
 ORDER BY position LIMIT $4
 """
-READ_UNPARKED = """
+READ_BETWEEN = bounded(
+    _READ_BETWEEN, "position, partition, text, found", size="octet_length(text)", order="position", limit="$5"
+)
+_READ_UNPARKED = """
 SELECT unparked.number, stored.position, stored.partition, event_as_text(stored.event) AS text
 FROM unparked JOIN event_store AS stored ON stored.position = unparked.position
 WHERE unparked.projection = $1 AND unparked.number > $2 AND unparked.number <= $3
 ORDER BY unparked.number LIMIT $4
 """
+READ_UNPARKED = bounded(
+    _READ_UNPARKED, "number, position, partition, text, found", size="octet_length(text)", order="number", limit="$5"
+)
 
 
 class Point(NamedTuple):
@@ -119,54 +126,58 @@ async def read_changes(
 async def _read_unparked(
     connection: AnyConnection, projection: str, folding: Folding[Any], *, since: Point, now: Point, at_most: int
 ) -> Changes:
-    found = await connection.fetch(READ_UNPARKED, projection, since.unparked, now.unparked, at_most)
-    keys = folding.keys([PastEvent(position, partition, text) for _, position, partition, text in found])
-    last = {keys[position]: (number, position) for number, position, _, _ in found if position in keys}
-    rows = await _rows(connection, projection, list(last))
+    found = await connection.fetch(READ_UNPARKED, projection, since.unparked, now.unparked, at_most, MAX_READ_BYTES)
+    keys = folding.keys([PastEvent(position, partition, text) for _, position, partition, text, _ in found])
+    last = {keys[position]: (number, position) for number, position, *_ in found if position in keys}
+    ordered = sorted(last.items(), key=lambda one: one[1])
+    rows = await read_first_rows(connection, projection, [key for key, _ in ordered])
     changes = [
         Change(key, rows[key], Point(now.life, number, since.progress), position, Point(now.life, number, {}))
-        for key, (number, position) in sorted(last.items(), key=lambda one: one[1])
+        for key, (number, position) in ordered
+        if key in rows
     ]
-    reached = found[-1]["number"] if len(found) == at_most else now.unparked
+    is_cut = bool(found) and (len(found) == at_most or len(found) < found[0]["found"])
+    reached = found[-1]["number"] if is_cut else now.unparked
+    if len(rows) < len(ordered):
+        reached = changes[-1].point.unparked
     return Changes(changes, Point(now.life, reached, since.progress), is_all=False)
 
 
 async def _read_applied(
     connection: AnyConnection, projection: str, folding: Folding[Any], *, since: Point, now: Point, at_most: int
 ) -> Changes:
-    events = await _events_between(connection, since, now, at_most)
-    is_all = len(events) < at_most
+    events, is_all = await _events_between(connection, since, now, at_most)
     keys = folding.keys([one for one in events if _is_between(one, since, now)])
     touched: dict[str, list[PastEvent]] = {}
     for event in events:
         if event.position in keys:
             touched.setdefault(keys[event.position], []).append(event)
-    rows = await _rows(connection, projection, list(touched))
+    ordered = sorted(touched.items(), key=lambda one: one[1][-1].position)
+    rows = await read_first_rows(connection, projection, [key for key, _ in ordered])
     changes = []
-    for key, of in sorted(touched.items(), key=lambda one: one[1][-1].position):
+    for key, of in ordered[: len(rows)]:
         if _may_have_changed(rows[key], of[0].position):
             last = of[-1].position
             touching = Point(now.life, 0, {event.partition: event.position for event in of})
             changes.append(Change(key, rows[key], _between(since, now, last), last, touching))
+    if len(rows) < len(ordered):
+        return Changes(changes, _between(since, now, ordered[len(rows) - 1][1][-1].position), is_all=False)
     return Changes(changes, now if is_all else _between(since, now, events[-1].position), is_all)
 
 
-async def _events_between(connection: AnyConnection, since: Point, now: Point, at_most: int) -> list[PastEvent]:
-    """At most `at_most` events in order of position; some may be outside the two points."""
+async def _events_between(
+    connection: AnyConnection, since: Point, now: Point, at_most: int
+) -> tuple[list[PastEvent], bool]:
+    """At most `at_most` events in order of position, some maybe outside the two points; and whether these are all."""
     events: list[PastEvent] = []
     moved = [one for one, position in now.progress.items() if position > since.progress.get(one, 0)]
     for first, last in _spans(since.progress, now.progress):
-        found = await connection.fetch(READ_BETWEEN, first, last, moved, at_most - len(events))
-        events += [PastEvent(*row) for row in found]
-        if len(events) == at_most:
-            break
-    return events
-
-
-async def _rows(connection: AnyConnection, projection: str, keys: Sequence[str]) -> dict[str, Row | None]:
-    if not keys:
-        return {}
-    return dict(zip(keys, await read_rows(connection, [(projection, key) for key in keys]), strict=True))
+        left = at_most - len(events)
+        found = await connection.fetch(READ_BETWEEN, first, last, moved, left, MAX_READ_BYTES)
+        events += [PastEvent(row["position"], row["partition"], row["text"]) for row in found]
+        if found and (len(found) == left or len(found) < found[0]["found"]):
+            return events, False
+    return events, True
 
 
 def _may_have_changed(row: Row | None, first_position: int) -> bool:

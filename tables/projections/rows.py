@@ -9,12 +9,27 @@ from typing import NamedTuple
 
 import msgspec
 
+from tables.bounded import MAX_READ_BYTES
 from tables.database import AnyConnection, Database
 
 READ_ROWS = """
 SELECT wanted.place, found.position, found.version, found.updated_at, found.state
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (projection, key, place)
 JOIN projections AS found ON found.projection = wanted.projection AND found.key = wanted.key
+"""
+# The state of a row that is beyond the limit is left out.
+READ_FIRST_ROWS = """
+SELECT place, position, version, updated_at, CASE WHEN bytes_before < $3 THEN state END AS state
+FROM (
+    SELECT *, sum(octet_length(state)) OVER (ORDER BY place ROWS UNBOUNDED PRECEDING)
+              - octet_length(state) AS bytes_before
+    FROM (
+        SELECT wanted.place, found.position, found.version, found.updated_at, found.state::text AS state
+        FROM unnest($2::text[]) WITH ORDINALITY AS wanted (key, place)
+        JOIN projections AS found ON found.projection = $1 AND found.key = wanted.key
+    ) AS wide
+) AS measured
+ORDER BY place
 """
 MAX_ROWS_A_READ = 100
 AS_STORED = "SELECT $1::text::jsonb::text"
@@ -40,6 +55,24 @@ async def read_rows(connection: AnyConnection, wanted: Sequence[tuple[str, str]]
         projection, key = wanted[place - 1]
         found[place - 1] = Row(projection, key, position, version, updated_at, msgspec.Raw(state))
     return found
+
+
+async def read_first_rows(connection: AnyConnection, projection: str, keys: Sequence[str]) -> dict[str, Row | None]:
+    """The rows of the first of these keys; None for a row that does not exist.
+
+    The keys end before the first row that would exceed `MAX_READ_BYTES`, unless it is the first.
+    """
+    if not keys:
+        return {}
+    found: dict[str, Row | None] = {}
+    for row in await connection.fetch(READ_FIRST_ROWS, projection, keys, MAX_READ_BYTES):
+        place, position, version, updated_at, state = row
+        found |= dict.fromkeys(keys[len(found) : place - 1])
+        if state is None:
+            return found
+        key = keys[place - 1]
+        found[key] = Row(projection, key, position, version, updated_at, msgspec.Raw(state))
+    return found | dict.fromkeys(keys[len(found) :])
 
 
 async def as_stored(connection: AnyConnection, state: str) -> str:

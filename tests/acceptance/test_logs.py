@@ -41,8 +41,7 @@ async def test_a_start_without_problems_logs_none(log_format: str) -> None:
     with server_folder() as folder:
         kafka_port, mqtt_port = free_port(), free_port()
         ports = {"EMBEDDED_KAFKA_PORT": str(kafka_port), "EMBEDDED_MQTT_PORT": str(mqtt_port)}
-        # Ending three embedded servers may take longer than the usual deadline while other tests run.
-        worker = WorkerProcess(folder, LOG_FORMAT=log_format, MQTT_URL="", SHUTDOWN_SECONDS="60", **ports)
+        worker = WorkerProcess(folder, LOG_FORMAT=log_format, MQTT_URL="", **ports)
         worker.start()
         try:
             await worker.ready()

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import asyncpg
@@ -19,6 +20,7 @@ from app.embedded.locks import alone
 from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
 from app.embedded.supervisor import Embedded
+from app.settings import Settings
 
 from tests.support.servers.embedded_place import Place, new_place, value
 from tests.support.servers.fresh import free_port
@@ -44,6 +46,10 @@ class Workers:
             Embedded(servers, postgres_is_at=self.dsns.append if postgres else None, with_kafka=kafka, with_mqtt=mqtt)
             for servers in self.servers
         ]
+
+    @property
+    def have_crashed(self) -> bool:
+        return any(service.crashed for service in self._services)
 
     async def start(self) -> None:
         await asyncio.gather(*(service.start() for service in self._services))
@@ -145,6 +151,30 @@ async def test_a_server_that_cannot_be_started_again_is_tried_until_it_can(
             return await answering_cluster(place.port) is not None
 
         await until(answers, SECONDS)
+
+
+async def test_a_stop_while_kafka_starts_is_no_failure(place: Place) -> None:
+    workers = Workers(place, kafka=True)
+    await workers.start()
+    await runs(workers.servers[0].kafka_process)
+    await workers.stop()
+    assert place.running == []
+    assert not workers.have_crashed
+
+
+async def test_servers_that_do_not_react_are_ended_in_less_than_a_workers_time_for_its_stop(place: Place) -> None:
+    workers = Workers(place, postgres=True, kafka=True, mqtt=True)
+    async with running(workers):
+        servers = workers.servers[0]
+        await asyncio.gather(servers.start_kafka(), servers.start_mqtt())
+        processes = [servers.postgres_process(), servers.kafka_process(), servers.mqtt_process()]
+        for process in processes:
+            assert process is not None
+            process.suspend()
+        started = time.monotonic()
+        await workers.stop()
+        assert time.monotonic() - started < Settings().shutdown_seconds - 1
+        assert not any(is_alive(process) for process in processes)
 
 
 async def until_bound(taker: socket.socket, port: int) -> None:

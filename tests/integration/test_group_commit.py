@@ -197,3 +197,50 @@ async def test_where_postgresql_cannot_be_reached_all_that_wait_are_told_at_once
     )
     assert all(isinstance(one, DependencyAwayError) for one in results)
     assert group.queued_bytes == group.queued_events == 0
+
+
+async def poison(pool: Pool, then: str) -> None:
+    """Let PostgreSQL do something unforeseen with each event that has the id `poison`."""
+    await pool.execute(f"CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {then}; END $$")
+    await pool.execute(
+        "CREATE TRIGGER poison BEFORE INSERT ON outbox FOR EACH ROW WHEN (NEW.id = 'poison') EXECUTE FUNCTION poison()"
+    )
+
+
+async def test_an_unforeseen_error_fails_the_request_that_causes_it_and_no_other(
+    database: Database, pool: Pool
+) -> None:
+    await poison(pool, "RAISE 'nobody expects this'")
+    group, _ = group_commit(database)
+    sent = [event("poison" if number == 7 else number) for number in range(20)]
+    outcomes = await asyncio.gather(*(group.submit([one]) for one in sent), return_exceptions=True)
+    (failed,) = [one for one in outcomes if isinstance(one, Exception)]
+    assert "nobody expects this" in str(failed)
+    assert outcomes.count([ACCEPTED]) == 19
+    assert await group.submit([event("later")]) == [ACCEPTED]
+
+
+async def test_after_a_statement_that_took_too_long_the_next_ones_have_fewer_events(
+    database_dsn: str, pool: Pool
+) -> None:
+    hasty = Database(pool_size=3, timeout_seconds=1.0)
+    await hasty.open(database_dsn)
+    await pool.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$"
+    )
+    await pool.execute("CREATE TRIGGER slow BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION slow()")
+    group, _ = group_commit(hasty)
+    events = [event(number) for number in range(30)]
+    tries = 0
+    async with asyncio.timeout(30):
+        while True:
+            tries += 1
+            try:
+                outcomes = await group.submit(events)
+            except DependencyAwayError:
+                continue
+            break
+    hasty.close()
+    assert set(outcomes) <= {ACCEPTED, DUPLICATE}
+    assert 1 < tries < 5
+    assert await pool.fetchval("SELECT count(*) FROM outbox") == 30

@@ -21,6 +21,7 @@ from tables.intake import dead_letters
 from tables.intake.group_commit import GroupCommit
 
 from tests.support.clients.device_client import DeviceClient
+from tests.support.loop_lag import MOST_LAG_SECONDS, LoopLag
 from tests.support.servers.fresh import server_folder
 from tests.support.servers.mosquitto import Mosquitto
 from tests.support.waiting import until
@@ -288,3 +289,42 @@ async def test_a_bridge_stops_twice_and_without_a_broker(database: Database, bro
     await bridge.start()
     await bridge.stop()
     await bridge.stop()
+
+
+async def test_a_message_that_makes_every_statement_fail_is_a_dead_letter_and_the_others_are_stored(
+    broker: Mosquitto, database: Database, pool: Pool
+) -> None:
+    await pool.execute(
+        "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'nobody expects this'; END $$"
+    )
+    await pool.execute(
+        "CREATE TRIGGER poison BEFORE INSERT ON outbox FOR EACH ROW WHEN (NEW.id = 'r-7') EXECUTE FUNCTION poison()"
+    )
+    bridge = make_bridge(broker, database)
+    async with running(bridge), DeviceClient(broker.url, "dev-1") as device:
+        for number in range(20):
+            await device.publish(reading(number), ResponseTopic=device.response_topic)
+        found = await events_in(pool, 19)
+        (letter,) = await letters_in(pool, 1)
+        answers = await answers_of(device, 20)
+    assert [one["id"] for one in found] == [f"r-{number}" for number in range(20) if number != 7]
+    assert letter.code == "unstorable"
+    assert "RaiseError" in letter.reason
+    assert [answer.get("status") for answer in answers].count("accepted") == 19
+    assert (bridge.counts.accepted, bridge.counts.rejected) == (19, 1)
+
+
+async def test_large_messages_do_not_hold_the_loop_and_stay_in_order(
+    broker: Mosquitto, database: Database, pool: Pool
+) -> None:
+    wide = "[" + "[]," * 290_000 + "[]]"
+    async with running(make_bridge(broker, database)), DeviceClient(broker.url, "dev-1") as device:
+        lag = LoopLag()
+        for number in range(12):
+            data = wide if number % 3 == 0 else "1"
+            text = f'{{"specversion":"1.0","id":"r-{number}","source":"/greenhouse","type":"wide","data":{data}}}'
+            device.send(text)
+        found = await events_in(pool, 12)
+        lag.end()
+    assert [one["id"] for one in found] == [f"r-{number}" for number in range(12)]
+    assert lag.own < MOST_LAG_SECONDS

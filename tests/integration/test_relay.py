@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer
 
+from agents.relay import relay as relay_module
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from headrace.process.waiting import WakeUp
@@ -181,3 +182,19 @@ async def test_stopping_twice_or_before_the_start_is_harmless(make_relay: Callab
     await other.start()
     await other.stop()
     await other.stop()
+
+
+async def test_after_a_round_that_took_too_long_the_next_rounds_are_smaller(
+    make_relay: Callable[..., Relay], connection: Connection, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "TIMEOUT_SECONDS", 2.0)
+    await pool.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$"
+    )
+    await pool.execute("CREATE TRIGGER slow BEFORE INSERT ON event_store FOR EACH ROW EXECUTE FUNCTION slow()")
+    await outbox.accept(connection, [event(n, subject="k") for n in range(40)])
+    relay = make_relay()
+    await relay.start()
+    await outbox_is_empty(pool)
+    assert not relay.crashed
+    assert relay.events == await pool.fetchval("SELECT count(*) FROM event_store") == 40

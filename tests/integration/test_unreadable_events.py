@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from agents.parked.retrier import Retrier
 from agents.projections.event_types import event_types
 from agents.projector.projector import Projector
+from agents.relay.late_publishing import publish_late
 from agents.relay.paced_publishing import PacedPublisher
 from agents.relay.publisher import Publisher
 from agents.relay.topic_refill import refill
@@ -23,8 +24,9 @@ from tables.database import Connection, Database, Pool
 from tables.history import row_events
 from tables.history.row_events import Feeding
 from tables.history.snapshot import snapshot
-from tables.intake import outbox
+from tables.intake import outbox, unpublished
 from tables.intake.outbox import StoredEvent
+from tables.intake.unpublished import Refused
 from tables.parked import parked_list
 from tables.projections.changes import Point, read_changes
 from web.query.audit_log import AuditLog
@@ -151,3 +153,19 @@ async def test_a_refill_leaves_it_out_and_publishes_the_others_as_compact_as_the
     for record, decoded in records:
         assert len(record.value) <= len(encode(texts[decoded.position], decoded.position))
         assert b'": ' not in record.value
+
+
+async def test_a_late_publishing_leaves_it_out_and_publishes_the_others(
+    connection: Connection, stored: list[StoredEvent], kafka: str, topic: str
+) -> None:
+    servers = kafka.removeprefix("kafka://")
+    publisher = Publisher(servers, topic, partitions_if_new=1)
+    await publisher.connect()
+    await publisher.discard()
+    await unpublished.set_aside(connection, [Refused(one.position, one.partition, "refused", 1) for one in stored])
+    outcome = await publish_late(connection, servers, topic, position=None)
+    assert outcome.published == len(EVENTS) - 1
+    assert [refused.position for refused in outcome.refused] == [GIANT]
+    (left,) = (await unpublished.listed(connection, at_most=10)).events
+    assert left.position == GIANT
+    assert "cannot write" in left.error

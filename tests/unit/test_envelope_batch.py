@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from headrace.events.envelope import InvalidEnvelope, Limits, parse_batch, parse_event
+from headrace.events.envelope import InvalidEnvelope, Limits, parse_event
+
+from tests.support.data.batches import read_batch
 
 LIMITS = Limits()
 RECEIVED = "2026-11-22T10:00:00.123456Z"
@@ -21,14 +23,14 @@ def test_a_bad_event_in_a_batch_does_not_spoil_the_others() -> None:
         + b" , ".join([good, b"{}", good, b"null", good.replace(b"1.0", b"\xff"), b'{"a":"' + b"x" * 10**6 + b'"}'])
         + b"]"
     )
-    results = parse_batch(batch, LIMITS, RECEIVED)
+    results = read_batch(batch, LIMITS, RECEIVED)
     codes = [result.errors[0].code if isinstance(result, InvalidEnvelope) else "" for result in results]
     assert codes == ["", "missing_attribute", "", "not_an_object", "invalid_utf8", "event_too_large"]
     assert results[0] == results[2] == parse_event(good, LIMITS, RECEIVED)
 
 
 def test_an_empty_batch_is_a_batch() -> None:
-    assert parse_batch(b" [ ] ", LIMITS, RECEIVED) == []
+    assert read_batch(b" [ ] ", LIMITS, RECEIVED) == []
 
 
 @pytest.mark.parametrize(
@@ -41,13 +43,13 @@ def test_an_empty_batch_is_a_batch() -> None:
 )
 def test_a_batch_that_is_none_is_refused_as_a_whole(body: bytes, code: str, status: int) -> None:
     with pytest.raises(InvalidEnvelope) as caught:
-        parse_batch(body, Limits(batch_events=2), RECEIVED)
+        read_batch(body, Limits(batch_events=2), RECEIVED)
     assert (caught.value.errors[0].code, caught.value.status) == (code, status)
 
 
 def test_what_comes_of_a_batch_does_not_hold_its_body() -> None:
     body = b"[" + json.dumps(REQUIRED | {"data": [1]}).encode() + b',{},{"a":1e999999},' + b" " * 10_000 + b"1]"
     before = sys.getrefcount(body)
-    results = parse_batch(body, LIMITS, RECEIVED)
+    results = read_batch(body, LIMITS, RECEIVED)
     assert len(results) == 4
     assert sys.getrefcount(body) == before

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.events import rfc3339
-from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_batch, parse_event
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_event
+
+from tests.support.data.batches import read_batch
 
 PROPERTY = settings(max_examples=25, deadline=None)
 LIMITS = Limits(event_bytes=10_000, batch_events=50)
@@ -99,7 +101,7 @@ def test_a_stored_text_is_accepted_again_as_it_is(sent: str) -> None:
 @PROPERTY
 @given(st.binary(max_size=40) | st.text('{}[]":,\\u0dDe-1 ', max_size=40).map(str.encode))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
-    for parse in (parse_event, parse_batch):
+    for parse in (parse_event, read_batch):
         with contextlib.suppress(InvalidEnvelope):
             parse(body, LIMITS, RECEIVED)
 
@@ -132,6 +134,6 @@ def test_a_batch_is_its_events_one_by_one(sent: list[str], comma: str) -> None:
         except InvalidEnvelope as error:
             return error.errors
 
-    results = parse_batch(f"[{comma.join(sent)}]".encode(), LIMITS, RECEIVED)
+    results = read_batch(f"[{comma.join(sent)}]".encode(), LIMITS, RECEIVED)
     together = [result.errors if isinstance(result, InvalidEnvelope) else result for result in results]
     assert together == [alone(text) for text in sent]

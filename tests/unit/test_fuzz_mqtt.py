@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import partial
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.mqtt.bridge import MqttBridge, _dead_letter
+from agents.mqtt.bridge import _dead_letter
 from agents.projections.devices import devices
 from agents.projections.readings_hourly import readings_hourly
+from headrace.events.checked_event import checked
 from headrace.events.envelope import Limits, ParsedEvent
 from headrace.events.known_types import EventTypes
-from headrace.events.mqtt_message import Message, answer_topic
+from headrace.events.mqtt_message import Message, answer_topic, read_event
 from headrace.events.refusals import Refusal
-from headrace.process.mqtt_address import MqttAddress
-from tables.database import Database
-from tables.intake.group_commit import GroupCommit
 
 from tests.support.fuzzing import LITERALS, MEMBERS, PAYLOADS, fuzz
 
@@ -37,20 +35,13 @@ MESSAGES = st.builds(
 )
 
 
-@cache
-def bridge() -> MqttBridge:
-    """One that is never connected."""
-    database = Database(pool_size=2, timeout_seconds=1)
-    commit = GroupCommit(database, max_queued_events=1, committed=lambda: None)
-    address = MqttAddress(host="127.0.0.1", port=1, client_id="w1")
-    types = EventTypes([devices, readings_hourly])
-    return MqttBridge(address, database, commit, types, Limits(event_bytes=20_000), max_in_flight=1)
+TYPES = EventTypes([devices, readings_hourly])
 
 
 @fuzz(300)
 @given(MESSAGES)
 def test_any_message_is_an_event_or_a_refusal_that_can_be_kept(message: Message) -> None:
-    read = bridge()._read(message, RECEIVED_AT)
+    read = checked(partial(read_event, message, Limits(event_bytes=20_000), RECEIVED_AT), TYPES)
     assert isinstance(read, ParsedEvent | Refusal)
     answer_topic(message)
     if isinstance(read, Refusal):

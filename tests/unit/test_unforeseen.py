@@ -8,8 +8,10 @@ import logging
 import pytest
 
 from headrace.events import attribute_rules, unforeseen
-from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_batch, parse_event
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_event
 from headrace.events.refusals import invalid
+
+from tests.support.data.batches import read_batch
 
 RECEIVED = "2026-11-22T10:00:00.123456Z"
 GOOD = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}
@@ -27,7 +29,7 @@ def rule_with_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_unforeseen_error_refuses_one_event_of_a_batch(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        one, two, three = parse_batch(json.dumps([GOOD, BAD, GOOD]).encode(), Limits(), RECEIVED)
+        one, two, three = read_batch(json.dumps([GOOD, BAD, GOOD]).encode(), Limits(), RECEIVED)
     assert isinstance(one, ParsedEvent)
     assert isinstance(three, ParsedEvent)
     assert isinstance(two, InvalidEnvelope)

@@ -8,11 +8,12 @@ from aiohttp import hdrs, web
 
 from headrace.events import rfc3339
 from headrace.events.binary_mode import parse_binary
-from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_event, unreadable
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_element
 from headrace.events.intake_counts import IntakeCounts
 from headrace.events.known_types import EventTypes
 from headrace.events.outcome import Outcome
 from headrace.events.refusals import REFUSED, Refusal, invalid
+from headrace.process.turns import off_the_loop
 from tables.intake.backlog import Backlog
 from tables.intake.group_commit import GroupCommit, QueueFullError
 from tables.projections.applied_events import AppliedEvents, Name
@@ -27,6 +28,8 @@ from web.server.hot_paths import HotPath
 from web.server.problems import too_many
 
 PATH = "/api/v1/events"
+RESULT_BYTES = 16
+"""So the answer to a batch of more than a thousand events is made in the thread."""
 JSON_WHITE_SPACE = b" \t\r\n"
 
 
@@ -85,17 +88,12 @@ class Door:
         event = await self._reader.event(lambda: self._parse(request, mode, body), len(body))
         return await self._take_event(request, event)
 
-    def _parse(self, request: web.Request, mode: ContentMode, body: bytes) -> ParsedEvent:
+    def _parse(self, request: web.Request, mode: ContentMode, body: bytes) -> ParsedEvent | InvalidEnvelope:
         if mode is not ContentMode.BINARY:
-            return parse_event(body, self._limits, rfc3339.now())
+            return parse_element(body, self._limits, rfc3339.now())
+        attributes = read_attributes(request.raw_headers)
         content_type = request.headers.get(hdrs.CONTENT_TYPE)
-        try:
-            attributes = read_attributes(request.raw_headers)
-            return parse_binary(attributes, content_type, body, self._limits, rfc3339.now())
-        except InvalidEnvelope:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever is in the headers, the fault is not the server's
-            raise unreadable(error) from None
+        return parse_binary(attributes, content_type, body, self._limits, rfc3339.now())
 
     async def _take_event(self, request: web.Request, event: ParsedEvent | Refusal) -> web.Response:
         if isinstance(event, Refusal):
@@ -119,11 +117,13 @@ class Door:
         if asked.strict and len(events) < len(taken):
             events = []
         outcomes = await self._group_commit.submit(events, all_or_nothing=asked.strict) if events else []
-        summary = summarize(taken, outcomes, all_or_nothing=asked.strict)
+        size = len(taken) * RESULT_BYTES
+        summary = await off_the_loop(lambda: summarize(taken, outcomes, all_or_nothing=asked.strict), size)
         self.counts.accepted += summary.accepted
         self.counts.duplicate += summary.duplicates
         self.counts.rejected += summary.rejected
-        return batch_answer(summary, asked, waited=await self._wait(request, asked, summary.kept))
+        waited = await self._wait(request, asked, summary.kept)
+        return await off_the_loop(lambda: batch_answer(summary, asked, waited=waited), size)
 
     async def _wait(self, request: web.Request, asked: Preferences, events: Collection[Name]) -> bool:
         if asked.wait_seconds is None or self._applied is None or not events:

@@ -1,43 +1,25 @@
-"""Reads posted events without holding the event loop: a batch in slices, what is large in a thread.
-
-There is one thread: each more would make the loop wait longer for its turn.
-"""
+"""Reads posted events without holding the event loop: a batch in slices, what is large in a thread."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from time import perf_counter
-from typing import TypeVar
 
 import msgspec
 
 from headrace.events import rfc3339
+from headrace.events.checked_event import checked
 from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, elements, parse_element
 from headrace.events.known_types import EventTypes
-from headrace.events.refusals import Refusal, invalid, misfit
+from headrace.events.refusals import Refusal
+from headrace.process.turns import LARGE_BYTES, SLICE_SECONDS, off_the_loop
 
-SLICE_SECONDS = 0.005
-"""A batch is read for this time before other requests have their turn."""
-LARGE_BYTES = 16_384
-"""What is larger is read in the thread."""
 DETAILED_REFUSALS = 100
 """This many refused events of a batch are answered with their errors, later events with a code and a status."""
 DETAILED_ERRORS = 500
 """Or this many errors, whichever comes first."""
-
-T = TypeVar("T")
-
-_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading")
-
-
-async def off_the_loop(work: Callable[[], T], size: int) -> T:
-    """The result of this work, which is done in the thread where it concerns many bytes."""
-    if size <= LARGE_BYTES:
-        return work()
-    return await asyncio.get_running_loop().run_in_executor(_thread, work)
 
 
 class EventReader:
@@ -49,11 +31,11 @@ class EventReader:
         self._turn = asyncio.Lock()
         """Between two slices, of any batches, other requests have their turn."""
 
-    async def event(self, parse: Callable[[], ParsedEvent], size: int) -> ParsedEvent | Refusal:
-        """One event. Raises InvalidEnvelope."""
+    async def event(self, parse: Callable[[], ParsedEvent | InvalidEnvelope], size: int) -> ParsedEvent | Refusal:
+        """One event, or why it is refused."""
         if size <= LARGE_BYTES:
-            return self._checked(parse())
-        return await off_the_loop(lambda: self._checked(parse()), size)
+            return checked(parse, self._event_types)
+        return await off_the_loop(lambda: checked(parse, self._event_types), size)
 
     async def batch(self, body: bytes) -> list[ParsedEvent | Refusal]:
         """The events of a JSON array, in order. Raises InvalidEnvelope where it is none."""
@@ -70,12 +52,7 @@ class EventReader:
             await asyncio.sleep(0)
 
     def _read(self, raw: bytes, received_at: str) -> ParsedEvent | Refusal:
-        event = parse_element(raw, self._limits, received_at)
-        return invalid(event) if isinstance(event, InvalidEnvelope) else self._checked(event)
-
-    def _checked(self, event: ParsedEvent) -> ParsedEvent | Refusal:
-        errors = self._event_types.errors(event)
-        return misfit(event, errors) if errors else event
+        return checked(lambda: parse_element(raw, self._limits, received_at), self._event_types)
 
 
 class _Batch:

@@ -22,6 +22,8 @@ from tables.projections.changes import Change, Changes, Point, read_changes, rea
 POLL_SECONDS = 0.03
 EVENTS_AT_ONCE = 500
 MOST_WAITING_CHANGES = 5_000
+MOST_WAITING_BYTES = 16 * 1024 * 1024
+"""Of the rows that wait for a listener. All listeners of a projection share them."""
 MOST_CATCHING_UP = 3
 
 log = ActionLog(__name__)
@@ -38,7 +40,7 @@ class Reset(NamedTuple):
 
 
 class Listener:
-    """The changes that wait for one listener, at most `MOST_WAITING_CHANGES`."""
+    """The changes that wait for one listener, at most `MOST_WAITING_CHANGES` and `MOST_WAITING_BYTES`."""
 
     def __init__(self, point: Point) -> None:
         self.start = point
@@ -46,20 +48,28 @@ class Listener:
         """Too many changes waited and were dropped: it must catch up from the last point that it received."""
         self.is_over = False
         self._waiting: list[Change | Reset] = []
+        self._waiting_bytes = 0
         self._wake_up = WakeUp()
 
-    def tell(self, changes: Changes) -> None:
-        """Let changes wait for the listener."""
+    def tell(self, changes: Changes, size_bytes: int) -> None:
+        """Let changes, whose rows have this size, wait for the listener."""
         if changes.is_reset:
-            self._waiting = [Reset(changes.point)]
+            self._waiting, self._waiting_bytes = [Reset(changes.point)], 0
             self.is_behind = False
-        elif len(self._waiting) + len(changes.changes) > MOST_WAITING_CHANGES:
-            self._waiting = []
-            self.is_behind = True
-        else:
+        elif self._has_room(len(changes.changes), size_bytes):
             self._waiting += changes.changes
+            self._waiting_bytes += size_bytes
+        else:
+            self._waiting, self._waiting_bytes = [], 0
+            self.is_behind = True
         if changes.changes or changes.is_reset:
             self._wake_up.set()
+
+    def _has_room(self, changes: int, size_bytes: int) -> bool:
+        return (
+            len(self._waiting) + changes <= MOST_WAITING_CHANGES
+            and self._waiting_bytes + size_bytes <= MOST_WAITING_BYTES
+        )
 
     def end(self) -> None:
         """No more changes will come."""
@@ -68,14 +78,14 @@ class Listener:
 
     def catch_up(self) -> None:
         """Drop what waits, and collect the changes from now on."""
-        self._waiting = []
+        self._waiting, self._waiting_bytes = [], 0
         self.is_behind = False
 
     async def take(self, seconds: float) -> list[Change | Reset]:
         """The waiting changes; empty when none came in time, the listener is behind, or the feed has ended."""
         if not self._waiting and not self.is_behind and not self.is_over:
             await self._wake_up.wait(seconds)
-        taken, self._waiting = self._waiting, []
+        taken, self._waiting, self._waiting_bytes = self._waiting, [], 0
         return taken
 
 
@@ -178,8 +188,9 @@ class ChangeFeed:
                 while (followed := self._followed.get(projection)) is not None and followed.point != point:
                     changes = await self._read(connection, projection, followed.point)
                     followed.point = changes.point
+                    size_bytes = sum(len(one.row.state) for one in changes.changes if one.row is not None)
                     for listener in followed.listeners:
-                        listener.tell(changes)
+                        listener.tell(changes, size_bytes)
                     if changes.is_all:
                         break
 

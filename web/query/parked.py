@@ -110,12 +110,10 @@ class _Views:
                 projection=given.get("projection"),
                 key=given.get("key"),
                 after=after,
-                at_most=limit + 1,
+                at_most=limit,
             )
-        items = found[:limit]
-        more = len(found) > limit
-        cursor = make_cursor(bound, Place(None, f"{items[-1].projection} {items[-1].position}")) if more else None
-        return web.Response(body=encode(ParkedAnswer(items, cursor)), content_type=JSON)
+        cursor = make_cursor(bound, Place(None, f"{found.end.projection} {found.end.position}")) if found.more else None
+        return web.Response(body=encode(ParkedAnswer(found.groups, cursor)), content_type=JSON)
 
     async def one(self, request: web.Request) -> web.Response:
         """One parked event, with its envelope."""

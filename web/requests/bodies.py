@@ -16,6 +16,7 @@ from web.requests.content_codings import (
     UnreadableBodyError,
     unpack,
 )
+from web.server.expectations import let_body_come
 from web.server.problems import Problem, too_many
 
 BODY_SECONDS = 30.0
@@ -73,6 +74,7 @@ async def read_body(request: web.Request, budget: BodyBudget | None = None) -> b
         if request.content.is_eof():
             body = await request.read()
         else:
+            await let_body_come(request)
             async with asyncio.timeout(BODY_SECONDS):
                 body = await (budget or BodyBudget()).read(request)
         return body if coding is None else await _unpacked(body, coding, request.client_max_size)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
+from web.server.expectations import ExpectingRequest
 from web.server.guard import NO_HEADERS, Guard
 from web.server.problems import problem_of, set_common_headers
 
@@ -28,7 +29,7 @@ class HotPath(NamedTuple):
     """Must not use `request.match_info` or `request.app`."""
 
 
-class HotRequest(web.Request):
+class HotRequest(ExpectingRequest):
     """A request that may have no match_info."""
 
     hot_route: str | None = None
@@ -58,21 +59,39 @@ def take_short_cuts(
     async def handle_hot_first(request: HotRequest) -> web.StreamResponse:
         request.guard_headers = guard.headers(request)
         if (refusal := guard.refusal(request)) is not None:
+            if hdrs.EXPECT in request.headers:
+                refusal.force_close()  # nobody knows whether the body follows
             return refusal
         length = request.headers.get(hdrs.CONTENT_LENGTH)
         if length is not None and int(length) > request.client_max_size:
             return _too_large(request)
-        if hdrs.EXPECT not in request.headers:
-            method, path = request.method, request.raw_path
-            for is_meant, route, view in ways:
-                if is_meant(method, path):
-                    request.hot_route = route
-                    return await view(request)
+        if hdrs.EXPECT in request.headers:
+            return await _answer_expecting(request, application, handle)
+        method, path = request.method, request.raw_path
+        for is_meant, route, view in ways:
+            if is_meant(method, path):
+                request.hot_route = route
+                return await view(request)
         answer: web.StreamResponse = await handle(request)
         return answer
 
     server.request_handler = handle_hot_first  # type: ignore[assignment]  # the factory below makes the requests that it accepts
     server.request_factory = partial(server.request_factory, _cls=HotRequest)  # type: ignore[call-arg]
+
+
+async def _answer_expecting(
+    request: HotRequest, application: web.Application, handle: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer a client that waits before it sends the body. If the body is not asked for, the connection closes."""
+    found = await application.router.resolve(request)
+    if found.http_exception is not None:
+        answer: web.StreamResponse = problem_of(request, found.http_exception).answer()
+        answer.force_close()
+        return answer
+    answer = await handle(request)
+    if request.continue_is_due:
+        answer.force_close()
+    return answer
 
 
 def _too_large(request: web.Request) -> web.Response:

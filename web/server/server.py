@@ -10,6 +10,7 @@ from aiohttp import web
 from mode import Service
 
 from headrace.errors import StartError
+from web.server.expectations import with_late_continue
 from web.server.guard import Guard
 from web.server.health import Health
 from web.server.hot_paths import HotPath, take_short_cuts
@@ -30,7 +31,7 @@ def make_application(
     # web/requests/bodies.py decompresses bodies: aiohttp has no limit for the memory that a zstd frame asks for.
     arguments = {"auto_decompress": False}
     application = web.Application(middlewares=middlewares, client_max_size=max_body_bytes, handler_args=arguments)
-    application.add_routes(routes)
+    application.add_routes(with_late_continue(routes))
     application.on_response_prepare.append(common_headers)
     return application
 

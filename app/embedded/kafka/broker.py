@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,8 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
+from app.embedded import brokers
+from app.embedded.brokers import Broker
 from app.embedded.kafka.files import (
     cluster_id,
     environment,
@@ -22,18 +23,12 @@ from app.embedded.kafka.files import (
     write_settings,
 )
 from app.embedded.log_tail import LogTail
-from app.embedded.ports import LOOPBACK, free_port, is_free, listener
-from app.embedded.processes import EndedError, end, running_in, start_detached, wait_until_ready
-from headrace.errors import StartError
-from headrace.process.action_log import ActionLog
-from headrace.process.log_actions import LogAction
-
-log = ActionLog(__name__)
+from app.embedded.ports import LOOPBACK, free_port
+from app.embedded.processes import EndedError, note_found, running_in, start_detached, wait_until_ready
 
 READY_SECONDS = 120.0
 PROBE_SECONDS = 2.0
-SHUTDOWN = (signal.SIGTERM, 5.0)
-KILL = (signal.SIGKILL, 5.0)
+KAFKA = Broker("Apache Kafka", "EMBEDDED_KAFKA_PORT", "BROKER_URL to your own Kafka")
 
 
 async def start(folder: Path, class_path: Sequence[Path], port: int, *, check_wanted: Callable[[], None]) -> None:
@@ -44,20 +39,11 @@ async def start(folder: Path, class_path: Sequence[Path], port: int, *, check_wa
     """
     running = server(folder)
     if running is not None:
-        _check_port(folder, running, port)
-        log.info(
-            LogAction.SERVER_FOUND,
-            "Apache Kafka is already running (pid {pid}); using it",
-            server="Apache Kafka",
-            pid=running.pid,
-        )
+        KAFKA.check_port(folder, running, str(port_in_settings(folder)), port)
+        note_found(KAFKA.name, running)
         with suppress(EndedError):  # it was being stopped
             return await _ready(folder, running, port, LogTail(folder / "log"))
-    if not is_free(port):
-        raise StartError(
-            f"port {port} on 127.0.0.1 is in use by {listener(port)}, but the embedded Apache Kafka needs it: "
-            "end that program, or set EMBEDDED_KAFKA_PORT to a free port, or BROKER_URL to your own Kafka"
-        )
+    KAFKA.check_free(port)
     write_settings(folder, port=port, controller_port=free_port(but=port))
     if cluster_id(folder) is None:
         await asyncio.to_thread(format_data, folder, class_path)
@@ -74,9 +60,7 @@ async def start(folder: Path, class_path: Sequence[Path], port: int, *, check_wa
 
 async def stop(folder: Path) -> None:
     """Stop the broker of this folder, if one runs."""
-    running = server(folder)
-    if running is not None:
-        await end(running, SHUTDOWN, KILL)
+    await brokers.stop(folder, server)
 
 
 async def _ready(folder: Path, process: psutil.Process | None, port: int, logs: LogTail) -> None:
@@ -84,7 +68,7 @@ async def _ready(folder: Path, process: psutil.Process | None, port: int, logs: 
         cluster = await answering_cluster(port)
         return cluster is not None and cluster == cluster_id(folder)
 
-    await wait_until_ready("Apache Kafka", answers, process, logs, READY_SECONDS)
+    await wait_until_ready(KAFKA.name, answers, process, logs, READY_SECONDS)
 
 
 async def answering_cluster(port: int) -> str | None:
@@ -109,12 +93,3 @@ def server(folder: Path) -> psutil.Process | None:
     """The process of this folder's broker; None if it does not run."""
     found = running_in(folder, "java")
     return found[0] if found else None
-
-
-def _check_port(folder: Path, running: psutil.Process, port: int) -> None:
-    its_port = port_in_settings(folder)
-    if its_port != port:
-        raise StartError(
-            f"the Apache Kafka of {folder} is already running (pid {running.pid}), on port {its_port}, not on {port}: "
-            f"set EMBEDDED_KAFKA_PORT={its_port}, or end it first"
-        )

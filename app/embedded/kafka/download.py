@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 import time
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from app.embedded.kafka.jar import Jar
+from app.embedded.processes import remove_abandoned
 from headrace.errors import StartError
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
@@ -34,7 +34,7 @@ def fetch(name: str, jars: Sequence[Jar], repository: Path) -> None:
 
     Raises StartError when a jar cannot be downloaded.
     """
-    _remove_abandoned(repository)
+    remove_abandoned(repository, SCRATCH, seconds=ABANDONED_SECONDS)
     with _progress(name, jars, repository) as done, ThreadPoolExecutor(AT_ONCE) as threads:
         try:
             for fetched in as_completed(threads.submit(fetch_one, jar, repository) for jar in jars):
@@ -75,13 +75,6 @@ def _download(jar: Jar, repository: Path) -> None:
         target = repository / jar.path
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
-
-
-def _remove_abandoned(repository: Path) -> None:
-    """Remove the remains of killed downloads."""
-    for scratch in repository.glob(SCRATCH + "*"):
-        if time.time() - scratch.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager

@@ -6,11 +6,11 @@ import base64
 import os
 import re
 import shutil
-import subprocess
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.embedded.processes import output_of_failure
 from headrace.errors import StartError
 
 FORMAT_SECONDS = 60.0
@@ -107,23 +107,18 @@ def write_settings(folder: Path, *, port: int, controller_port: int) -> None:
 
 def format_data(folder: Path, class_path: Sequence[Path]) -> None:
     """Format the data folder with the id of a new cluster. Raises StartError with Kafka's message."""
-    result = subprocess.run(  # noqa: S603 - the command has no outside input
+    output = output_of_failure(
         java(
             folder,
             class_path,
             *("kafka.tools.StorageTool", "format", "--cluster-id", new_cluster_id(), "--config", "server.properties"),
         ),
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=FORMAT_SECONDS,
+        folder=folder,
+        environment=environment(),
+        seconds=FORMAT_SECONDS,
     )
-    if result.returncode != 0:
-        output = (result.stderr.strip() or result.stdout.strip() or f"exit code {result.returncode}").splitlines()[0]
-        raise StartError(f"Apache Kafka's StorageTool failed in {folder / 'data'}: {output}")
+    if output:
+        raise StartError(f"Apache Kafka's StorageTool failed in {folder / 'data'}: {output[0]}")
 
 
 def new_cluster_id() -> str:

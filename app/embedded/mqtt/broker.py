@@ -6,7 +6,6 @@ import asyncio
 import os
 import pwd
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,10 +13,11 @@ from pathlib import Path
 
 import psutil
 
+from app.embedded import brokers
+from app.embedded.brokers import Broker
 from app.embedded.log_tail import LogTail
-from app.embedded.ports import LOOPBACK, is_free, listener
-from app.embedded.processes import EndedError, end, running_in, running_script, start_detached, wait_until_ready
-from headrace.errors import StartError
+from app.embedded.ports import LOOPBACK
+from app.embedded.processes import EndedError, note_found, running_in, running_script, start_detached, wait_until_ready
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 
@@ -25,8 +25,7 @@ log = ActionLog(__name__)
 
 READY_SECONDS = 60.0
 CONNECT_SECONDS = 2.0
-SHUTDOWN = (signal.SIGTERM, 5.0)
-KILL = (signal.SIGKILL, 5.0)
+MQTT = Broker("MQTT broker", "EMBEDDED_MQTT_PORT", "MQTT_URL to your own broker or to off")
 # Debian's package installs it in a folder that is only in root's PATH.
 PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 CONFIG = "mosquitto.conf"
@@ -75,20 +74,11 @@ async def start(
         needed.mkdir(mode=0o700, exist_ok=True)
     running = server(folder)
     if running is not None:
-        _check_port(folder, running, port)
-        log.info(
-            LogAction.SERVER_FOUND,
-            "The MQTT broker is already running (pid {pid}); using it",
-            server="MQTT broker",
-            pid=running.pid,
-        )
+        MQTT.check_port(folder, running, _its_port(folder), port)
+        note_found(MQTT.name, running)
         with suppress(EndedError):  # it was being stopped
             return await _ready(running, port, LogTail(folder / "log"))
-    if not is_free(port, setting="EMBEDDED_MQTT_PORT"):
-        raise StartError(
-            f"port {port} on {LOOPBACK} is in use by {listener(port)}, but the embedded MQTT broker needs it: end that "
-            "program, or set EMBEDDED_MQTT_PORT to a free port, or MQTT_URL to your own broker or to off"
-        )
+    MQTT.check_free(port)
     command = _command(folder, port, max_packet_bytes)
     check_wanted()
     (folder / PORT_FILE).write_text(str(port))
@@ -106,9 +96,7 @@ def packet_bytes_for(max_event_bytes: int) -> int:
 
 async def stop(folder: Path) -> None:
     """Stop the broker of this folder, if one runs."""
-    running = server(folder)
-    if running is not None:
-        await end(running, SHUTDOWN, KILL)
+    await brokers.stop(folder, server)
 
 
 def _command(folder: Path, port: int, max_packet_bytes: int) -> Sequence[str]:
@@ -147,10 +135,5 @@ def server(folder: Path) -> psutil.Process | None:
     return found[0] if found else None
 
 
-def _check_port(folder: Path, running: psutil.Process, port: int) -> None:
-    its_port = (folder / PORT_FILE).read_text() if (folder / PORT_FILE).exists() else "another"
-    if its_port != str(port):
-        raise StartError(
-            f"the MQTT broker of {folder} is already running (pid {running.pid}), on port {its_port}, not on {port}: "
-            f"set EMBEDDED_MQTT_PORT={its_port}, or end it first"
-        )
+def _its_port(folder: Path) -> str:
+    return (folder / PORT_FILE).read_text() if (folder / PORT_FILE).exists() else "another"

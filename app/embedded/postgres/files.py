@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
-import subprocess
 import tempfile
-import time
 from pathlib import Path
 
-from app.embedded.processes import Owner, as_user
+from app.embedded.processes import Owner, output_of_failure, remove_abandoned
 from headrace.errors import StartError
 
 PORT = 5432
@@ -57,27 +54,22 @@ def make_data(data: Path, programs: Path, owner: Owner | None) -> None:
     """Create the data folder if there is none, atomically. Raises StartError with initdb's message."""
     if data.exists():
         return
-    _remove_abandoned(data.parent)
+    remove_abandoned(data.parent, UNFINISHED, seconds=INITDB_SECONDS)
     unfinished = Path(tempfile.mkdtemp(dir=data.parent, prefix=UNFINISHED))
     if owner is not None:
         os.chown(unfinished, *owner)
-    result = subprocess.run(  # noqa: S603 - the command has no outside input
+    output = output_of_failure(
         [
             *(programs / "initdb", "--pgdata", unfinished, "--username=postgres", "--auth=trust"),
             *("--encoding=UTF8", "--locale=C", "--data-checksums"),
         ],
-        cwd=unfinished,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=INITDB_SECONDS,
-        **as_user(owner),
+        folder=unfinished,
+        environment=environment(),
+        seconds=INITDB_SECONDS,
+        owner=owner,
     )
-    if result.returncode != 0:
-        output = (result.stderr.strip() or result.stdout.strip() or f"exit code {result.returncode}").splitlines()[-1]
-        raise StartError(f"initdb failed in {data}: {output}")
+    if output:
+        raise StartError(f"initdb failed in {data}: {output[-1]}")
     for unused in ("postgresql.conf", "pg_hba.conf"):
         (unfinished / unused).unlink()
     log_folder = unfinished / "log"
@@ -85,13 +77,6 @@ def make_data(data: Path, programs: Path, owner: Owner | None) -> None:
     if owner is not None:
         os.chown(log_folder, *owner)
     unfinished.rename(data)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove the remains of a killed initdb, but not the files of an initdb that may still be running."""
-    for unfinished in folder.glob(UNFINISHED + "*"):
-        if time.time() - unfinished.stat().st_mtime > INITDB_SECONDS:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_settings(data: Path, socket_folder: Path) -> Path:

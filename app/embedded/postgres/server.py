@@ -26,25 +26,23 @@ from app.embedded.postgres.owner import open_parents, open_programs, owner_of, p
 from app.embedded.processes import (
     EndedError,
     end,
+    note_found,
     running_in,
     start_detached,
     wait_until_gone,
     wait_until_ready,
 )
 from headrace.errors import StartError
-from headrace.process.action_log import ActionLog
-from headrace.process.log_actions import LogAction
-
-log = ActionLog(__name__)
 
 # Crash recovery reads up to max_wal_size of log.
 READY_SECONDS = 300.0
 CONNECT_SECONDS = 5.0
 # The children of a killed server end on their own.
 ORPHANS_SECONDS = 20.0
-FAST_SHUTDOWN = (signal.SIGINT, 10.0)
-SHUTDOWN_WITHOUT_CHECKPOINT = (signal.SIGQUIT, 5.0)
-KILL = (signal.SIGKILL, 5.0)
+# Together they take less than a worker's SHUTDOWN_SECONDS. PostgreSQL recovers from a kill.
+FAST_SHUTDOWN = (signal.SIGINT, 4.0)
+SHUTDOWN_WITHOUT_CHECKPOINT = (signal.SIGQUIT, 1.0)
+KILL = (signal.SIGKILL, 1.0)
 
 ROLE_EXISTS = "SELECT 1 FROM pg_roles WHERE rolname = 'headrace'"
 # Not a superuser, so that permissions on the tables apply.
@@ -61,12 +59,7 @@ async def start(data: Path, *, check_wanted: Callable[[], None]) -> str:
     """
     running = server(data)
     if running is not None:
-        log.info(
-            LogAction.SERVER_FOUND,
-            "PostgreSQL is already running (pid {pid}); using it",
-            server="PostgreSQL",
-            pid=running.pid,
-        )
+        note_found("PostgreSQL", running)
         with suppress(EndedError):  # it was being stopped
             return await _ready(data, running, LogTail(data / "log"))
     await _remove_stale_locks(data)
@@ -91,7 +84,7 @@ async def start(data: Path, *, check_wanted: Callable[[], None]) -> str:
 
 async def stop(data: Path) -> None:
     """Stop the server of this data folder, if one runs."""
-    running = server(data)
+    running = await asyncio.to_thread(server, data)
     if running is None:
         return
     await end(running, FAST_SHUTDOWN, SHUTDOWN_WITHOUT_CHECKPOINT, KILL)

@@ -49,6 +49,11 @@ class Client:
         async with asyncio.timeout(SECONDS):
             return await self._reader.read()
 
+    async def interim(self) -> bytes:
+        """A head without a body."""
+        async with asyncio.timeout(SECONDS):
+            return await self._reader.readuntil(b"\r\n\r\n")
+
     async def answer(self) -> Answer:
         """One answer with a length."""
         async with asyncio.timeout(SECONDS):

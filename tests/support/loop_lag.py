@@ -1,0 +1,34 @@
+"""How long an event loop is held: in processor time, so that other programs on the machine do not count."""
+
+from __future__ import annotations
+
+import asyncio
+from time import process_time, thread_time
+
+MOST_LAG_SECONDS = 0.05
+
+
+class LoopLag:
+    """What happens between two turns of a ticker of a millisecond."""
+
+    def __init__(self) -> None:
+        self.own = 0.0
+        """The longest time for which the thread of the loop worked between two turns."""
+        self.all = 0.0
+        """The same for all threads of the process: one that keeps the interpreter's lock holds the loop too.
+
+        A busy machine may run another thread of ours while the loop waits for a processor: measure repeatedly.
+        """
+        self._task = asyncio.create_task(self._tick())
+
+    async def _tick(self) -> None:
+        while True:
+            own, of_all = thread_time(), process_time()
+            await asyncio.sleep(0.001)
+            self.own = max(self.own, thread_time() - own)
+            self.all = max(self.all, process_time() - of_all)
+
+    def end(self) -> LoopLag:
+        """Stop measuring."""
+        self._task.cancel()
+        return self

@@ -16,6 +16,8 @@ from headrace.events.known_types import EventTypes
 from headrace.events.refusals import Refusal
 from headrace.process.turns import LARGE_BYTES, SLICE_SECONDS, off_the_loop
 
+EVENTS_BETWEEN_CHECKS = 8
+"""The time is checked after so many events."""
 DETAILED_REFUSALS = 100
 """This many refused events of a batch are answered with their errors, later events with a code and a status."""
 DETAILED_ERRORS = 500
@@ -70,16 +72,16 @@ class _Batch:
 
     def read_slice(self) -> bytes | None:
         """Read events for a short time; the text of the next event when it is large."""
-        end = perf_counter() + SLICE_SECONDS
-        while not self.is_read:
-            raw = bytes(self._found[len(self.taken)])
-            if (refusal := self._budget.refuse_at_sight(raw)) is not None:
+        end, read, budget = perf_counter() + SLICE_SECONDS, self._read, self._budget
+        for place in range(len(self.taken), len(self._found)):
+            raw = bytes(self._found[place])
+            if budget.is_spent and (refusal := refused_at_sight(raw)) is not None:
                 self.taken.append(refusal)
             elif len(raw) > LARGE_BYTES:
                 return raw
             else:
-                self.add(self._read(raw))
-            if perf_counter() > end:
+                self.add(read(raw))
+            if place % EVENTS_BETWEEN_CHECKS == 0 and perf_counter() > end:
                 break
         return None
 
@@ -94,21 +96,23 @@ class _Budget:
     def __init__(self) -> None:
         self._refusals = DETAILED_REFUSALS
         self._errors = DETAILED_ERRORS
+        self.is_spent = False
+        """Whether enough is listed."""
 
     def spend(self, refusal: Refusal) -> Refusal:
         """The refusal, or a brief refusal when enough is listed."""
-        if self._refusals <= 0 or self._errors <= 0:
+        if self.is_spent:
             brief = _brief(refusal.status, refusal.code)
             return msgspec.structs.replace(brief, event_id=refusal.event_id, source=refusal.source)
         self._refusals -= 1
         self._errors -= len(refusal.errors)
+        self.is_spent = self._refusals <= 0 or self._errors <= 0
         return refusal
 
-    def refuse_at_sight(self, raw: bytes) -> Refusal | None:
-        """When enough is listed, what is no object is not parsed."""
-        if self._refusals > 0 and self._errors > 0:
-            return None
-        return None if raw.startswith(b"{") else _brief(400, "not_an_object")
+
+def refused_at_sight(raw: bytes) -> Refusal | None:
+    """The refusal of what is no object: when enough is listed, it is not parsed."""
+    return None if raw.startswith(b"{") else _brief(400, "not_an_object")
 
 
 @lru_cache(maxsize=64)

@@ -125,6 +125,7 @@ async def test_numbers_that_nothing_can_hold(trial: Trial, broker: Mosquitto, ch
     await trial.verdict()
 
 
+@pytest.mark.slow_faults
 async def test_numbers_that_grow(trial: Trial, chance: random.Random) -> None:
     """clients post events of 80 kB whose numbers PostgreSQL would write as 1 GB, all the time"""
     worker = await trial.start()
@@ -208,6 +209,7 @@ async def forget(trial: Trial) -> None:
     await trial.until_said("The topic lacked")
 
 
+@pytest.mark.slow_faults
 async def test_numbers_that_grew(trial: Trial) -> None:
     """events of an earlier version that PostgreSQL cannot write as text are published, and then the topic is deleted"""
     door = await trial.start("ingestion,query")

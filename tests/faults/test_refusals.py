@@ -97,6 +97,7 @@ async def test_a_topic_that_allows_only_small_records(trial: Trial) -> None:
     await trial.verdict()
 
 
+@pytest.mark.slow_faults
 async def test_acknowledgements_that_come_later_than_a_session_may_be_idle(trial: Trial, tmp_path: Path) -> None:
     """Kafka acknowledges each batch after 3 s, while the relay's session at PostgreSQL may be idle for 2 s"""
     worker = trial.worker(FAULT_POINTS=SLOW_ACKNOWLEDGEMENTS, RELAY_WATCHDOG_SECONDS="0.5")

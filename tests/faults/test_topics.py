@@ -51,6 +51,7 @@ async def empty(trial: Trial, admin: AIOKafkaAdminClient) -> None:
         trial.removed[tp.partition] = begin
 
 
+@pytest.mark.slow_faults
 async def test_retention_empties_partitions(trial: Trial, admin: AIOKafkaAdminClient) -> None:
     """retention removes every record of the topic, again and again, also while no worker runs"""
     worker = await trial.start()

@@ -6,22 +6,23 @@ import random
 
 import aiohttp
 import asyncpg
+import pytest
 
 from tests.checking.load import Event, random_event
 from tests.faults.faulty_worker import FaultyWorker, during
 from tests.faults.trial import Trial
 
-DEVICES = 24
-FURTHER_METRICS = 400
+DEVICES = 32
+FURTHER_METRICS = 300
 NAME = "{:04} é" + "x" * 240
 LITTLE_TIME = "0.5"
-# A disk that writes 25 of these rows a second, so that more than 12 are too many for a statement.
+# A disk that writes 40 of these rows a second, so that more than 20 are too many for a statement.
 SLOW_DISK = """
-CREATE FUNCTION slow_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.04); RETURN NEW; END $$;
+CREATE FUNCTION slow_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.025); RETURN NEW; END $$;
 CREATE TRIGGER slow_disk BEFORE INSERT OR UPDATE ON projections FOR EACH ROW
 WHEN (octet_length(NEW.state::text) > 100000) EXECUTE FUNCTION slow_disk();
 """
-WIDE = "SELECT count(*) FROM projections WHERE octet_length(state::text) > 200000"
+WIDE = "SELECT count(*) FROM projections WHERE octet_length(state::text) > 150000"
 TOO_LONG = "PostgreSQL took too long for"
 FROZEN_SECONDS = 6.0
 RESUMED_SECONDS = 40.0
@@ -48,15 +49,16 @@ async def make_rows_wide(trial: Trial, door: FaultyWorker) -> None:
                 trial.note_accepted(event)
 
 
+@pytest.mark.slow_faults
 async def test_wide_rows(trial: Trial) -> None:
-    """24 rows of 200 kB on a slow disk, and half a second for each statement: a batch changes too many of them"""
+    """32 rows of 150 kB on a slow disk, and half a second for each statement: a batch changes too many of them"""
     connection = await asyncpg.connect(trial.dsn)
     await connection.execute(SLOW_DISK)
     await connection.close()
     door = await trial.start("ingestion,query")
     handler = trial.worker("event_handler", DATABASE_TIMEOUT_SECONDS=LITTLE_TIME)
     trial.read(door)
-    await trial.load(door, keys=DEVICES, events_a_second=12, most_in_a_batch=10, warm_up=0)
+    await trial.load(door, keys=DEVICES, events_a_second=15, most_in_a_batch=10, warm_up=0)
     await make_rows_wide(trial, door)
     await trial.note_under_way()
     handler.start()

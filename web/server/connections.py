@@ -166,7 +166,7 @@ class Connection(web.RequestHandler):
 
     @property
     def unsent_bytes(self) -> int:
-        """What the client's answer takes up in memory."""
+        """The memory of the client's answer."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return 0

@@ -52,6 +52,10 @@ class Trial:
         self.foreign: set[bytes | None] = set()
         self.poison: set[Name] = set()
         self.given_up: set[tuple[str, Name]] = set()
+        self.too_large: set[Name] = set()
+        self.unreadable: set[Name] = set()
+        self.is_compacted = False
+        self.removed: dict[int, int] = {}
         self._folder = folder
         self._load: Load | None = None
         self._pollers: list[Poller] = []
@@ -226,6 +230,10 @@ class Trial:
             poison=frozenset(self.poison),
             given_up=frozenset(self.given_up),
             foreign=frozenset(self.foreign),
+            too_large=frozenset(self.too_large),
+            unreadable=frozenset(self.unreadable),
+            is_compacted=self.is_compacted,
+            removed=self.removed,
         )
         findings = check(history)
         told = self.outcomes

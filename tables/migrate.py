@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from headrace.errors import StartError
 from tables.database import AnyConnection
-from tables.lock_keys import LockKey
+from tables.lock_keys import LOCK, LockKey
 
 CREATE_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -18,7 +18,6 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 """
 APPLIED = "SELECT number FROM schema_migrations ORDER BY number"
 RECORD = "INSERT INTO schema_migrations (number, name) VALUES ($1, $2)"
-LOCK = "SELECT pg_advisory_xact_lock($1)"
 
 # A migration may rewrite a table, which exceeds the pool's timeout for requests.
 TIMEOUT_SECONDS = 600.0

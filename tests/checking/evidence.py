@@ -13,6 +13,14 @@ from tests.checking.history import Discarded, History, Name, Parked, Published, 
 from tests.checking.independent_fold import COUNTERS
 
 TIMEOUT_SECONDS = 20.0
+# Whatever a fault makes the defaults of new sessions, ours have their time, and see the tables.
+UNLIMITED = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "search_path": "public",
+}
 STORED = "SELECT position, source, id, partition, event::text FROM event_store ORDER BY position"
 OUTBOX = "SELECT source, id FROM outbox ORDER BY seq"
 ROWS = "SELECT projection, key, state::text, position, version FROM projections"
@@ -31,6 +39,12 @@ SELECT (SELECT count(*) FROM outbox) + (
 """
 
 
+async def _connect(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
+    return await asyncpg.connect(
+        dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS, server_settings=UNLIMITED
+    )
+
+
 async def settled(dsn: str, seconds: float) -> float | None:
     """Wait until the outbox is empty and every projection has applied all that is stored; how long that took (s).
 
@@ -39,7 +53,7 @@ async def settled(dsn: str, seconds: float) -> float | None:
     started = time.monotonic()
     while time.monotonic() - started < seconds:
         try:
-            connection = await asyncpg.connect(dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS)
+            connection = await _connect(dsn)
             try:
                 if not await connection.fetchval(OPEN, list(COUNTERS)):
                     return time.monotonic() - started
@@ -63,7 +77,7 @@ async def read_history(
     foreign: frozenset[bytes | None] = frozenset(),
 ) -> History:
     """Everything that a checker needs, at one moment (the database in one snapshot, the topic after it)."""
-    connection = await asyncpg.connect(dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS)
+    connection = await _connect(dsn)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             history = History(

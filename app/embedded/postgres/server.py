@@ -34,6 +34,7 @@ from app.embedded.processes import (
 from headrace.errors import StartError
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
+from tables.database import connect
 
 log = ActionLog(__name__)
 
@@ -106,7 +107,7 @@ async def _ready(data: Path, process: psutil.Process | None, logs: LogTail) -> s
         if (administrator := _dsn(data, "postgres", "postgres")) is None:
             return False
         try:
-            connection = await asyncpg.connect(administrator, timeout=CONNECT_SECONDS)
+            connection = await connect(administrator, timeout_seconds=CONNECT_SECONDS)
         except (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
             return False
         try:

@@ -21,13 +21,23 @@ MAX_LETTERS = 100_000
 # A repeated message is counted in its row. If two workers write the same rows in different orders, one of them gets a
 # deadlock error and retries.
 STORE = """
-INSERT INTO dead_letters AS d (digest, times, topic, payload, payload_bytes, code, reason, problem)
-SELECT * FROM unnest(
-    $1::bytea[], $2::integer[], $3::text[], $4::bytea[], $5::integer[], $6::text[], $7::text[], $8::text[]
+WITH stored AS (
+    INSERT INTO dead_letters AS d (digest, times, topic, payload, payload_bytes, code, reason, problem)
+    SELECT * FROM unnest(
+        $1::bytea[], $2::integer[], $3::text[], $4::bytea[], $5::integer[], $6::text[], $7::text[], $8::text[]
+    )
+    ON CONFLICT (digest) DO UPDATE SET times = d.times + excluded.times, last_received_at = clock_timestamp()
+    RETURNING number
 )
-ON CONFLICT (digest) DO UPDATE SET times = d.times + excluded.times, last_received_at = clock_timestamp()
+-- A row that was counted again has a smaller number than a row that is new to this statement's snapshot.
+SELECT EXISTS (SELECT FROM stored WHERE number > coalesce((SELECT max(number) FROM dead_letters), 0)) AS has_new
 """
-TRIM = "DELETE FROM dead_letters WHERE number <= (SELECT max(number) FROM dead_letters) - $1"
+# Rows are counted, because repeated messages use up numbers. The first condition is one comparison while there are few.
+TRIM = """
+DELETE FROM dead_letters
+WHERE (SELECT max(number) - min(number) FROM dead_letters) >= $1
+  AND number <= (SELECT number FROM dead_letters ORDER BY number DESC OFFSET $1 LIMIT 1)
+"""
 # $1: only smaller numbers, $2: the limit.
 NEWEST = """
 SELECT number, topic, payload, payload_bytes, code, reason, problem, times, received_at, last_received_at, found
@@ -94,7 +104,7 @@ async def store(connection: AnyConnection, messages: Sequence[RefusedMessage]) -
     times = Counter(digests)
     by_digest = dict(zip(digests, messages, strict=True))
     distinct = by_digest.values()
-    await connection.execute(
+    has_new = await connection.fetchval(
         STORE,
         list(by_digest),
         [times[digest] for digest in by_digest],
@@ -105,7 +115,8 @@ async def store(connection: AnyConnection, messages: Sequence[RefusedMessage]) -
         [_storable(message.reason) for message in distinct],
         [_storable(message.problem) for message in distinct],
     )
-    await connection.execute(TRIM, MAX_LETTERS)
+    if has_new:
+        await connection.execute(TRIM, MAX_LETTERS)
 
 
 async def newest(connection: AnyConnection, *, before: int = NEWEST_NUMBER, at_most: int) -> DeadLetters:

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +73,7 @@ def running_in(folder: Path, program: str) -> list[psutil.Process]:
     here = str(folder)
     return [
         process
-        for process in psutil.process_iter(["name", "cwd", "ppid", "cmdline"])
+        for process in _all("name", "cwd", "ppid", "cmdline")
         if process.info["name"] == program and process.info["cwd"] == here
     ]
 
@@ -82,10 +82,21 @@ def running_script(folder: Path, script: str) -> list[psutil.Process]:
     """The processes that run a Python script with this name in `folder`, whatever the interpreter is called."""
     return [
         process
-        for process in psutil.process_iter(["cwd", "cmdline"])
+        for process in _all("cwd", "cmdline")
         if process.info["cwd"] == str(folder)
         and any(Path(word).name == script for word in process.info["cmdline"] or ())
     ]
+
+
+def _all(*attributes: str) -> Iterator[psutil.Process]:
+    """Each process, with `info`. The objects of psutil.process_iter would be shared by all threads, `info` included."""
+    for pid in psutil.pids():
+        try:
+            process = psutil.Process(pid)
+            process.info = process.as_dict(attributes)
+        except psutil.NoSuchProcess:
+            continue
+        yield process
 
 
 def is_alive(process: psutil.Process | None) -> bool:

@@ -130,14 +130,14 @@ class _Parked:
             outcome = await Retrier(self._projections, database, max_state_bytes=self._settings.max_state_bytes).retry(
                 projection, group
             )
-        return _print(outcome, as_json=as_json)
+        return _print(outcome, group, as_json=as_json)
 
     async def discard(self, projection: str, what: Group | int, *, reason: str, as_json: bool) -> int:
         self._check(projection)
         async with opened(self._settings) as database:
             retrier = Retrier(self._projections, database, max_state_bytes=self._settings.max_state_bytes)
             outcome = await retrier.discard(projection, what, reason=reason, by=f"the command's user {_user()}")
-        return _print(outcome, as_json=as_json)
+        return _print(outcome, what, as_json=as_json)
 
     def _check(self, projection: str) -> None:
         names = [known.name for known in self._projections]
@@ -252,15 +252,25 @@ def _group(key: str | None, partition_key: str | None) -> Group | None:
     return None if key is None else Group(key)
 
 
-def _print(outcome: ParkedOutcome, *, as_json: bool) -> int:
+def _print(outcome: ParkedOutcome, what: Group | int | None, *, as_json: bool) -> int:
     if as_json:
         say_json(outcome)
     else:
-        discarded = f"{outcome.discarded} discarded, " if outcome.discarded else ""
-        say(f"{outcome.projection}: {discarded}{outcome.applied} applied, {outcome.still_parked} still parked")
+        discarded = f"{outcome.discarded} discarded; of the events behind, " if outcome.discarded else ""
+        counted = f"{discarded}{outcome.applied} applied, {outcome.still_parked} still parked"
+        say(f"{outcome.projection}{_named(what)}: {counted}")
         for failure in outcome.failures:
             say(f"  position {failure.position}, key {failure.key!r}: {failure.error}")
     return 1 if outcome.still_parked else 0
+
+
+def _named(what: Group | int | None) -> str:
+    """What the numbers count, beside the projection."""
+    if what is None:
+        return ""
+    if isinstance(what, int):
+        return f", key of position {what}"
+    return f", {'key' if what.key_is_known else 'partition key'} {what.key!r}"
 
 
 def _group_text(group: ParkedGroup) -> Sequence[str]:

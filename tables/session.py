@@ -79,19 +79,19 @@ async def settle(connection: Connection, dsn: str) -> str:
 def _check(found: _Found) -> None:
     if found.encoding != "UTF8":
         raise StartError(
-            f"The database {found.database} has the encoding {found.encoding}; Headrace needs UTF8. Create one with "
-            f"CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0, and set DATABASE_URL."
+            f"The database {found.database} has the encoding {found.encoding}; Headrace needs UTF8. Use another "
+            f"database (CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0), and set DATABASE_URL."
         )
     if found.schema is None:
         raise StartError(
             f"The database {found.database} has no schema of search_path ({found.search_path}). Create the schema, or "
-            "name one that exists: DATABASE_URL=…?options=-csearch_path%3Dname."
+            "name an existing schema: DATABASE_URL=…?options=-csearch_path%3Dname."
         )
     if found.installed not in (None, found.quoted):
         raise StartError(
             f"search_path ({found.search_path}) begins with the schema {found.quoted}, which has no tables of "
             f"Headrace, but {found.installed} has. Name one schema only, with DATABASE_URL=…?options=-csearch_path%3D"
-            f"name: {found.installed} for the existing installation, {found.quoted} for a new one."
+            f"name: {found.installed} for the existing installation, {found.quoted} for a new installation."
         )
     if found.lost:
         raise StartError(

@@ -75,7 +75,12 @@ class Embedded(Service):
         await self._servers.stop()
 
     async def _run(self, server: _Server) -> None:
-        await server.start()
+        try:
+            await server.start()
+        except StartError:
+            if self.should_stop:  # and with this worker, the server that was starting
+                return
+            raise
         self._is_ready(server.name)
         await self._look_after(server)
 

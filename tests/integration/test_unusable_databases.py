@@ -10,8 +10,10 @@ import pytest
 from headrace.errors import StartError
 from tables import database as databases
 from tables.database import Connection
+from tables.intake import outbox
 from tables.session import TABLES, settle
 
+from tests.support.data.events import event
 from tests.support.servers.fresh import database_url
 
 
@@ -66,6 +68,13 @@ async def test_row_level_security_that_hides_rows_is_refused(session: Connection
 async def test_a_pooler_that_drops_settings_is_refused(connection: Connection, database_dsn: str) -> None:
     with pytest.raises(StartError, match=r"drops session settings \(.*row_security.*\)"):
         await settle(connection, database_dsn)
+
+
+async def test_a_standby_counts_as_unavailable(session: Connection) -> None:
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError) as raised:
+        async with session.transaction(readonly=True):
+            await outbox.accept(session, [event(1)])
+    assert databases.is_away(raised.value)
 
 
 async def test_every_table_is_known(connection: Connection) -> None:

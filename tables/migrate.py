@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )
 """
+CREATED = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 APPLIED = "SELECT number FROM schema_migrations ORDER BY number"
 RECORD = "INSERT INTO schema_migrations (number, name) VALUES ($1, $2)"
 
@@ -39,6 +41,11 @@ def migrations() -> list[Migration]:
         if file.name.endswith(".sql")
     ]
     return sorted(found)
+
+
+def table_names() -> list[str]:
+    """The tables of a migrated database."""
+    return [name for one in (CREATE_TABLE, *(each.sql for each in migrations())) for name in CREATED.findall(one)]
 
 
 async def migrate(connection: AnyConnection) -> list[str]:

@@ -12,21 +12,8 @@ from urllib.parse import quote, urlsplit
 
 from headrace.errors import StartError
 from tables.database import SERVER_SETTINGS, Connection
+from tables.migrate import table_names
 
-TABLES = (
-    "outbox",
-    "event_store",
-    "relay_state",
-    "topic_partitions",
-    "projections",
-    "progress",
-    "parked",
-    "unparked",
-    "discarded",
-    "dead_letters",
-    "unpublished",
-    "schema_migrations",
-)
 # Where search_path changes, an installation must neither be left behind nor be mistaken for another. So the schema is
 # found out once, and then sent by every connection. transaction_timeout is refused by servers before PostgreSQL 17.
 FIND = """
@@ -65,7 +52,7 @@ async def settle(connection: Connection, dsn: str) -> str:
 
     The returned address has the schema too. Raises StartError with a line that says what is wrong and what to do.
     """
-    row = await connection.fetchrow(FIND, TABLES, list(SERVER_SETTINGS), list(SERVER_SETTINGS.values()))
+    row = await connection.fetchrow(FIND, table_names(), list(SERVER_SETTINGS), list(SERVER_SETTINGS.values()))
     assert row is not None  # it has no WHERE
     found = _Found(*row)
     _check(found)

@@ -11,7 +11,8 @@ from headrace.errors import StartError
 from tables import database as databases
 from tables.database import Connection
 from tables.intake import outbox
-from tables.session import TABLES, settle
+from tables.migrate import table_names
+from tables.session import settle
 
 from tests.support.data.events import event
 from tests.support.servers.fresh import database_url
@@ -81,4 +82,4 @@ async def test_every_table_is_known(connection: Connection) -> None:
     tables = await connection.fetch(
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
     )
-    assert {row["relname"] for row in tables} == set(TABLES)
+    assert {row["relname"] for row in tables} == set(table_names())

@@ -11,6 +11,8 @@ from urllib.parse import quote, urlsplit
 import asyncpg
 import pytest
 
+from app.commands.connecting import connect, opened
+from app.settings import read_settings
 from headrace.events.envelope import ParsedEvent
 from headrace.events.outcome import Outcome
 from tables import database as databases
@@ -75,6 +77,16 @@ async def test_every_connection_pins_what_correctness_rests_on(hostile: list[Dat
     unpinned = await asyncpg.connect(hostile_dsn, server_settings=unlimited)
     assert [await unpinned.fetchval(SETTING, name) for name in ("row_security", "timezone")] == ["on", "Asia/Kolkata"]
     await unpinned.close()
+
+
+async def test_commands_pin_it_too(hostile_dsn: str) -> None:
+    connection = await connect(hostile_dsn)
+    assert await settings_of(connection) == PINNED
+    assert await connection.fetchval(SETTING, "search_path") in SEARCH_PATHS
+    databases.drop(connection)
+    async with opened(read_settings({"DATABASE_URL": hostile_dsn})) as pool, pool.acquire() as pooled:
+        assert await settings_of(pooled) == PINNED
+        assert await pooled.fetchval(SETTING, "search_path") in SEARCH_PATHS
 
 
 async def test_parameters_of_the_address_do_not_replace_what_is_pinned(database_dsn: str) -> None:

@@ -9,6 +9,9 @@ from typing import NamedTuple
 import asyncpg
 import pytest
 
+from agents.relay.publisher import Publisher
+from agents.relay.relay import Relay
+from headrace.process.waiting import WakeUp
 from tables import database as databases
 from tables.database import Connection, Database
 from tables.history.snapshot import snapshot
@@ -19,6 +22,7 @@ from tables.projections import field_indexes
 from tables.session import settle
 
 from tests.support.data.events import event
+from tests.support.servers.fresh import new_topic
 from tests.support.waiting import until
 
 SECONDS = 20.0
@@ -80,6 +84,34 @@ async def test_events_are_stored_where_they_were_accepted(installations: list[In
     assert await outbox.accept(south.first, [event(1, data="other")]) == {}
     for one in installations:
         assert [row.position for row in await outbox.store_next(one.second, [], at_most=10, partitions=4)] == [1]
+
+
+async def test_each_relay_stores_and_publishes_what_its_door_accepted(
+    installations: list[Installation], kafka: str
+) -> None:
+    databases_of, relays, topics = [], [], [new_topic() for _ in installations]
+    for one, topic in zip(installations, topics, strict=True):
+        database = Database(pool_size=4, timeout_seconds=10)
+        await database.open(one.dsn)
+        publisher = Publisher(kafka.removeprefix("kafka://"), topic, partitions_if_new=1)
+        databases_of.append(database)
+        relays.append(Relay(database, publisher, WakeUp(), batch_events=100, watchdog_seconds=0.1))
+    try:
+        for relay in relays:
+            await relay.start()
+        for number, one in enumerate(installations):
+            await outbox.accept(one.first, [event(f"{number}-{count}") for count in range(number + 1)])
+
+        async def both_are_empty() -> bool:
+            return not any([await one.first.fetchval("SELECT count(*) FROM outbox") for one in installations])
+
+        await until(both_are_empty, SECONDS)
+        assert [relay.is_active for relay in relays] == [True, True]
+        assert [relay.events for relay in relays] == [1, 2]
+    finally:
+        for relay, database in zip(relays, databases_of, strict=True):
+            await relay.stop()
+            database.close()
 
 
 async def test_a_relay_of_an_earlier_version_and_ours_exclude_each_other(

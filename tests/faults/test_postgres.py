@@ -17,14 +17,12 @@ from app.embedded.ports import free_port
 from tests.faults.fault_fixtures import MakeTrial
 from tests.faults.faulty_worker import during
 from tests.faults.trial import Trial
-from tests.support.data.hostile_defaults import HOSTILE, SLOW, make_hostile
 from tests.support.servers.own_postgres import OwnPostgres, SmallDisk
 from tests.support.servers.tcp_proxy import Link, Passing, TcpProxy
 
 # The issue's 5 s are for a machine that has nothing else to do: here two cores carry clients, workers and servers.
 BACK_SECONDS = 8.0
 CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'headrace' AND state = 'active'"
-TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'headrace'"
 
 
 async def database_of(trial: Trial) -> str:
@@ -126,32 +124,6 @@ async def test_statements_are_cancelled(postgres_trial: Trial, own_postgres: Own
         answers_503=trial.clients.journal.answers["503"],
         statements_cancelled=trial.said("canceling statement"),
         cancellations=cancelled,
-    )
-    await trial.verdict()
-
-
-async def test_the_defaults_of_new_sessions_are_hostile(postgres_trial: Trial, own_postgres: OwnPostgres) -> None:
-    """hostile session defaults: serializable, read-only, not synchronous, 1 ms for a statement, another schema"""
-    trial = postgres_trial
-    database = await database_of(trial)
-    defaults = HOSTILE | {"default_transaction_isolation": "'serializable'"}
-    defaults = {name: value for name, value in defaults.items() if name not in SLOW}
-    await make_hostile(trial.dsn, database, defaults)
-    workers = [await trial.start() for _ in range(2)]
-    await trial.load(*workers)
-    await own_postgres.execute("CREATE SCHEMA elsewhere AUTHORIZATION headrace", database)
-    await make_hostile(trial.dsn, database, {"search_path": "elsewhere"})
-    ended = 0
-    for _ in range(3):
-        await trial.note_under_way()
-        ended += len(await own_postgres.column(TERMINATE, database))
-        await trial.resumed("the end of all sessions", within=BACK_SECONDS)
-    trial.bit(hostile_settings=len(defaults) + 1, sessions_ended=ended)
-    assert (
-        await own_postgres.column(
-            "SELECT relname FROM pg_class WHERE relnamespace = 'elsewhere'::regnamespace", database
-        )
-        == []
     )
     await trial.verdict()
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from agents.parked.retrier import EVENTS_AT_ONCE, Retrier
 from agents.projector.projector import Projector
-from app.commands.parked import _print
+from app.commands.parked_text import outcome_text
 from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, ParkedOutcome
 from headrace.projection import Event, Projection, Subscription
 from tables.database import Connection, Database, Pool
@@ -254,11 +254,8 @@ async def test_events_that_are_parked_during_a_discard_are_not_discarded(
         (7, "numbers, key of position 7: 2 discarded; of the events behind, 3 applied, 4 still parked"),
     ],
 )
-def test_the_command_says_what_its_numbers_count(
-    what: Group | int | None, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert _print(ParkedOutcome("numbers", 2, 3, 4, []), what, as_json=False) == 1
-    assert capsys.readouterr().out == said + "\n"
+def test_the_command_says_what_its_numbers_count(what: Group | int | None, said: str) -> None:
+    assert outcome_text(ParkedOutcome("numbers", 2, 3, 4, []), what) == (said,)
 
 
 async def test_a_key_that_is_not_parked_is_an_error(unfixed: Retrier) -> None:

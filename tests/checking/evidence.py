@@ -13,6 +13,14 @@ from tests.checking.history import Discarded, History, Name, Parked, Published, 
 from tests.checking.independent_fold import COUNTERS
 
 TIMEOUT_SECONDS = 20.0
+# Whatever a fault makes the defaults of new sessions, ours have their time, and see the tables.
+UNLIMITED = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "search_path": "public",
+}
 STORED = "SELECT position, source, id, partition, event::text FROM event_store ORDER BY position"
 # Of what PostgreSQL cannot write, without its data.
 STORED_BUT = """
@@ -39,6 +47,12 @@ SELECT (SELECT count(*) FROM outbox) + (
 """
 
 
+async def _connect(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
+    return await asyncpg.connect(
+        dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS, server_settings=UNLIMITED
+    )
+
+
 async def settled(dsn: str, seconds: float) -> float | None:
     """Wait until the outbox is empty and every projection has applied all that is stored; how long that took (s).
 
@@ -47,7 +61,7 @@ async def settled(dsn: str, seconds: float) -> float | None:
     started = time.monotonic()
     while time.monotonic() - started < seconds:
         try:
-            connection = await asyncpg.connect(dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS)
+            connection = await _connect(dsn)
             try:
                 if not await connection.fetchval(OPEN, list(COUNTERS)):
                     return time.monotonic() - started
@@ -75,7 +89,7 @@ async def read_history(
     removed: Mapping[int, int] | None = None,
 ) -> History:
     """Everything that a checker needs, at one moment (the database in one snapshot, the topic after it)."""
-    connection = await asyncpg.connect(dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS)
+    connection = await _connect(dsn)
     without_data = [f"{source} {event_id}" for source, event_id in unreadable]
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):

@@ -16,14 +16,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from tests.checking.checker import check
-from tests.checking.evidence import read_history, settled
+from tests.checking.evidence import UNLIMITED, read_history, settled
 from tests.checking.findings import Finding, Kind, report
 from tests.checking.history import Name, Outcome, Sent, digest
 from tests.checking.load import Load, random_event
 from tests.checking.poller import Poller
 from tests.faults.fault_outcomes import Outcomes
 from tests.faults.faulty_worker import FaultyWorker
-from tests.faults.questions import APPLIED, IN_FLIGHT, PROJECTIONS, PUBLISHED, UNLIMITED
+from tests.faults.questions import APPLIED, IN_FLIGHT, PROJECTIONS, PUBLISHED
 from tests.support.waiting import until
 
 START_EVENTS = 200

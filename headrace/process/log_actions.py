@@ -149,6 +149,34 @@ class LogAction(Enum):
         "A record on the topic is not an event of Headrace.",
         "Find out which other program writes to the topic.",
     )
+    RECORD_PASSED_OVER = (
+        "record.passed_over",
+        "WARNING",
+        "partition reason installation position",
+        "Records on the topic are not events of this database, as it is now. They are not applied.",
+        "Do what the line says. Nothing is missing in the projections.",
+    )
+    EVENTS_UNDELIVERED = (
+        "projection.undelivered",
+        "WARNING",
+        "projection partition position",
+        "The topic did not deliver events that are stored; they are read from the event store, some seconds later.",
+        "Check Kafka, and that no other installation is in `CONSUMER_GROUP`.",
+    )
+    PROJECTION_AHEAD = (
+        "projection.ahead",
+        "ERROR",
+        "projection partition position last_position",
+        "The progress of a projection is beyond the event store; new events up to it are not applied.",
+        "Compute the projection from the start: see docs/restore.md.",
+    )
+    TOPIC_AHEAD = (
+        "relay.topic_ahead",
+        "WARNING",
+        "partition position last_position epoch",
+        "The topic has events of this installation that the event store lacks, and they are passed over.",
+        "The database was restored or lost commits: read docs/restore.md. Give a copy a `TOPIC` of its own.",
+    )
     RELAY_ACTIVE = ("relay.active", "INFO", "", "This worker publishes the outbox; other relays stand by.")
     RELAY_DUPLICATE = (
         "relay.duplicate",

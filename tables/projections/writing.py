@@ -163,8 +163,8 @@ async def write(
 
     Raises asyncpg.SerializationError if a row has changed since it was read, if the first event of a span is already
     applied, or, with `if_none_is_parked`, if the projection has parked events. Also, with `epoch`, if another epoch is
-    open, or if the event store does not have the last position. Raises TooLargeError if the states of several rows exceed
-    MAX_STATE_BYTES. `seconds` is the timeout; None for the connection's.
+    open, or if the event store does not have the last position. Raises TooLargeError if the states of several rows
+    exceed MAX_STATE_BYTES. `seconds` is the timeout; None for the connection's.
     """
     if len(rows) > 1 and sum(len(row.state or "") for row in rows.values()) > MAX_STATE_BYTES:
         raise TooLargeError

@@ -49,6 +49,8 @@ class Projector(Generic[State]):
         self.batch_events = Histogram(EVENTS)
         self.batch_seconds = Histogram(SECONDS)
         self.failed_attempts = 0
+        self.is_applying = False
+        """Whether the agent has a batch that is not applied yet."""
         self._name = projection.name
         self._database = database
         self._disk_space = disk_space or DiskSpace()
@@ -59,6 +61,7 @@ class Projector(Generic[State]):
     async def apply(self, batch: RecordBatch) -> None:
         """Apply a batch; return only when it is committed."""
         started, events = time.perf_counter(), 0
+        self.is_applying = True
         for attempt, wait in enumerate(backoff_seconds()):
             await self._disk_space.wait_for_space()
             try:
@@ -79,6 +82,7 @@ class Projector(Generic[State]):
                 await asyncio.sleep(wait)
             else:
                 break
+        self.is_applying = False
         self.batch_seconds.observe(time.perf_counter() - started)
         self.batch_events.observe(events)
 

@@ -97,7 +97,7 @@ class Projector(Generic[State]):
         async with self._database.acquire() as connection:
             checked, epoch = await self._check(connection, batch, again=again)
             await self.applier.fill_gaps(connection, checked, epoch)
-            await self.applier.apply_events(connection, checked.events, epoch)
+            await self.applier.apply_events(connection, checked.events, epoch, checked.follows)
             if PROJECTOR_COMMITTED.armed:
                 await PROJECTOR_COMMITTED.passed()
         if PROJECTOR_ACKNOWLEDGING.armed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from agents.kafka.fetch_batches import CheckedBatch
@@ -23,6 +23,7 @@ from tables.unstorable import halve
 State = TypeVar("State")
 
 PAST_EVENTS_AT_ONCE = 1_000
+NOTHING: Mapping[int, int] = {}
 
 
 class SlowBatchError(DependencyAwayError):
@@ -45,16 +46,24 @@ class EventApplier(Generic[State]):
         self._turn = asyncio.Lock()
         """Held by the agent or by the catch-up: they share the cache."""
 
-    async def apply_events(self, connection: AnyConnection, events: Sequence[Record], epoch: int | None) -> None:
+    async def apply_events(
+        self,
+        connection: AnyConnection,
+        events: Sequence[Record],
+        epoch: int | None,
+        follows: Mapping[int, int] = NOTHING,
+    ) -> None:
         """Apply events, in order of position, in one transaction unless they are too many or too large.
 
-        Nothing is written unless `epoch` is still open; None if the caller does not know it.
+        Nothing is written unless `epoch` is still open (None if the caller does not know it), and the progress has
+        reached `follows`, by partition the position before the first event.
         If PostgreSQL cannot store the result, the halves are applied separately, down to the single event to park.
         Raises SlowBatchError after a time-out, asyncpg.TransactionRollbackError, also for a deadlock, if an immediate
         retry is worthwhile, and any other error. On an error, uncommitted events are not applied.
         """
         async with self._turn:
             self._rows.use(epoch)
+            self._locked_path.follows = follows
             first = 0
             while first < len(events):
                 part = self._size.take(events, first)
@@ -95,6 +104,8 @@ class EventApplier(Generic[State]):
         lost. So it does if the topic lacks events in the middle of the batch: the broker has refused or compacted them,
         or their records are not genuine.
         """
+        async with self._turn:
+            self._rows.use(epoch)
         seen: set[int] = set()
         for event in batch.events:
             if event.partition in seen:

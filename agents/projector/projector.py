@@ -51,6 +51,8 @@ class Projector(Generic[State]):
         self.batch_events = Histogram(EVENTS)
         self.batch_seconds = Histogram(SECONDS)
         self.failed_attempts = 0
+        self.is_applying = False
+        """Whether the agent has a batch that is not applied yet."""
         self._name = projection.name
         self._database = database
         self._disk_space = disk_space or DiskSpace()
@@ -61,6 +63,7 @@ class Projector(Generic[State]):
     async def apply(self, batch: RecordBatch) -> None:
         """Apply a batch; return only when it is committed."""
         started, events = time.perf_counter(), 0
+        self.is_applying = True
         for attempt, wait in enumerate(backoff_seconds()):
             await self._disk_space.wait_for_space()
             try:
@@ -73,6 +76,7 @@ class Projector(Generic[State]):
                 await asyncio.sleep(wait)
             else:
                 break
+        self.is_applying = False
         self.batch_seconds.observe(time.perf_counter() - started)
         self.batch_events.observe(events)
 
@@ -87,7 +91,7 @@ class Projector(Generic[State]):
         async with self._database.acquire() as connection:
             checked, epoch = await self._check(connection, batch, again=again)
             await self.applier.fill_gaps(connection, checked, epoch)
-            await self.applier.apply_events(connection, checked.events, epoch)
+            await self.applier.apply_events(connection, checked.events, epoch, checked.follows)
             if PROJECTOR_COMMITTED.armed:
                 await PROJECTOR_COMMITTED.passed()
         if PROJECTOR_ACKNOWLEDGING.armed:

@@ -50,7 +50,9 @@ class UndeliveredEvents(Background):
     async def run(self) -> None:
         while not self.should_stop:
             for one in self._quiet(await self._behind()):
-                await self._fill(one)
+                # A batch that hangs is the concern of the stall detector.
+                if not self._projectors[one.projection].is_applying:
+                    await self._fill(one)
             await self._wake_up.wait(INTERVAL_SECONDS)
 
     async def _behind(self) -> list[Behind]:

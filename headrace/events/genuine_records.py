@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from headrace.events.origin import ORIGIN, ORIGIN_BYTES, VERSION, Origin, Timeline, is_signed, unpack_claim
+from headrace.events.origin import ORIGIN, Origin, Timeline, is_signed, origin_in, unpack_claim
 from headrace.events.topic_record import Record, decode
 
 
@@ -45,16 +45,19 @@ def judge(
 ) -> Genuine | PassedOver:
     """Whether a record is an event of this database. Never raises, whatever a stranger wrote."""
     for name, header in headers:
-        if name == ORIGIN and header is not None and len(header) == ORIGIN_BYTES and header[0] == VERSION:
+        if name == ORIGIN:
+            origin = origin_in(header)
             break
     else:
+        origin = None
+    if origin is None:
         unsigned = decode(value, partition)
         return PassedOver(Reason.UNREADABLE) if unsigned is None else PassedOver(Reason.UNSIGNED, unsigned.position)
     installation = timeline.installation
-    _, named, epoch, follows = unpack_claim(header)
+    _, named, epoch, follows = unpack_claim(origin)
     if named != installation.id:
         return PassedOver(Reason.FOREIGN, 0, Origin(named, epoch))
-    if value is None or not is_signed(header, installation, partition, value):
+    if value is None or not is_signed(origin, installation, partition, value):
         return PassedOver(Reason.FORGED, 0, Origin(named, epoch))
     record = decode(value, partition)
     if record is None:

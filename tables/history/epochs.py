@@ -46,6 +46,12 @@ ON CONFLICT (epoch) DO UPDATE SET last_position = excluded.last_position
     WHERE known.last_position < excluded.last_position
 RETURNING epoch
 """
+# Readers of changes start over: their rows may be of the lost future. The rows are locked in order, against deadlocks.
+START_OVER = """
+WITH locked AS (SELECT projection, partition FROM progress ORDER BY projection, partition FOR NO KEY UPDATE)
+UPDATE progress SET life = DEFAULT FROM locked
+WHERE progress.projection = locked.projection AND progress.partition = locked.partition
+"""
 LOST_EVENTS = """
 SELECT after_position, last_position, found_at FROM abandoned
 WHERE found_at > clock_timestamp() - make_interval(days => $1)
@@ -102,8 +108,15 @@ async def state(connection: AnyConnection) -> StoreState:
 
 
 async def note_abandoned(connection: AnyConnection, epoch: int, last_position: int) -> bool:
-    """Record that the topic has this event of an epoch that the store lacks; return False if that was known."""
-    return bool(await connection.fetch(NOTE_ABANDONED, epoch, last_position))
+    """Record that the topic has this event of an epoch that the store lacks; return False if that was known.
+
+    The first time, streams of changes are reset.
+    """
+    async with connection.transaction():
+        is_new = bool(await connection.fetch(NOTE_ABANDONED, epoch, last_position))
+        if is_new:
+            await connection.execute(START_OVER)
+    return is_new
 
 
 async def lost_events(connection: AnyConnection) -> Sequence[LostEvents]:

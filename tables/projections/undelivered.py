@@ -7,12 +7,19 @@ from typing import NamedTuple
 
 from tables.database import AnyConnection
 
+# An event that is still in the outbox may not be published yet: nothing else may deliver it.
 BEHIND = """
 SELECT asked.projection, stored.partition, coalesce(reached.position, 0) AS position, stored.last_position
 FROM unnest($1::text[]) AS asked (projection)
 CROSS JOIN topic_partitions AS stored
 LEFT JOIN progress AS reached ON reached.projection = asked.projection AND reached.partition = stored.partition
+CROSS JOIN LATERAL (
+    SELECT s.source, s.id FROM event_store AS s
+    WHERE s.partition = stored.partition AND s.position > coalesce(reached.position, 0)
+    ORDER BY s.position LIMIT 1
+) AS first
 WHERE coalesce(reached.position, 0) < stored.last_position
+  AND NOT EXISTS (SELECT FROM outbox WHERE outbox.source = first.source AND outbox.id = first.id)
 ORDER BY stored.partition, asked.projection
 """
 AHEAD = """
@@ -35,7 +42,7 @@ class Behind(NamedTuple):
 
 
 async def behind(connection: AnyConnection, projections: Sequence[str]) -> list[Behind]:
-    """The partitions with stored events that are not applied yet."""
+    """The partitions with stored events that are not applied yet, unless the relay is still publishing them."""
     return [Behind(*row) for row in await connection.fetch(BEHIND, projections)]
 
 

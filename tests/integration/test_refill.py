@@ -10,6 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from agents.kafka import topic_end
 from agents.kafka.fetch_batches import Headers
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
@@ -257,3 +258,21 @@ async def test_nothing_is_published_again_where_nothing_is_lacking(
     by_partition: dict[int, list[Any]] = dict(await broker.positions())
     assert sum(len(positions) for positions in by_partition.values()) == 100
     assert "lacked" not in caplog.text
+
+
+async def test_a_topic_full_of_records_of_others_gets_the_last_round_again(
+    make_relay: Callable[[], Relay], broker: Broker, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay does not read a busy topic to its beginning at each connect."""
+    monkeypatch.setattr(topic_end, "MAX_READ_RECORDS", 10)
+    await accept(pool, 0, 50)
+    relay = make_relay()
+    await relay.start()
+    await outbox_is_empty(pool)
+    await relay.stop()
+    await broker.write([(partition, b"of others", []) for partition in range(PARTITIONS) for _ in range(30)])
+    await accept(pool, 50, 60)
+    await make_relay().start()
+    await outbox_is_empty(pool)
+    by_partition = await broker.positions()
+    assert {one for positions in by_partition.values() for one in positions} == set(range(1, 61))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from headrace.events.origin import ORIGIN, Origin, Timeline, is_signed, origin_in, unpack_claim
+from headrace.events.origin import ORIGIN, Origin, Timeline, origin_in, unpack_claim
 from headrace.events.topic_record import Record, decode
 
 
@@ -57,7 +57,7 @@ def judge(
     _, named, epoch, follows = unpack_claim(origin)
     if named != installation.id:
         return PassedOver(Reason.FOREIGN, 0, Origin(named, epoch))
-    if value is None or not is_signed(origin, installation, partition, value):
+    if value is None or not installation.has_signed(origin, partition, value):
         return PassedOver(Reason.FORGED, 0, Origin(named, epoch))
     record = decode(value, partition)
     if record is None:

@@ -101,14 +101,21 @@ class RecordBatch:
         for partition, values in self._values.items():
             genuine: list[Genuine] = []
             passed_over: list[PassedOver] = []
+            last, is_in_order = UNKNOWN, True
             for value, headers in zip(values, self._headers.get(partition, ()), strict=True):
                 found = judge(timeline, partition, value, headers)
                 if isinstance(found, PassedOver):
                     passed_over.append(found)
-                elif up_to is not None and found[0].position > up_to:
-                    passed_over.append(PassedOver(Reason.AHEAD, found[0].position))
-                else:
-                    genuine.append(found)
+                    continue
+                position = found[0].position
+                if up_to is not None and position > up_to:
+                    passed_over.append(PassedOver(Reason.AHEAD, position))
+                    continue
+                is_in_order = is_in_order and position > last
+                last = position
+                genuine.append(found)
+            if not is_in_order:
+                genuine.sort(key=_position_of_genuine)
             if passed_over:
                 batch.passed_over[partition] = passed_over
             _add(batch, partition, genuine, passed_over)
@@ -120,16 +127,15 @@ def _add(batch: CheckedBatch, partition: int, genuine: list[Genuine], passed_ove
     """Add the events of a partition, and note where one is missing before another."""
     hints = (one.position for one in passed_over if one.reason is Reason.UNSIGNED)
     lacking = max((min(position, MAX_POSITION - 1) + 1 for position in hints), default=0)
-    genuine.sort(key=_position_of_genuine)
     last = UNKNOWN
     for record, follows in genuine:
-        if last == UNKNOWN:
-            if follows != UNKNOWN:
-                batch.follows[partition] = follows
-        elif record.position > last and not UNKNOWN < follows <= last:
-            lacking = max(lacking, record.position)
-        last = record.position
-        batch.events.append(record)
+        position = record.position
+        if not UNKNOWN < follows <= last and position > last != UNKNOWN:
+            lacking = max(lacking, position)
+        last = position
+    batch.events.extend([record for record, _ in genuine])
+    if genuine and genuine[0][1] != UNKNOWN:
+        batch.follows[partition] = genuine[0][1]
     if lacking:
         batch.lacking[partition] = lacking
 

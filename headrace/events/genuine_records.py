@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from headrace.events.origin import ORIGIN, Origin, Timeline, is_signed, origin_in, unpack_claim
+from headrace.events.origin import ORIGIN, Origin, Timeline, origin_in, unpack_claim
 from headrace.events.topic_record import Record, decode
 
 
@@ -44,24 +44,22 @@ def judge(
     timeline: Timeline, partition: int, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
 ) -> Genuine | PassedOver:
     """Whether a record is an event of this database. Never raises, whatever a stranger wrote."""
+    origin = None
     for name, header in headers:
         if name == ORIGIN:
             origin = origin_in(header)
             break
-    else:
-        origin = None
     if origin is None:
         unsigned = decode(value, partition)
         return PassedOver(Reason.UNREADABLE) if unsigned is None else PassedOver(Reason.UNSIGNED, unsigned.position)
-    installation = timeline.installation
+    installation, _, ends, _, _ = timeline
     _, named, epoch, follows = unpack_claim(origin)
-    if named != installation.id:
-        return PassedOver(Reason.FOREIGN, 0, Origin(named, epoch))
-    if value is None or not is_signed(origin, installation, partition, value):
-        return PassedOver(Reason.FORGED, 0, Origin(named, epoch))
-    record = decode(value, partition)
-    if record is None:
-        return PassedOver(Reason.UNREADABLE, 0, Origin(named, epoch))
-    if record.position > timeline.ends.get(epoch, 0):
+    if named == installation.id and value is not None and installation.has_signed(origin, partition, value):
+        record = decode(value, partition)
+        if record is not None and epoch in ends and record.position <= ends[epoch]:
+            return record, follows
+        if record is None:
+            return PassedOver(Reason.UNREADABLE, 0, Origin(named, epoch))
         return PassedOver(Reason.ABANDONED, record.position, Origin(named, epoch))
-    return record, follows
+    reason = Reason.FORGED if named == installation.id else Reason.FOREIGN
+    return PassedOver(reason, 0, Origin(named, epoch))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hmac
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Mapping
 from hashlib import blake2b
+from hmac import compare_digest
 from struct import Struct
 from typing import NamedTuple
 
@@ -35,19 +35,24 @@ class Installation:
         self.id = installation
         # Copied for each record, which costs less than to set the key again.
         self._keyed = blake2b(key=secret, digest_size=MAC_BYTES)
-        self._by_partition = {0: self._of(0)}
+        self._by_partition: dict[int, blake2b] = {}
 
     def mac(self, claim: bytes, partition: int, value: bytes) -> bytes:
         """The signature of a record's claim, partition and value."""
-        if partition not in self._by_partition:
-            self._by_partition[partition] = self._of(partition)
-        mac = self._by_partition[partition].copy()
+        mac = (self._by_partition.get(partition) or self._of(partition)).copy()
         mac.update(claim)
         mac.update(value)
         return mac.digest()
 
+    def has_signed(self, origin: bytes, partition: int, value: bytes) -> bool:
+        """Whether this installation has written the value to the partition, with the claims of its origin."""
+        mac = (self._by_partition.get(partition) or self._of(partition)).copy()
+        mac.update(origin[:CLAIM_BYTES])
+        mac.update(value)
+        return compare_digest(mac.digest(), origin[CLAIM_BYTES:])
+
     def _of(self, partition: int) -> blake2b:
-        keyed = self._keyed.copy()
+        keyed = self._by_partition[partition] = self._keyed.copy()
         keyed.update(partition.to_bytes(PARTITION_BYTES))
         return keyed
 
@@ -88,8 +93,3 @@ def origin_in(header: bytes | None) -> bytes | None:
     except Error:
         return None
     return origin if len(origin) == ORIGIN_BYTES and origin[0] == VERSION else None
-
-
-def is_signed(origin: bytes, installation: Installation, partition: int, value: bytes) -> bool:
-    """Whether the installation has written this value to this partition, with these claims."""
-    return hmac.compare_digest(installation.mac(origin[:CLAIM_BYTES], partition, value), origin[CLAIM_BYTES:])

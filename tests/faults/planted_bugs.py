@@ -188,8 +188,8 @@ BUGS = (
         (
             Edit(
                 "headrace/events/genuine_records.py",
-                "    if record.position > timeline.ends.get(epoch, 0):\n",
-                "    if False:\n",
+                "        if record is not None and epoch in ends and record.position <= ends[epoch]:\n",
+                "        if record is not None:\n",
             ),
         ),
         scenarios.restored_under_a_newer_topic,

@@ -27,6 +27,8 @@ VALUES: Mapping[str, tuple[str, ...] | None] = {
     "text": None,
     "number": (*_NUMBERS, "LiteralType", "EnumType"),
     "time": (*_TEXTS, "DateTimeType"),
+    "date": (*_TEXTS, "DateType"),
+    "boolean": ("BoolType",),
 }
 """The kinds of fields, and the types of members that can have such a value; None for all."""
 _GROUPS = {"IntType": "number", "FloatType": "number", "BoolType": "number", "DecimalType": "number"}
@@ -154,13 +156,13 @@ def check_fields(projection: str, state: Any, fields: Mapping[str, Any]) -> None
             )
 
 
-def path_of(name: str, state: Any) -> tuple[str, ...]:
-    """The members that lead to a field's value: `latest.value` is a member of a member, unless one has that name."""
+def member_of(name: str, state: Any) -> str | tuple[str, ...]:
+    """The member that a field names, or the members that lead to its value, unless a member has that very name."""
     try:
         is_member = "." not in name or name in _members(type_info(state))
     except NameError:
         is_member = False
-    return (name,) if is_member else tuple(name.split("."))
+    return name if is_member else tuple(name.split("."))
 
 
 _Custom = msgspec.inspect.CustomType

@@ -31,7 +31,7 @@ class Event(msgspec.Struct, Generic[Data], frozen=True, gc=False):
 class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     """A member of the state by which queries may filter and sort."""
 
-    kind: Literal["text", "number", "time"]
+    kind: Literal["text", "number", "time", "date", "boolean"]
     indexed: bool = False
     """Whether filters and sorts use an index. It makes every update of every projection more expensive; see
     docs/projections.md. A row's key may then have at most 1,600 bytes."""
@@ -91,8 +91,8 @@ class Projection(Generic[State]):
         self.description = description
         self.fed_by = fed_by or (lambda _: FedBy())
         self.fields: Mapping[str, Field] = fields or {}
-        self.paths = {field: declared.path_of(field, state) for field in self.fields}
-        """By field, the members that lead to its value: more than one for a member of a member."""
+        self.members = {field: declared.member_of(field, state) for field in self.fields}
+        """By field, the member of the state, or the members that lead to its value."""
         self.by_type: dict[str, Subscription[State]] = {}
         self.otherwise: Subscription[State] | None = None
 

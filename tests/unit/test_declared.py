@@ -203,7 +203,9 @@ def test_a_state_that_is_always_stored_alike_is_taken(state: Any) -> None:
 
 def test_an_unknown_kind_of_field_is_refused() -> None:
     kind: Any = "texts"
-    assert refusal(fields={"text": Field(kind)}).endswith("field text: no kind 'texts' (text, number, time)")
+    assert refusal(fields={"text": Field(kind)}).endswith(
+        "field text: no kind 'texts' (text, number, time, date, boolean)"
+    )
 
 
 @pytest.mark.parametrize("name", ["limit", "cursor", "sort", "source", "id", "wait", "-n", "n[gte]", "", "a\0"])
@@ -212,22 +214,25 @@ def test_a_field_that_no_query_can_name_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "path"),
+    ("name", "kind", "member"),
     [
-        ("n", "number", ("n",)),
-        ("made", "time", ("made",)),
-        ("text", "time", ("text",)),
-        ("n", "text", ("n",)),
+        ("n", "number", "n"),
+        ("made", "time", "made"),
+        ("text", "time", "text"),
+        ("day", "date", "day"),
+        ("text", "date", "text"),
+        ("is_on", "boolean", "is_on"),
+        ("n", "text", "n"),
         ("latest.temperature.value", "number", ("latest", "temperature", "value")),
         ("last.text", "text", ("last", "text")),
         ("size.width", "number", ("size", "width")),
         ("place.name", "text", ("place", "name")),
-        ("anything.at.all", "number", ("anything", "at", "all")),
-        ("a.b", "number", ("a.b",)),
+        ("anything.at.all", "boolean", ("anything", "at", "all")),
+        ("a.b", "number", "a.b"),
     ],
 )
-def test_a_field_is_a_member_or_a_member_of_a_member(name: str, kind: Any, path: tuple[str, ...]) -> None:
-    assert declare(fields={name: Field(kind)}).paths == {name: path}
+def test_a_field_is_a_member_or_a_member_of_a_member(name: str, kind: Any, member: str | tuple[str, ...]) -> None:
+    assert declare(fields={name: Field(kind)}).members == {name: member}
 
 
 @pytest.mark.parametrize("name", ["latest.temperature.unit", "n.m", "last.", ".last", "size.height", "lost.n", "a.c"])

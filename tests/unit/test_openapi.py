@@ -197,3 +197,14 @@ async def test_the_page_tells_of_every_operation(documentation: Documentation) -
     for methods in read(documentation)["paths"].values():
         for operation in methods.values():
             assert operation["operationId"] in ids
+
+
+def test_a_page_may_be_asked_for_by_key_and_with_its_total() -> None:
+    told = read(documentation_of_query(PROJECTIONS))
+    of_devices = told["paths"]["/api/v1/projections/devices"]["get"]["parameters"]
+    names = {one["name"]: one["schema"] for one in of_devices}
+    assert names.keys() >= {"key", "key[prefix]", "key[in]", "total"}
+    assert names["total"] == {"type": "boolean", "default": False}
+    page = told["components"]["schemas"]["DevicesPage"]
+    assert (page["properties"]["total"], page["required"]) == ({"type": "integer"}, ["items", "next_cursor"])
+    assert told["paths"]["/api/v1/projections/devices/"]["get"]["operationId"] == "get_projections_devices_empty"

@@ -121,7 +121,8 @@ def reference(name: str) -> Schema:
 
 
 def _operation(operation: Operation, by_type: Mapping[Any, Schema]) -> dict[str, Any]:
-    words = operation.path.replace("{", "").replace("}", "").removeprefix("/api/v1").split("/")
+    path = operation.path + ("empty" if operation.path.endswith("/") else "")
+    words = path.replace("{", "").replace("}", "").removeprefix("/api/v1").split("/")
     described: dict[str, Any] = {
         "operationId": "_".join([operation.method, *filter(None, words)]).replace(".", "_").replace("-", "_"),
         "tags": [operation.tag],

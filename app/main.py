@@ -41,7 +41,7 @@ from app.worker.faust_app import Headrace, refuse
 from app.worker.log_formats import print_uncaught, print_uncaught_of_thread
 from app.worker.loop_watchdog import LoopWatchdog
 from app.worker.startup import Startup
-from headrace.declared import check_names
+from headrace.declared import check_together
 from headrace.errors import HeadraceError
 from headrace.process.fault_points import arm
 from headrace.process.metrics import Metrics
@@ -60,7 +60,7 @@ PROJECTIONS: tuple[Projection[Any], ...] = (
 
 def make_app(settings: Settings) -> Headrace:
     """Create the Faust app of a worker, with the services that the settings choose."""
-    check_names(PROJECTIONS)
+    check_together(PROJECTIONS)
     embedded_kafka = not settings.broker_url
     if embedded_kafka:
         settings = replace(settings, broker_url=f"kafka://127.0.0.1:{settings.embedded_kafka_port}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -43,8 +43,8 @@ def check_name(name: object) -> None:
         )
 
 
-def check_names(projections: Iterable[Any]) -> None:
-    """Raise InvalidProjectionError if two of the projections have one name."""
+def check_together(projections: Sequence[Any]) -> None:
+    """Raise InvalidProjectionError if two projections, or two types of theirs, have the same name."""
     seen: set[str] = set()
     for projection in projections:
         if projection.name in seen:
@@ -52,6 +52,20 @@ def check_names(projections: Iterable[Any]) -> None:
                 f"projection {projection.name}: two projections have this name; they would overwrite each other's rows"
             )
         seen.add(projection.name)
+    _check_types([projection.state for projection in projections])
+    _check_types([one.data for projection in projections for one in projection.by_type.values()])
+
+
+def _check_types(types: Sequence[Any]) -> None:
+    try:
+        msgspec.json.schema_components(types)
+    except KeyError as error:
+        raise InvalidProjectionError(
+            f"projections: two types of one module have the name {_name(error.args[0])}, so the API cannot be "
+            "described; give one of them another name"
+        ) from None
+    except (NameError, TypeError):
+        return  # the checks of each projection and the first use say more
 
 
 def check_function(projection: str, what: str, function: object, *, arguments: int) -> None:

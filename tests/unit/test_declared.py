@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from headrace.declared import check_names
+from headrace.declared import check_together
 from headrace.errors import InvalidProjectionError
 from headrace.projection import Event, Field, Projection
 
@@ -103,9 +103,23 @@ def test_a_name_that_no_url_reaches_is_refused(name: Any) -> None:
 
 
 def test_two_projections_of_one_name_are_refused_together() -> None:
-    check_names([declare("a"), declare("b")])
+    check_together([declare("a"), declare("b")])
     with pytest.raises(InvalidProjectionError, match="projection a: two projections have this name"):
-        check_names([declare("a"), declare("b"), declare("a")])
+        check_together([declare("a"), declare("b"), declare("a")])
+
+
+def of_factory(name: str) -> Projection[Any]:
+    class Local(msgspec.Struct, frozen=True):
+        n: int = 0
+
+    projection = declare(name)
+    projection.on(f"{name}.happened", Local)(lambda state, _: state)
+    return projection
+
+
+def test_types_that_cannot_be_told_apart_are_refused_together() -> None:
+    with pytest.raises(InvalidProjectionError, match=r"two types of one module have the name \S+Local"):
+        check_together([of_factory("a"), of_factory("b")])
 
 
 async def coroutine(_: Any, __: Any = None) -> Any: ...

@@ -182,7 +182,8 @@ def _answers(projection: Projection[Any]) -> tuple[type, type]:
     members = [
         (field.name, projection.state if field.name == "state" else field.type) for field in msgspec.structs.fields(Row)
     ]
-    row = msgspec.defstruct(f"{name}Row", members)
+    # The module distinguishes types of one name: those of `a_b` and `a__b`.
+    row = msgspec.defstruct(f"{name}Row", members, module=projection.name)
     page = msgspec.defstruct(
         f"{name}Page",
         [
@@ -190,6 +191,7 @@ def _answers(projection: Projection[Any]) -> tuple[type, type]:
             for field in msgspec.structs.fields(PageAnswer)
         ],
         kw_only=True,
+        module=projection.name,
     )
     return row, page
 

@@ -1,36 +1,48 @@
 -- A time with an offset, or written in another form of RFC 3339, as the text of its instant in UTC: sorted by code points
 -- it is sorted by time. NULL for any other text. As headrace.events.rfc3339.instant(to_utc(…)).
 --
--- IMMUTABLE, because indexes on fields use it: it depends on no setting, and to_char has no name of a month here. It must
--- never raise, because a state may hold any text.
+-- IMMUTABLE, because indexes on fields use it: it depends on no setting, since the texts that it casts and makes are
+-- ISO 8601 throughout. It must never raise, because a state may hold any text. Shapes are compared, because a regular
+-- expression takes several times as long.
 CREATE FUNCTION instant_of(written text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
-    part text[] := regexp_match(
-        written COLLATE "C",
-        '^([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)'
-        '(\.[0-9]+)?(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$'
-    );
+    shape text COLLATE "C" := translate(upper(written COLLATE "C"), '123456789', '000000000');
+    clock text COLLATE "C" := left(written, 19);
+    in_utc boolean := right(shape, 1) = 'Z';
+    zone text COLLATE "C" := CASE WHEN in_utc THEN '' ELSE right(written, 6) END;
+    fraction text COLLATE "C" := substr(written, 20, greatest(length(written) - CASE WHEN in_utc THEN 20 ELSE 25 END, 0));
     moment timestamp;
 BEGIN
-    IF part IS NULL OR part[1] = '0000' THEN
+    IF left(shape, 19) <> '0000-00-00T00:00:00'
+       OR NOT in_utc AND (right(shape, 6) NOT IN ('+00:00', '-00:00') OR length(written) < 25)
+       OR fraction <> '' AND (left(fraction, 1) <> '.' OR fraction = '.' OR ltrim(substr(fraction, 2), '0123456789') <> '')
+       OR left(clock, 4) = '0000'
+       OR substr(clock, 6, 2) NOT BETWEEN '01' AND '12'
+       OR substr(clock, 9, 2) NOT BETWEEN '01' AND '31'
+       OR substr(clock, 12, 2) > '23'
+       OR substr(clock, 15, 2) > '59'
+       OR substr(clock, 18, 2) > '60'
+       OR substr(zone, 2, 2) > '23'
+       OR substr(zone, 5, 2) > '59'
+    THEN
         RETURN NULL;
     END IF;
-    moment := make_timestamp(part[1]::integer, part[2]::integer, 1, part[4]::integer, part[5]::integer, 0)
-        + make_interval(days => part[3]::integer - 1);
-    IF extract(month FROM moment) <> part[2]::integer THEN
+    IF substr(clock, 9, 2) > '28' AND substr(clock, 9, 2)::integer > extract(
+        day FROM make_date(left(clock, 4)::integer, substr(clock, 6, 2)::integer, 1) + interval '1 month - 1 day'
+    ) THEN
         RETURN NULL;  -- February 30
     END IF;
-    IF part[8] IS NOT NULL THEN
-        moment := moment - make_interval(hours => (part[8] || part[9])::integer, mins => (part[8] || part[10])::integer);
+    moment := overlay(clock PLACING ' ' FROM 11 FOR 1)::timestamp;
+    IF NOT in_utc THEN
+        moment := moment - zone::interval;
     END IF;
-    IF part[6] = '60' AND (extract(hour FROM moment), extract(minute FROM moment)) <> (23, 59) THEN
-        RETURN NULL;  -- a leap second ends a day in UTC
-    END IF;
-    moment := moment + make_interval(secs => part[6]::integer);
-    IF extract(year FROM moment) NOT BETWEEN 1 AND 9999 THEN
+    IF extract(year FROM moment) NOT BETWEEN 1 AND 9999
+       -- A leap second has become the second that follows it; it ends a day in UTC.
+       OR substr(clock, 18, 2) = '60' AND moment <> date_trunc('day', moment)
+    THEN
         RETURN NULL;
     END IF;
-    RETURN to_char(moment, 'YYYY-MM-DD"T"HH24:MI:SS') || rtrim(rtrim(coalesce(part[7], ''), '0'), '.');
+    RETURN to_char(moment, 'YYYY-MM-DD"T"HH24:MI:SS') || rtrim(rtrim(fraction, '0'), '.');
 END
 $$;
 COMMENT ON FUNCTION instant_of(text) IS 'The instant of an RFC 3339 time as a text in UTC; NULL for any other text.';

@@ -54,13 +54,14 @@ NUMBER_CHARACTERS = 1000
 # The value of a member for comparisons. It is NULL, for which no comparison is true, if the member is absent, null or
 # not of the field's kind. A time becomes the text of its instant (headrace.events.rfc3339.instant): C collation orders
 # it to the last digit, and no text in a state makes it fail, as a cast to timestamptz could. A time in UTC needs no
-# function; all others are converted by instant_of (migration 016).
+# function (a leap second, `:60Z`, is then after `:59Z` and before the next second); all others are converted by
+# instant_of (migration 016).
 VALUE: dict[Kind, str] = {
     "text": """(({parent} ->> {member}) COLLATE "C")""",
     "number": f"""(CASE WHEN jsonb_typeof({{parent}} -> {{member}}) = 'number'
         AND length({{parent}} ->> {{member}}) <= {NUMBER_CHARACTERS} THEN ({{parent}} ->> {{member}})::numeric END)""",
     "time": """(CASE
-        WHEN {parent} ->> {member} LIKE '____-__-__T__:__:__%Z' AND substr({parent} ->> {member}, 18, 2) <> '60'
+        WHEN {parent} ->> {member} LIKE '____-__-__T__:__:__%Z'
         THEN left({parent} ->> {member}, 19) || rtrim(substr({parent} ->> {member}, 20), '.0Z')
         WHEN {parent} ->> {member} LIKE '____-__-_____:__:%' THEN instant_of({parent} ->> {member})
         END COLLATE "C")""",

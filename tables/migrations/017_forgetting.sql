@@ -7,10 +7,15 @@ CREATE TABLE forgetting (
 );
 COMMENT ON TABLE forgetting IS 'Projections that are being removed; empty unless faust -A app forget runs or was interrupted.';
 
--- lock_not_available: event handlers retry, and say why.
+-- lock_not_available: event handlers retry, and say why. The schema is that of the table, because whoever inserts may have
+-- another search_path.
 CREATE FUNCTION progress_is_not_forgotten() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    is_forgotten boolean;
 BEGIN
-    IF EXISTS (SELECT FROM forgetting WHERE projection = NEW.projection) THEN
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I.forgetting WHERE projection = $1)', TG_TABLE_SCHEMA)
+        INTO is_forgotten USING NEW.projection;
+    IF is_forgotten THEN
         RAISE EXCEPTION 'projection % is being removed; if that was interrupted, run faust -A app forget % to finish it',
             NEW.projection, NEW.projection USING ERRCODE = 'lock_not_available';
     END IF;

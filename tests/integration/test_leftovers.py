@@ -106,6 +106,13 @@ async def test_an_interrupted_removal_is_named_and_keeps_the_projection_from_sta
     assert (await rows(pool))["a"][:2] == ([1, 2], 2)
 
 
+async def test_progress_is_inserted_under_any_search_path(connection: Connection) -> None:
+    schema = await connection.fetchval("SELECT current_schema()")
+    async with connection.transaction():
+        await connection.execute("SET LOCAL search_path = pg_catalog")
+        await connection.execute(f"INSERT INTO \"{schema}\".progress VALUES ('p', 0, 1)")
+
+
 def fresh(database: Database) -> Projector[Any]:
     return Projector(make_projection(), database)
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from headrace.errors import InvalidProjectionError
+
 
 def __getattr__(name: str) -> Any:
     if name != "app":
@@ -14,6 +16,11 @@ def __getattr__(name: str) -> Any:
     root = str(Path(__file__).parents[1])
     if root not in sys.path:
         sys.path.append(root)
-    from app.main import app  # noqa: PLC0415 - to import a part of the package must not create the whole app
+    # To import a part of the package must not create the whole app.
+    try:
+        from app.main import app  # noqa: PLC0415
+    except InvalidProjectionError as error:
+        from app.worker.faust_app import refuse  # noqa: PLC0415
 
+        refuse(error)
     return app

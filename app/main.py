@@ -21,6 +21,8 @@ from agents.projections.readings_hourly import readings_hourly
 from agents.upkeep.database_opener import DatabaseOpener
 from agents.upkeep.disk_watch import DiskWatch
 from agents.upkeep.field_indexes import FieldIndexes
+from agents.upkeep.leftovers import Leftovers
+from app.commands.forget import add_forget
 from app.commands.migrate import add_migrate
 from app.commands.parked import add_parked
 from app.commands.unpublished import add_unpublished
@@ -39,6 +41,7 @@ from app.worker.faust_app import Headrace, refuse
 from app.worker.log_formats import print_uncaught, print_uncaught_of_thread
 from app.worker.loop_watchdog import LoopWatchdog
 from app.worker.startup import Startup
+from headrace.declared import check_together
 from headrace.errors import HeadraceError
 from headrace.process.fault_points import arm
 from headrace.process.metrics import Metrics
@@ -57,6 +60,7 @@ PROJECTIONS: tuple[Projection[Any], ...] = (
 
 def make_app(settings: Settings) -> Headrace:
     """Create the Faust app of a worker, with the services that the settings choose."""
+    check_together(PROJECTIONS)
     embedded_kafka = not settings.broker_url
     if embedded_kafka:
         settings = replace(settings, broker_url=f"kafka://127.0.0.1:{settings.embedded_kafka_port}")
@@ -87,7 +91,7 @@ def make_app(settings: Settings) -> Headrace:
         *_embedded(settings, database_opener, startup, with_kafka=embedded_kafka),
         database_opener,
         *_disk_watch(settings, database, disk_space),
-        *([FieldIndexes(database, PROJECTIONS)] if settings.runs & {"event_handler", "query"} else []),
+        *_of_projections(settings, database, metrics),
         *ingestion,
         Banner(settings, is_up=app.note_up),
         *event_handler,
@@ -98,6 +102,7 @@ def make_app(settings: Settings) -> Headrace:
 
 def _add_commands(app: Headrace, settings: Settings, *, embedded_kafka: bool) -> None:
     add_migrate(app, settings)
+    add_forget(settings, PROJECTIONS)
     add_parked(settings, PROJECTIONS)
     add_verify(settings, PROJECTIONS, embedded=embedded_kafka)
     add_unpublished(settings, embedded=embedded_kafka)
@@ -108,6 +113,14 @@ def _metrics(settings: Settings, database: Database, disk_space: DiskSpace) -> M
     metrics = MetricsView(Metrics(), DatabaseSamples(database, names, stalled_after_seconds=settings.stall_seconds))
     metrics.add(metric_sources.disk(disk_space))
     return metrics
+
+
+def _of_projections(settings: Settings, database: Database, metrics: MetricsView) -> list[ServiceT]:
+    if not settings.runs & {"event_handler", "query"}:
+        return []
+    leftovers = Leftovers(database, [projection.name for projection in PROJECTIONS])
+    metrics.add(leftovers.samples)
+    return [FieldIndexes(database, PROJECTIONS), leftovers]
 
 
 def _disk_watch(settings: Settings, database: Database, disk_space: DiskSpace) -> list[ServiceT]:

@@ -24,3 +24,7 @@ class StartError(HeadraceError):
 
 class UnknownProjectionError(HeadraceError):
     """There is no projection of this name."""
+
+
+class InvalidProjectionError(HeadraceError, ValueError):
+    """A projection is declared in a way that cannot work."""

@@ -7,6 +7,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from headrace import declared
+from headrace.errors import InvalidProjectionError
+
 Data = TypeVar("Data")
 State = TypeVar("State")
 
@@ -28,7 +31,7 @@ class Event(msgspec.Struct, Generic[Data], frozen=True, gc=False):
 class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     """A member of the state by which queries may filter and sort."""
 
-    kind: Literal["text", "number", "time"]
+    kind: Literal["text", "number", "time", "date", "boolean"]
     indexed: bool = False
     """Whether filters and sorts use an index. It makes every update of every projection more expensive; see
     docs/projections.md. A row's key may then have at most 1,600 bytes."""
@@ -74,19 +77,22 @@ class Projection(Generic[State]):
         fed_by: Callable[[str], FedBy] | None = None,
     ) -> None:
         """`fed_by` says, for the key of a row, where its events are; without it, `as_of` reads all events of the
-        projection's types. Raises ValueError for `fields` that are no members of the state.
+        projection's types. Raises InvalidProjectionError, a ValueError, for what cannot work.
         """
+        declared.check_name(name)
+        declared.check_function(name, "key", key, arguments=1)
+        declared.check_state(name, state)
+        declared.check_fields(name, state, fields or {})
+        if fed_by is not None:
+            declared.check_function(name, "fed_by", fed_by, arguments=1)
         self.name = name
         self.state = state
         self.key = key
         self.description = description
         self.fed_by = fed_by or (lambda _: FedBy())
         self.fields: Mapping[str, Field] = fields or {}
-        members = _members(state) if self.fields else []
-        missing = [field for field in self.fields if field not in members]
-        if missing:
-            has = ", ".join(sorted(members)) or "none"
-            raise ValueError(f"projection {name}: no such members of its state: {', '.join(missing)} (it has {has})")
+        self.members = {field: declared.member_of(field, state) for field in self.fields}
+        """By field, the member of the state, or the members that lead to its value."""
         self.by_type: dict[str, Subscription[State]] = {}
         self.otherwise: Subscription[State] | None = None
 
@@ -100,8 +106,11 @@ class Projection(Generic[State]):
         def register(
             handler: Callable[[State | None, Event[Data]], State | None],
         ) -> Callable[[State | None, Event[Data]], State | None]:
+            declared.check_event_type(self.name, event_type)
+            declared.check_function(self.name, f"the handler of {event_type}", handler, arguments=2)
+            declared.check_decodable(self.name, f"the data of {event_type}", data)
             if event_type in self.by_type:
-                raise ValueError(f"projection {self.name}: two handlers for {event_type}")
+                raise InvalidProjectionError(f"projection {self.name}: two handlers for {event_type}")
             self.by_type[event_type] = Subscription(data, handler)
             return handler
 
@@ -111,16 +120,12 @@ class Projection(Generic[State]):
         self, handler: Callable[[State | None, Event[msgspec.Raw]], State | None]
     ) -> Callable[[State | None, Event[msgspec.Raw]], State | None]:
         """Register the decorated function for every event that has no handler of its own; its data is not decoded."""
+        declared.check_function(self.name, "the handler of every other event", handler, arguments=2)
         if self.otherwise is not None:
-            raise ValueError(f"projection {self.name}: two handlers for every other event")
+            raise InvalidProjectionError(f"projection {self.name}: two handlers for every other event")
         self.otherwise = Subscription(msgspec.Raw, handler)
         return handler
 
     def subscription(self, event_type: str) -> Subscription[State] | None:
         """How to handle events of this type; None: ignore them."""
         return self.by_type.get(event_type, self.otherwise)
-
-
-def _members(state: Any) -> list[str]:
-    """The members of a state, also inherited, as its JSON names them; none for a type without named members."""
-    return [member.encode_name for member in getattr(msgspec.inspect.type_info(state), "fields", ())]

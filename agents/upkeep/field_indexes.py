@@ -20,6 +20,7 @@ from tables import database
 from tables.database import Database
 from tables.projections import field_indexes
 from tables.projections.field_indexes import IndexedField
+from tables.projections.pages import path_of
 
 TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 5.0
@@ -34,7 +35,7 @@ class FieldIndexes(Background):
         super().__init__()
         self._source = source
         self._fields = [
-            IndexedField(projection.name, name, field.kind)
+            IndexedField(projection.name, projection.members[name], field.kind)
             for projection in projections
             for name, field in projection.fields.items()
             if field.indexed
@@ -65,7 +66,9 @@ class FieldIndexes(Background):
                 await self.sleep(RETRY_SECONDS)
             for field in changed.created:
                 text = "Created the index on {field} of projection {projection}"
-                log.info(LogAction.INDEX_CREATED, text, field=field.member, projection=field.projection)
+                log.info(
+                    LogAction.INDEX_CREATED, text, field=".".join(path_of(field.member)), projection=field.projection
+                )
             for name in changed.dropped:
                 text = "Dropped index {index}: it was not finished, or is no longer declared"
                 log.info(LogAction.INDEX_DROPPED, text, index=name)

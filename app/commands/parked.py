@@ -148,7 +148,8 @@ class _Parked:
         names = [known.name for known in self._projections]
         if projection not in names:
             raise UnknownProjectionError(
-                f"There is no projection {projection}. Projections: {', '.join(names)} (PROJECTIONS in app/main.py)."
+                f"There is no projection {projection}. Projections: {', '.join(names)} (PROJECTIONS in app/main.py). "
+                "If it was removed or renamed: faust -A app forget."
             )
 
 

@@ -60,6 +60,7 @@ class LogAction(Enum):
     PROJECTION_PARKED = ("projection.parked", "WARNING", "projection position key error at")
     PARKED_RETRY_FAILED = ("projection.retry_failed", "ERROR", "projection key")
     PROJECTION_DISCARDED = ("projection.discarded", "WARNING", "projection position type source id key by reason")
+    PROJECTION_LEFT_OVER = ("projection.left_over", "WARNING", "projections")
     PROJECTION_STALLED = ("projection.stalled", "ERROR", "projection seconds positions")
 
     MQTT_CONNECTED = ("mqtt.connected", "INFO", "broker client_id")

@@ -114,6 +114,10 @@ GUIDE: Mapping[LogAction, Guide] = {
         "Report the traceback.",
     ),
     LogAction.PROJECTION_DISCARDED: Guide("An operator discarded a parked event."),
+    LogAction.PROJECTION_LEFT_OVER: Guide(
+        "The database has rows, parked events or progress of `projections` that this version does not have.",
+        "If they were removed or renamed, and no older version runs, `faust -A app forget NAME`.",
+    ),
     LogAction.PROJECTION_STALLED: Guide(
         "A projection has not moved for `seconds` and is restarted. `positions`: the last position by partition.",
         "If the worker exits, read its last line, and restart it.",

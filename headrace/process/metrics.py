@@ -73,6 +73,12 @@ LAG_SECONDS = _family(
 )
 STALLED = _family("projection_stalled", "gauge", "projection", "1 if no event was applied for STALL_SECONDS, else 0.")
 PARKED = _family("projection_parked_events", "gauge", "projection", "Events that are parked.")
+LEFTOVER_ROWS = _family(
+    "leftover_rows", "gauge", "projection", "Rows of a projection that the code no longer has; at most 100,000."
+)
+LEFTOVER_PARKED = _family(
+    "leftover_parked_events", "gauge", "projection", "Parked events of a projection that the code no longer has."
+)
 BATCH_EVENTS = _family("projector_batch_events", "histogram", "projection", "Events in a batch.")
 BATCH_SECONDS = _family("projector_batch_duration_seconds", "histogram", "projection", "Time to apply a batch.")
 BATCH_FAILURES = _family("projector_failed_attempts", "counter", "projection", "Attempts to apply a batch that failed.")

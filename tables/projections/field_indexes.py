@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tables.database import AnyConnection
 from tables.lock_keys import TRY_LOCK, UNLOCK, LockKey
-from tables.projections.pages import SORT_VALUE, Kind
+from tables.projections.pages import SORT_VALUE, Kind, Member, expression, path_of
 
 PREFIX = "projections_by_field_"
 DIGEST_BYTES = 8
@@ -29,7 +29,11 @@ SELECT stxname::text, false FROM pg_statistic_ext
 WHERE stxrelid = 'projections'::regclass AND starts_with(stxname::text, $1)
   AND to_regclass(quote_ident(stxname::text)) IS NULL
 """
-LITERALS = "SELECT quote_literal($1::text) AS projection, quote_literal($2::text) AS member"
+LITERALS = """
+SELECT quote_literal($1::text) AS projection,
+       ARRAY(SELECT quote_literal(member) || '::text' FROM unnest($2::text[]) WITH ORDINALITY AS path (member, place)
+             ORDER BY place) AS members
+"""
 # DDL accepts no parameters, so PostgreSQL quotes the literals; the names are generated here.
 CREATE = """
 CREATE INDEX CONCURRENTLY {name} ON projections (({sorted_by}), key) WHERE projection = {projection}
@@ -44,13 +48,14 @@ class IndexedField(NamedTuple):
     """A field that a projection declares as indexed."""
 
     projection: str
-    member: str
+    member: Member
     kind: Kind
 
     @property
     def name(self) -> str:
         """The name of its index and of its statistics."""
-        definition = "\0".join((self.projection, self.member, SORT_VALUE[self.kind], CREATE))
+        value = expression(SORT_VALUE[self.kind], ["{member}"])
+        definition = "\0".join((self.projection, *path_of(self.member), value, CREATE))
         return PREFIX + blake2b(definition.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
@@ -88,9 +93,9 @@ async def sync(connection: AnyConnection, fields: Iterable[IndexedField]) -> Cha
 
 
 async def _create(connection: AnyConnection, field: IndexedField) -> None:
-    literals = await connection.fetchrow(LITERALS, field.projection, field.member)
+    literals = await connection.fetchrow(LITERALS, field.projection, path_of(field.member))
     assert literals is not None
-    sorted_by = SORT_VALUE[field.kind].format(member=literals["member"] + "::text")
+    sorted_by = expression(SORT_VALUE[field.kind], literals["members"])
     create = CREATE.format(name=field.name, sorted_by=sorted_by, projection=literals["projection"])
     try:
         await connection.execute(create, timeout=BUILD_SECONDS)

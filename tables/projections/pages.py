@@ -6,6 +6,7 @@ statements here are written so that filters and sorts can use it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -14,7 +15,10 @@ import msgspec
 from tables.database import AnyConnection
 from tables.projections.rows import Row
 
-Kind = Literal["text", "number", "time"]
+Kind = Literal["text", "number", "time", "date", "boolean"]
+Member = str | tuple[str, ...]
+"""A member of the state, or the members that lead to one; `ROW_KEY` is the row's key."""
+ROW_KEY: Member = ()
 Operator = Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "prefix"]
 
 PAGE = """
@@ -49,24 +53,41 @@ SORT_TEXT_CHARACTERS = 256
 NUMBER_CHARACTERS = 1000
 # The value of a member for comparisons. It is NULL, for which no comparison is true, if the member is absent, null or
 # not of the field's kind. A time becomes the text of its instant (headrace.events.rfc3339.instant): C collation orders
-# it to the last digit, and no text in a state makes it fail, as a cast to timestamptz could.
+# it to the last digit, and no text in a state makes it fail, as a cast to timestamptz could. A time in UTC needs no
+# function (a leap second, `:60Z`, is then after `:59Z` and before the next second); all others are converted by
+# instant_of (migration 016).
 VALUE: dict[Kind, str] = {
-    "text": """((state ->> {member}) COLLATE "C")""",
-    "number": f"""(CASE WHEN jsonb_typeof(state -> {{member}}) = 'number'
-        AND length(state ->> {{member}}) <= {NUMBER_CHARACTERS} THEN (state ->> {{member}})::numeric END)""",
-    "time": """(CASE WHEN state ->> {member} LIKE '____-__-__T__:__:__%Z'
-        THEN left(state ->> {member}, 19) || rtrim(substr(state ->> {member}, 20), '.0Z') END COLLATE "C")""",
+    "text": """(({parent} ->> {member}) COLLATE "C")""",
+    "number": f"""(CASE WHEN jsonb_typeof({{parent}} -> {{member}}) = 'number'
+        AND length({{parent}} ->> {{member}}) <= {NUMBER_CHARACTERS} THEN ({{parent}} ->> {{member}})::numeric END)""",
+    "time": """(CASE
+        WHEN {parent} ->> {member} LIKE '____-__-__T__:__:__%Z'
+        THEN left({parent} ->> {member}, 19) || rtrim(substr({parent} ->> {member}, 20), '.0Z')
+        WHEN {parent} ->> {member} LIKE '____-__-_____:__:%' THEN instant_of({parent} ->> {member})
+        END COLLATE "C")""",
+    "date": """(CASE WHEN {parent} ->> {member} ~ '^[0-9]{{4}}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$'
+        THEN {parent} ->> {member} END COLLATE "C")""",
+    "boolean": """(CASE WHEN jsonb_typeof({parent} -> {member}) = 'boolean'
+        THEN ({parent} -> {member})::boolean END)""",
 }
 SORT_VALUE: dict[Kind, str] = {
+    **VALUE,
     "text": f"left({VALUE['text']}, {SORT_TEXT_CHARACTERS})",
-    "number": VALUE["number"],
     "time": f"left({VALUE['time']}, {SORT_TEXT_CHARACTERS})",
 }
-CAST: dict[Kind, str] = {"text": "{value}::text", "number": "{value}::text::numeric", "time": "{value}::text"}
+CAST: dict[Kind, str] = {
+    "text": "{value}::text",
+    "number": "{value}::text::numeric",
+    "time": "{value}::text",
+    "date": "{value}::text",
+    "boolean": "{value}::text::boolean",
+}
 CAST_LIST: dict[Kind, str] = {
     "text": "{value}::text[]",
     "number": "{value}::text[]::numeric[]",
     "time": "{value}::text[]",
+    "date": "{value}::text[]",
+    "boolean": "{value}::text[]::boolean[]",
 }
 CONDITION: dict[Operator, str] = {
     "eq": "{member} = {value}",
@@ -80,6 +101,10 @@ CONDITION: dict[Operator, str] = {
     "prefix": f"{{member}} BETWEEN {{value}} AND rpad({{value}}, {SORT_TEXT_CHARACTERS}, chr({0x10FFFF}))",
 }
 LONG_PREFIX = "starts_with({member}, {value})"
+KEY_PREFIX = "{member} >= {value}"
+BELOW = " AND {member} < {value}"
+SURROGATES, AFTER_SURROGATES = 0xD800, 0xE000
+COUNT = "SELECT count(*) FROM projections WHERE projection = $1{conditions}"
 
 # First the rows with a sort value, in either direction, then those without. Row comparisons of (value, key), because
 # they let an index scan start in the middle.
@@ -96,11 +121,11 @@ DESCENDING = "sorted_by DESC, key DESC"
 class Condition(NamedTuple):
     """A comparison that rows must match.
 
-    The value is a text, a number in JSON form, or a time as returned by `headrace.events.rfc3339.instant`; a list of
-    these for `in`.
+    The value is a text, a number or a boolean in JSON form, a date, or a time as returned by
+    `headrace.events.rfc3339.instant`; a list of these for `in`. The kind of `ROW_KEY` is text.
     """
 
-    member: str
+    member: Member
     kind: Kind
     operator: Operator
     value: str | list[str]
@@ -113,7 +138,7 @@ class Sort(NamedTuple):
     by ascending key.
     """
 
-    member: str
+    member: Member
     kind: Kind
     descending: bool
 
@@ -162,6 +187,24 @@ async def read_page(
     return Page(rows, None)
 
 
+async def count_rows(connection: AnyConnection, projection: str, conditions: Sequence[Condition]) -> int:
+    """How many rows match all conditions; it reads all of them."""
+    arguments = _Arguments(before=1)
+    statement = COUNT.format(conditions=_conditions(conditions, arguments))
+    count: int = await connection.fetchval(statement, projection, *arguments)
+    return count
+
+
+def expression(template: str, members: Sequence[str]) -> str:
+    """A template of `VALUE` or `SORT_VALUE` for a member that these SQL expressions, each a text, lead to."""
+    return template.format(parent=" -> ".join(["state", *members[:-1]]), member=members[-1])
+
+
+def path_of(member: Member) -> tuple[str, ...]:
+    """The members that lead to a member, the last itself; empty for the row's key."""
+    return (member,) if isinstance(member, str) else member
+
+
 def page_statements(
     conditions: Sequence[Condition], sort: Sort | None, after: Place | None
 ) -> Iterator[tuple[str, list[str | list[str]]]]:
@@ -181,11 +224,15 @@ def page_statements(
 
 
 class _Arguments(list[str | list[str]]):
-    """The arguments of a page's statement after the projection, the limit and the bytes."""
+    """The arguments of a statement after the first, which for a page are the projection, the limit and the bytes."""
+
+    def __init__(self, before: int = 3) -> None:
+        super().__init__()
+        self._before = before
 
     def add(self, value: str | list[str]) -> str:
         self.append(value)
-        return f"${len(self) + 3}"
+        return f"${len(self) + self._before}"
 
 
 def _statement(
@@ -194,7 +241,7 @@ def _statement(
     arguments = _Arguments()
     sorted_by = "NULL"
     if sort is not None:
-        sorted_by = SORT_VALUE[sort.kind].format(member=_member(sort.member, arguments))
+        sorted_by = _member(SORT_VALUE[sort.kind], sort.member, arguments)
     place = {}
     if after is not None:
         place["key"] = arguments.add(after.key)
@@ -202,15 +249,21 @@ def _statement(
             place["value"] = CAST[sort.kind].format(value=arguments.add(after.sort_value))
     statement = PAGE.format(
         sorted_by=sorted_by,
-        conditions="".join(f" AND {_condition(condition, arguments)}" for condition in conditions),
+        conditions=_conditions(conditions, arguments),
         part=part.format(**place),
         order=order,
     )
     return WITHIN_BYTES.format(page=statement), arguments
 
 
-def _member(member: str, arguments: _Arguments) -> str:
-    return arguments.add(member) + "::text"
+def _member(template: str, member: Member, arguments: _Arguments) -> str:
+    return expression(template, [arguments.add(name) + "::text" for name in path_of(member)])
+
+
+def _conditions(conditions: Sequence[Condition], arguments: _Arguments) -> str:
+    return "".join(
+        f" AND {_on_key(one, arguments) if one.member == ROW_KEY else _condition(one, arguments)}" for one in conditions
+    )
 
 
 def _condition(condition: Condition, arguments: _Arguments) -> str:
@@ -220,6 +273,26 @@ def _condition(condition: Condition, arguments: _Arguments) -> str:
     is_short = all(len(one) < SORT_TEXT_CHARACTERS for one in values)
     comparison = LONG_PREFIX if operator == "prefix" and not is_short else CONDITION[operator]
     return comparison.format(
-        member=(SORT_VALUE if is_short else VALUE)[kind].format(member=_member(member, arguments)),
+        member=_member((SORT_VALUE if is_short else VALUE)[kind], member, arguments),
         value=(CAST_LIST if operator == "in" else CAST)[kind].format(value=arguments.add(value)),
     )
+
+
+def _on_key(condition: Condition, arguments: _Arguments) -> str:
+    """A condition on the key, which the index of the primary key serves."""
+    value = (CAST_LIST if condition.operator == "in" else CAST)["text"].format(value=arguments.add(condition.value))
+    if condition.operator != "prefix":
+        return CONDITION[condition.operator].format(member="key", value=value)
+    assert isinstance(condition.value, str)
+    end = _end_of_prefix(condition.value)
+    below = "" if end is None else BELOW.format(member="key", value=arguments.add(end) + "::text")
+    return KEY_PREFIX.format(member="key", value=value) + below
+
+
+def _end_of_prefix(prefix: str) -> str | None:
+    """The least text, by code points, after all texts with this prefix; None if there is none."""
+    for length in range(len(prefix), 0, -1):
+        following = ord(prefix[length - 1]) + 1
+        if following <= sys.maxunicode:
+            return prefix[: length - 1] + chr(AFTER_SURROGATES if following == SURROGATES else following)
+    return None

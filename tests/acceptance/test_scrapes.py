@@ -9,6 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.process.metrics import FAMILIES
+from tables.database import Pool
 
 from tests.support.servers.fresh import free_port
 from tests.support.servers.worker_process import WorkerProcess
@@ -32,8 +33,9 @@ async def scrape(address: str) -> Numbers:
 
 
 async def test_a_worker_tells_what_it_did_on_both_ports(
-    tmp_path: Path, database_dsn: str, kafka: str, topic: str
+    tmp_path: Path, database_dsn: str, pool: Pool, kafka: str, topic: str
 ) -> None:
+    await pool.execute("INSERT INTO projections VALUES ('old_name', 'k', '{}', 1, 1)")
     worker = WorkerProcess(tmp_path, DATABASE_URL=database_dsn, BROKER_URL=kafka, TOPIC=topic, CONSUMER_GROUP=topic)
     worker.start()
     try:
@@ -59,6 +61,7 @@ async def test_a_worker_tells_what_it_did_on_both_ports(
             assert numbers["headrace_relay_active"] == 1
             assert numbers["headrace_relay_events_total"] == 3
             assert numbers["headrace_projection_parked_events,projection=devices"] == 0
+            assert numbers["headrace_leftover_rows,projection=old_name"] == 1
             assert numbers["headrace_projector_batch_events_sum,projection=event_types"] == 3
             name = "headrace_http_request_duration_seconds_count"
             assert numbers[f"{name},route=/api/v1/events,service=ingestion,status=2xx"] == 4

@@ -22,12 +22,16 @@ from tests.support.waiting import until
 COLOR = IndexedField("things", "color", "text")
 WEIGHT = IndexedField("things", "weight", "number")
 MADE = IndexedField("things", "made", "time")
-KINDS: dict[str, Kind] = {"color": "text", "weight": "number", "made": "time"}
+DAY = IndexedField("things", "day", "date")
+IS_ON = IndexedField("things", "is_on", "boolean")
+WIDTH = IndexedField("things", ("size", "width"), "number")
+KINDS: dict[str, Kind] = {"color": "text", "weight": "number", "made": "time", "day": "date", "is_on": "boolean"}
 ROWS = 100_000
 FILL = """
 INSERT INTO projections (projection, key, state, position, version)
 SELECT projection, 'k' || n, jsonb_build_object(
-    'color', 'color ' || n % 1000, 'weight', n % 5000,
+    'color', 'color ' || n % 1000, 'weight', n % 5000, 'size', jsonb_build_object('width', n % 5000),
+    'day', (date '1900-01-01' + n % 50000)::text, 'is_on', n % 1000 = 7,
     'made', to_char(timestamp '2026-01-01' + n * interval '1 second', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
 ), n, 1
 FROM unnest(ARRAY['things', 'others']) AS projection, generate_series(1, $1::integer) AS n
@@ -46,6 +50,27 @@ async def test_declared_indexes_are_made_once_and_dropped_when_they_are_not_decl
     assert await field_indexes.sync(connection, [COLOR, WEIGHT]) == ([], [])
     assert await field_indexes.sync(connection, [WEIGHT, MADE]) == ([MADE], [COLOR.name])
     assert await index_names(pool) == {WEIGHT.name, MADE.name}
+
+
+def test_an_index_has_another_name_only_if_its_expression_is_another() -> None:
+    assert COLOR.name == "projections_by_field_8de62885e0e692e8"
+    assert WEIGHT.name == "projections_by_field_282eee2097b1c0b1"
+    assert MADE.name != "projections_by_field_3e4c004785b53212"
+
+
+async def test_an_index_on_times_takes_any_text(connection: Connection, pool: Pool) -> None:
+    """It is built on what is there, and written beside it; what is no time is not found by it."""
+    made = ["2026-01-01T01:00:00+01:00", "2026-01-01T00:00:00", "soon", "2026-02-30T00:00:00+01:00", "", 5, None]
+    for moment in ("before", "after"):
+        for number, value in enumerate(made):
+            state = json.dumps({"made": value})
+            key = f"{moment} {number}"
+            await pool.execute("INSERT INTO projections VALUES ('things', $1, $2::text::jsonb, 1, 1)", key, state)
+        await field_indexes.sync(connection, [MADE])
+    found = await read_page(connection, "things", conditions=filters("made", "eq", "2026-01-01T00:00:00"), limit=9)
+    assert [row.key for row in found.rows] == ["after 0", "before 0"]
+    ordered = await read_page(connection, "things", sort=Sort("made", "time", descending=False), limit=99)
+    assert len(ordered.rows) == 2 * len(made)
 
 
 async def test_names_with_quotes_are_names_like_any_other(connection: Connection, pool: Pool) -> None:
@@ -145,7 +170,7 @@ def things() -> Projection[Any]:
 @pytest.fixture
 async def filled(connection: Connection, pool: Pool) -> Pool:
     await pool.execute(FILL, ROWS, timeout=120)
-    await field_indexes.sync(connection, [COLOR, WEIGHT, MADE])
+    await field_indexes.sync(connection, [COLOR, WEIGHT, MADE, DAY, IS_ON, WIDTH])
     await pool.execute("VACUUM ANALYZE projections", timeout=120)
     return pool
 
@@ -164,6 +189,11 @@ async def test_with_100_000_rows_every_filter_and_sort_on_a_declared_field_uses_
         (filters("weight", "eq", "7"), None, None, WEIGHT),
         (filters("weight", "lt", "3"), None, None, WEIGHT),
         (filters("made", "gte", "2026-01-02T03:46:00"), None, None, MADE),
+        (filters("day", "lt", "1900-01-03"), None, None, DAY),
+        (filters("is_on", "eq", "true"), None, None, IS_ON),
+        ([Condition(("size", "width"), "number", "lt", "3")], None, None, WIDTH),
+        ([], Sort(("size", "width"), "number", descending=True), Place("2500", "k2500"), WIDTH),
+        ([], Sort("day", "date", descending=False), None, DAY),
         ([], Sort("weight", "number", descending=False), None, WEIGHT),
         ([], Sort("weight", "number", descending=True), None, WEIGHT),
         ([], Sort("color", "text", descending=False), Place("color 500", "k500"), COLOR),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.parked.retrier import Retrier
+from headrace.projection import Field, Projection
 from tables.database import Database
 from tables.intake import dead_letters
 from tables.intake.dead_letters import RefusedMessage
@@ -32,6 +35,7 @@ PATHS = st.sampled_from(
     [
         *("/api/v1/projections", "/api/v1/projections/things", "/api/v1/projections/things/a", "/api/v1/events"),
         *("/api/v1/projections/things/changes", "/api/v1/parked", "/api/v1/parked/things/1", "/api/v1/dead-letters"),
+        *("/api/v1/projections/things/", "/api/v1/projections/kinds", "/api/v1/projections/kinds/"),
         *("/api/v1/events/status", "/api/v1/parked/things/999999999999999999", "/api/v1/projections/nothing/b"),
     ]
 )
@@ -40,6 +44,7 @@ NAMES = st.sampled_from(
     [
         *("limit", "cursor", "sort", "color", "weight", "color[in]", "weight[gte]", "color[prefix]", "weight[ne]"),
         *("as_of", "type", "source", "subject", "id", "after", "from", "to", "order", "projection", "key"),
+        *("key[prefix]", "key[in]", "total", "made", "made[gt]", "day[lt]", "is_on", "size.width"),
         *("last_event_id", "", "x", "weight[gt", "color[]", "color[eq]"),
     ]
 )
@@ -48,6 +53,7 @@ VALUES = st.sampled_from(
         *("", "1", "0", "-1", "1000", "1001", "1e400", "1e131071", "1e-16383", "9" * 30, "9" * 5_000, "1.", "NaN"),
         *("desc", "a", "2026-11-22T08:00:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:60Z", "color"),
         *("-weight", ",,,", "%", "things", "1-2", "0:1,1:2", "9223372036854775807", "9223372036854775808"),
+        *("true", "2026-02-29", "2026-11-22T08:00:00", "\U0010ffff", "\ud7ff"),
         *("\u0661", "\0", "\ud800"),
     ]
 ) | st.text(max_size=20)
@@ -56,6 +62,27 @@ CURSORS = st.lists(CURSOR_PARTS, max_size=4).map(lambda one: made(json.dumps(one
     st.binary(max_size=30).map(lambda one: made(one))  # noqa: PLW0108 - defined below
 )
 RAW = st.binary(max_size=20).map(lambda one: one.decode("latin-1").translate(dict.fromkeys(b" \r\n\x00\t", "")))
+
+
+class Kinds(msgspec.Struct):
+    made: str
+    day: str
+    is_on: bool
+    size: dict[str, float]
+
+
+KINDS: Projection[Any] = Projection(
+    "kinds",
+    state=Kinds,
+    key=lambda event: event.source,
+    description="Of all other kinds.",
+    fields={
+        "made": Field("time"),
+        "day": Field("date"),
+        "is_on": Field("boolean"),
+        "size.width": Field("number"),
+    },
+)
 
 
 def made(content: bytes) -> str:
@@ -81,7 +108,7 @@ def encoded(text: str) -> str:
 @pytest.fixture
 async def port(database: Database) -> AsyncIterator[int]:
     """The query service and the status of events, with a few rows of each."""
-    views = Projections(database, [THINGS])
+    views = Projections(database, [THINGS, KINDS])
     routes = [
         *views.routes(),
         *AuditLog(database).routes(),

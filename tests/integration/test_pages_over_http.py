@@ -20,7 +20,8 @@ from tests.support.data.naive_pages import (
     conditions,
     in_order,
     keys,
-    passes,
+    name_of,
+    passing,
     sorts,
     states,
     tables_of_rows,
@@ -47,18 +48,25 @@ class Asked(NamedTuple):
     def parameters(self) -> dict[str, str]:
         asked = {"limit": str(self.limit)}
         if self.sort is not None:
-            asked["sort"] = ("-" if self.sort.descending else "") + self.sort.member
+            asked["sort"] = ("-" if self.sort.descending else "") + name_of(self.sort.member)
         for one in self.filters:
-            name = one.member if one.operator == "eq" else f"{one.member}[{one.operator}]"
+            name = name_of(one.member) if one.operator == "eq" else f"{name_of(one.member)}[{one.operator}]"
             values = [one.value] if isinstance(one.value, str) else one.value
             asked[name] = ",".join(value + ("Z" if one.kind == "time" else "") for value in values)
         return asked
+
+
+class Inner(msgspec.Struct):
+    v: float
 
 
 class Thing(msgspec.Struct):
     t: str
     n: float
     d: str
+    a: str
+    b: bool
+    m: Inner
 
 
 THINGS: Projection[Any] = Projection(
@@ -98,9 +106,11 @@ async def test_filters_and_sorts_equal_those_of_python(
     await write(pool, rows)
     items = [item async for page in pages(client, asked) for item in page]
     found = {item["key"]: item["state"] for item in items}
-    passing = {key: state for key, state in rows.items() if all(passes(state, one) for one in asked.filters)}
-    assert [item["key"] for item in items] == in_order(passing, asked.sort)
-    assert found == passing
+    expected = passing(rows, asked.filters)
+    assert [item["key"] for item in items] == in_order(expected, asked.sort)
+    assert found == expected
+    counted = await (await client.get(PATH, params={**asked.parameters, "total": "true"})).json()
+    assert counted["total"] == len(expected)
 
 
 @every_example_on_one_server

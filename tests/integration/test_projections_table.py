@@ -19,6 +19,7 @@ from tables.projections.pages import (
     Page,
     Place,
     Sort,
+    count_rows,
     page_statements,
     read_page,
 )
@@ -29,7 +30,7 @@ from tests.support.data.naive_pages import (
     conditions,
     in_order,
     keys,
-    passes,
+    passing,
     sorts,
     states,
     tables_of_rows,
@@ -63,13 +64,15 @@ async def test_pages_together_are_the_filtered_and_sorted_rows(
     await pool.execute("TRUNCATE projections")
     await write(pool, rows)
     await write(pool, {"a": {"t": "of another projection"}}, projection="others")
-    expected = in_order({key: state for key, state in rows.items() if all(passes(state, one) for one in filters)}, sort)
+    expected = in_order(passing(rows, filters), sort)
     found: list[Row] = []
     async for page in pages(pool, limit, filters, sort):
         assert len(page.rows) == limit or page.end is None
         found += page.rows
     assert [row.key for row in found] == expected
     assert all(json.loads(bytes(row.state)) == rows[row.key] for row in found)
+    async with pool.acquire() as connection:
+        assert await count_rows(connection, "things", filters) == len(expected)
 
 
 @every_example_on_one_database

@@ -42,6 +42,22 @@ async def test_a_row_is_answered_with_its_state_as_it_is(client: Client, pool: P
     }
 
 
+async def test_the_row_whose_key_is_empty_is_read_by_the_path_with_a_slash_at_its_end(
+    client: Client, pool: Pool
+) -> None:
+    await refused(await client.get("/api/v1/projections/things/"), 404, "unknown_key")
+    await refused(await client.get("/api/v1/projections/nothing/"), 404, "unknown_projection")
+    await write(pool, "", '{"color": "red"}')
+    answer = await client.get("/api/v1/projections/things/")
+    assert (await answer.json())["state"] == {"color": "red"}
+    assert (await client.head("/api/v1/projections/things/")).headers["ETag"] == answer.headers["ETag"]
+    known = {"If-None-Match": answer.headers["ETag"]}
+    assert (await client.get("/api/v1/projections/things/", headers=known)).status == 304
+    await write(pool, "a")
+    page = await (await client.get("/api/v1/projections/things?key=")).json()
+    assert [item["key"] for item in page["items"]] == [""]
+
+
 @pytest.mark.parametrize(
     ("address", "key"),
     [
@@ -67,6 +83,7 @@ async def test_a_row_is_answered_with_its_state_as_it_is(client: Client, pool: P
         ("100%", "100%"),
         ("%63hanges", "changes"),
         ("a/changes", "a/changes"),
+        ("", ""),
     ],
 )
 async def test_a_key_is_decoded_once_whatever_its_characters(
@@ -93,11 +110,6 @@ async def test_a_key_that_is_not_there_and_a_projection_that_is_not_there_are_to
     for address in ("/api/v1/projections/nothing", "/api/v1/projections/nothing/key"):
         members = await refused(await client.get(address), 404, "unknown_projection")
         assert "things, bare" in members["detail"]
-
-
-async def test_an_empty_key_is_not_found(client: Client, pool: Pool) -> None:
-    await write(pool, "")
-    await refused(await client.get("/api/v1/projections/things/"), 404, "not_found")
 
 
 @pytest.mark.parametrize("address", ["%ff", "a%C3", "%ed%a0%80"])

@@ -6,6 +6,7 @@ import click
 import pytest
 from faust.cli.base import cli
 
+from app.commands.forget import add_forget
 from app.commands.parked import add_parked
 from app.commands.unpublished import add_unpublished
 from app.commands.verify import add_verify
@@ -15,6 +16,7 @@ from app.settings import Settings
 @pytest.mark.parametrize(
     "path",
     [
+        "forget",
         "verify",
         "parked",
         "parked list",
@@ -27,6 +29,7 @@ from app.settings import Settings
     ],
 )
 def test_help_has_an_example(path: str) -> None:
+    add_forget(Settings(), [])
     add_parked(Settings(), [])
     add_verify(Settings(), [], embedded=False)
     add_unpublished(Settings(), embedded=False)

@@ -17,6 +17,7 @@ from agents.projections.event_types import event_types
 from agents.projections.readings_hourly import readings_hourly
 from headrace.events.envelope import InvalidEnvelope, Limits, parse_event
 from headrace.events.known_types import EventTypes
+from headrace.projection import Projection
 from web.openapi.both_ports import documentation_of_ingestion, documentation_of_query
 from web.openapi.document import Answer, Operation, document
 from web.openapi.pages import Documentation
@@ -197,3 +198,24 @@ async def test_the_page_tells_of_every_operation(documentation: Documentation) -
     for methods in read(documentation)["paths"].values():
         for operation in methods.values():
             assert operation["operationId"] in ids
+
+
+def test_projections_whose_names_are_alike_have_types_and_operations_of_their_own() -> None:
+    names = ("a_b", "a__b", "a-b", "a.b", "A_B")
+    alike = [Projection(name, state=Counted, key=lambda event: event.id, description="") for name in names]
+    told = read(documentation_of_query(alike))
+    ids = [one["operationId"] for path in told["paths"].values() for one in path.values()]
+    assert len(ids) == len(set(ids))
+    rows = {name: told["paths"][f"/api/v1/projections/{name}/{{key}}"]["get"]["responses"]["200"] for name in names}
+    assert len({answer["content"]["application/json"]["schema"]["$ref"] for answer in rows.values()}) == len(names)
+
+
+def test_a_page_may_be_asked_for_by_key_and_with_its_total() -> None:
+    told = read(documentation_of_query(PROJECTIONS))
+    of_devices = told["paths"]["/api/v1/projections/devices"]["get"]["parameters"]
+    names = {one["name"]: one["schema"] for one in of_devices}
+    assert names.keys() >= {"key", "key[prefix]", "key[in]", "total"}
+    assert names["total"] == {"type": "boolean", "default": False}
+    page = told["components"]["schemas"]["DevicesPage"]
+    assert (page["properties"]["total"], page["required"]) == ({"type": "integer"}, ["items", "next_cursor"])
+    assert told["paths"]["/api/v1/projections/devices/"]["get"]["operationId"] == "get_projections_devices_empty"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -20,10 +19,14 @@ class Thing(msgspec.Struct):
     color: str
     weight: int
     made: str
+    day: str = ""
+    is_on: bool = False
+    sizes: dict[str, float] = {}
 
 
 def things(name: str = "things") -> PageParameters:
     fields = {"color": Field("text"), "weight": Field("number"), "made": Field("time")}
+    fields |= {"day": Field("date"), "is_on": Field("boolean"), "sizes.width": Field("number")}
     return PageParameters(
         Projection(name, state=Thing, key=lambda event: event.source, description="Things.", fields=fields)
     )
@@ -82,6 +85,15 @@ def test_any_other_limit_is_refused(limit: str) -> None:
         ("weight=-1.50e%2B3", Condition("weight", "number", "eq", "-1.50e+3")),
         ("weight[lte]=" + "9" * 30, Condition("weight", "number", "lte", "9" * 30)),
         ("weight[in]=1,2.5", Condition("weight", "number", "in", ["1", "2.5"])),
+        ("day[lte]=2024-02-29", Condition("day", "date", "lte", "2024-02-29")),
+        ("day[in]=2024-02-29,2026-01-01", Condition("day", "date", "in", ["2024-02-29", "2026-01-01"])),
+        ("is_on=true", Condition("is_on", "boolean", "eq", "true")),
+        ("is_on[ne]=false", Condition("is_on", "boolean", "ne", "false")),
+        ("sizes.width[gt]=1", Condition(("sizes", "width"), "number", "gt", "1")),
+        ("key=", Condition((), "text", "eq", "")),
+        ("key=a/b", Condition((), "text", "eq", "a/b")),
+        ("key[prefix]=dev-", Condition((), "text", "prefix", "dev-")),
+        ("key[in]=a,b", Condition((), "text", "in", ["a", "b"])),
         ("made[gt]=2026-01-01T01:00:00.50%2B01:00", Condition("made", "time", "gt", "2026-01-01T00:00:00.5")),
     ],
 )
@@ -113,13 +125,64 @@ def test_what_rfc_3339_does_not_call_a_time_is_refused(value: str) -> None:
     assert "RFC 3339" in detail
 
 
+@pytest.mark.parametrize(
+    "value", ["", "today", "2026-1-31", "20260131", "2026-02-30", "2026-W05-6", "0000-01-01", "2026-01-01T00:00:00Z"]
+)
+def test_what_is_no_date_is_refused(value: str) -> None:
+    parameter, code, detail = refusal(urlencode({"day": value}))
+    assert (parameter, code) == ("day", "invalid_value")
+    assert "2026-01-31" in detail
+
+
+@pytest.mark.parametrize("name", ["is_on", "is_on[ne]", "total"])
+@pytest.mark.parametrize("value", ["", "True", "1", "yes", "null"])
+def test_what_is_no_boolean_is_refused(name: str, value: str) -> None:
+    assert refusal(urlencode({name: value})) == (name, "invalid_value", "A boolean is true or false.")
+
+
+def test_a_total_is_counted_only_if_it_is_asked_for_and_its_cursors_are_those_of_the_query() -> None:
+    assert not read().with_total
+    assert not read(total="false").with_total
+    asked = read(total="true", color="red")
+    assert asked.with_total
+    assert read(color="red", cursor=asked.cursor(Place(None, "k"))).after == Place(None, "k")
+
+
+class Counted(msgspec.Struct):
+    key: int
+    total: int
+
+
+def test_fields_named_key_and_total_are_filtered_by() -> None:
+    fields = {"key": Field("number"), "total": Field("number")}
+    parameters = PageParameters(
+        Projection("counted", state=Counted, key=lambda event: event.source, description="", fields=fields)
+    )
+    asked = parameters.read("key=1&total=2")
+    assert asked.conditions == [Condition("key", "number", "eq", "1"), Condition("total", "number", "eq", "2")]
+    assert not asked.with_total
+    assert refusal("key[prefix]=a", parameters)[1] == "unknown_parameter"
+    cursor = asked.cursor(Place(None, "k"))
+    assert refusal(urlencode({"key": "1", "total": "3", "cursor": cursor}), parameters)[1] == "invalid_cursor"
+
+
 def test_a_plus_that_the_url_turned_into_a_space_is_explained() -> None:
     assert "%2B" in refusal("made=2026-01-01T00:00:00+01:00")[2]
 
 
 @pytest.mark.parametrize(
     "name",
-    ["colour", "color[eq]", "color[]", "color[gt][lt]", "color[GT]", "weight[prefix]", "offset", "key", "__class__"],
+    [
+        "colour",
+        "color[eq]",
+        "color[]",
+        "color[gt][lt]",
+        "color[GT]",
+        "weight[prefix]",
+        "offset",
+        "key[eq]",
+        "__class__",
+    ],
 )
 def test_an_unknown_parameter_is_told_what_is_allowed(name: str) -> None:
     parameter, code, detail = refusal(urlencode({name: "1"}))
@@ -173,11 +236,9 @@ def test_a_field_that_hides_a_parameter_is_refused_at_start() -> None:
     class Hiding(msgspec.Struct):
         limit: int
 
-    projection: Projection[Any] = Projection(
-        "hiding", state=Hiding, key=lambda event: event.source, description="", fields={"limit": Field("number")}
-    )
+    fields = {"limit": Field("number")}
     with pytest.raises(ValueError, match="limit"):
-        PageParameters(projection)
+        Projection("hiding", state=Hiding, key=lambda event: event.source, description="", fields=fields)
 
 
 @given(queries, places, st.integers(1, 1000))
@@ -221,6 +282,7 @@ def test_garbage_is_no_cursor(cursor: str) -> None:
     ("sort", "end"),
     [
         ("weight", Place("heavy", "k")),
+        ("is_on", Place("maybe", "k")),
         ("weight", Place("NaN", "k")),
         ("weight", Place("1e99999", "k")),
         ("color", Place("\0", "k")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal, NamedTuple
@@ -97,9 +98,6 @@ def document(
     described = list(dict.fromkeys(one for operation in operations for one in operation.types()))
     schemas, components = msgspec.json.schema_components(described, ref_template=REFERENCE)
     by_type = dict(zip(described, schemas, strict=True))
-    paths: dict[str, dict[str, Any]] = {}
-    for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation, by_type)
     return {
         "openapi": VERSION,
         "info": {
@@ -110,7 +108,7 @@ def document(
         },
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
-        "paths": paths,
+        "paths": _paths(operations, by_type),
         "components": {"schemas": _as_answered({**components, **(written or {})}), "headers": dict(HEADERS)},
     }
 
@@ -120,8 +118,22 @@ def reference(name: str) -> Schema:
     return {"$ref": REFERENCE.format(name=name)}
 
 
+def _paths(operations: Sequence[Operation], by_type: Mapping[Any, Schema]) -> dict[str, dict[str, Any]]:
+    paths: dict[str, dict[str, Any]] = {}
+    ids: Counter[str] = Counter()
+    for operation in operations:
+        described = _operation(operation, by_type)
+        ids[described["operationId"]] += 1
+        # Those of the projections `a-b` and `a_b` are spelled alike.
+        if (times := ids[described["operationId"]]) > 1:
+            described["operationId"] += f"_{times}"
+        paths.setdefault(operation.path, {})[operation.method] = described
+    return paths
+
+
 def _operation(operation: Operation, by_type: Mapping[Any, Schema]) -> dict[str, Any]:
-    words = operation.path.replace("{", "").replace("}", "").removeprefix("/api/v1").split("/")
+    path = operation.path + ("empty" if operation.path.endswith("/") else "")
+    words = path.replace("{", "").replace("}", "").removeprefix("/api/v1").split("/")
     described: dict[str, Any] = {
         "operationId": "_".join([operation.method, *filter(None, words)]).replace(".", "_").replace("-", "_"),
         "tags": [operation.tag],

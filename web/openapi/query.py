@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.projection import Field, Projection
+from tables.projections.pages import Kind
 from tables.projections.rows import Row
 from web.openapi.document import Answer, Operation, Parameter, Schema
 from web.openapi.parked import parked_operations
@@ -19,7 +20,8 @@ from web.query.changes import CONTENT_TYPE as EVENT_STREAM
 from web.query.dead_letters import DeadLettersAnswer
 from web.query.projections import CHANGES, PageAnswer, ProjectionsAnswer
 from web.requests.own_writes import MOST_SECONDS
-from web.requests.paging import OPERATORS
+from web.requests.paging import KEY as ROW_KEY
+from web.requests.paging import OPERATORS, TOTAL
 from web.requests.query_parameters import DEFAULT_LIMIT, MAX_LIMIT
 
 PAGE_ROUTE = projection_views.PATH + "/{name}"
@@ -30,6 +32,8 @@ VALUES: Mapping[str, Schema] = {
     "text": NO_NUL,
     "number": {"type": "number"},
     "time": {"type": "string", "format": "date-time"},
+    "date": {"type": "string", "format": "date"},
+    "boolean": {"type": "boolean"},
 }
 LIMIT = Parameter(
     "limit",
@@ -44,7 +48,14 @@ KEY = Parameter(
     "key",
     "path",
     {"type": "string", "minLength": 1},
-    f"The key, percent-encoded. It may have any character; the key `{CHANGES}` is sent as `%63hanges`.",
+    f"The key, percent-encoded. It may have any character; the key `{CHANGES}` is sent as `%63hanges`. An empty key is "
+    "asked for by the path that ends with the slash.",
+)
+COUNTED = Parameter(
+    TOTAL,
+    "query",
+    {"type": "boolean", "default": False},
+    "Whether the answer has `total`: how many rows match the filters, on all pages. It reads all of them.",
 )
 OWN_WRITE = [
     Parameter("source", "query", NO_NUL, "With `id`: an event that must be applied before the answer."),
@@ -98,6 +109,7 @@ def _of_projection(projection: Projection[Any]) -> Iterator[Operation]:
     row, page = _answers(projection)
     yield _page(projection, path, page)
     yield _row(projection, path, row)
+    yield _row(projection, path, row, has_key=False)
     yield _changes(projection, path)
 
 
@@ -109,7 +121,12 @@ def _page(projection: Projection[Any], path: str, page: type) -> Operation:
         tag=projection.name,
         summary=f"Rows of {projection.name}, in pages",
         description=projection.description,
-        parameters=[LIMIT, CURSOR, *_filters(projection.fields), *OWN_WRITE],
+        parameters=[
+            *(LIMIT, CURSOR),
+            *([] if TOTAL in projection.fields else [COUNTED]),
+            *_filters(projection.fields),
+            *OWN_WRITE,
+        ],
         answers={
             **EVERYWHERE,
             200: Answer("A page of rows, and the cursor of the next page.", {JSON: page}),
@@ -119,14 +136,14 @@ def _page(projection: Projection[Any], path: str, page: type) -> Operation:
     )
 
 
-def _row(projection: Projection[Any], path: str, row: type) -> Operation:
+def _row(projection: Projection[Any], path: str, row: type, *, has_key: bool = True) -> Operation:
     return Operation(
         method="get",
-        path=path + "/{key}",
+        path=path + ("/{key}" if has_key else "/"),
         route=projection_views.ROW_ROUTE,
         tag=projection.name,
-        summary=f"One row of {projection.name}",
-        parameters=[KEY, IF_NONE_MATCH, *OWN_WRITE, AS_OF],
+        summary=f"One row of {projection.name}" if has_key else f"The row of {projection.name} whose key is empty",
+        parameters=[*([KEY] if has_key else []), IF_NONE_MATCH, *OWN_WRITE, AS_OF],
         answers={
             **EVERYWHERE,
             200: Answer("The row.", {JSON: row}, ("ETag",)),
@@ -165,13 +182,16 @@ def _answers(projection: Projection[Any]) -> tuple[type, type]:
     members = [
         (field.name, projection.state if field.name == "state" else field.type) for field in msgspec.structs.fields(Row)
     ]
-    row = msgspec.defstruct(f"{name}Row", members)
+    # The module distinguishes types of one name: those of `a_b` and `a__b`.
+    row = msgspec.defstruct(f"{name}Row", members, module=projection.name)
     page = msgspec.defstruct(
         f"{name}Page",
         [
-            (field.name, list[row] if field.name == "items" else field.type)  # type: ignore[valid-type]
+            (field.name, list[row] if field.name == "items" else field.type, field.default)  # type: ignore[valid-type]
             for field in msgspec.structs.fields(PageAnswer)
         ],
+        kw_only=True,
+        module=projection.name,
     )
     return row, page
 
@@ -180,10 +200,12 @@ def _filters(fields: Mapping[str, Field]) -> Iterator[Parameter]:
     sorts = [f"{sign}{name}" for name in fields for sign in ("", "-")]
     if sorts:
         yield Parameter("sort", "query", {"enum": sorts}, "The field to sort by; with - before it in descending order.")
-    for name, field in fields.items():
-        value = VALUES[field.kind]
+    kinds: dict[str, Kind] = {name: field.kind for name, field in fields.items()}
+    of_key: dict[str, Kind] = {} if ROW_KEY in kinds else {ROW_KEY: "text"}
+    for name, kind in (of_key | kinds).items():
+        value = VALUES[kind]
         yield Parameter(name, "query", value, f"Rows whose `{name}` is this.")
-        for operator in OPERATORS[field.kind]:
+        for operator in OPERATORS[kind]:
             if operator == "in":
                 values = {"type": "array", "items": value, "minItems": 1}
                 yield Parameter(f"{name}[in]", "query", values, f"Rows whose `{name}` is one of these.", is_list=True)

@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from headrace.folding.folding import Folding
 from headrace.projection import Field, Projection
 from tables.database import Database
-from tables.projections.pages import read_page
+from tables.projections.pages import count_rows, read_page
 from tables.projections.positions import ProjectionPosition, positions
 from tables.projections.rows import Row, RowReader
 from web.query.as_of import AsOf, TooFarAheadError, TooManyAsOfError, TooManyEventsError, etag_of
@@ -49,7 +49,7 @@ class ProjectionAnswer(msgspec.Struct):
     fields: Mapping[str, Field]
     """The fields by which pages can be filtered and sorted: `{"status": {"kind": "text"}, …}`.
 
-    Kinds are text, number and time.
+    Kinds are text, number, time, date and boolean.
     """
     state: Literal["live", "stalled"]
     """`stalled`: some partition has had events to apply for too long, and applied none."""
@@ -69,6 +69,8 @@ class PageAnswer(msgspec.Struct):
 
     items: list[Row]
     next_cursor: str | None
+    total: int | msgspec.UnsetType = msgspec.UNSET
+    """How many rows match the filters, on all pages; only if it was asked for."""
 
 
 class Projections:
@@ -101,8 +103,8 @@ class Projections:
     def routes(self) -> list[web.RouteDef]:
         """The list, a page and a row of each; the stream of changes has the path of a row."""
         return [
-            # A key may have any character, slashes and line breaks too.
-            web.get(PATH + "/{name}/{key:(?s:.+)}", self.row),
+            # A key may have any character, slashes and line breaks too, or none.
+            web.get(PATH + "/{name}/{key:(?s:.*)}", self.row),
             web.get(PATH + "/{name}", self.page),
             web.get(PATH, self.projections),
         ]
@@ -135,8 +137,9 @@ class Projections:
             page = await read_page(
                 connection, name, conditions=asked.conditions, sort=asked.sort, after=asked.after, limit=asked.limit
             )
+            total = await count_rows(connection, name, asked.conditions) if asked.with_total else msgspec.UNSET
         next_cursor = None if page.end is None else asked.cursor(page.end)
-        return web.Response(body=encode(PageAnswer(page.rows, next_cursor)), content_type=JSON)
+        return web.Response(body=encode(PageAnswer(page.rows, next_cursor, total)), content_type=JSON)
 
     async def plain_row(self, request: web.Request) -> web.Response:
         """As `row`, for a path that PLAIN_ROW matches."""

@@ -18,7 +18,7 @@ from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from headrace.process.metrics import Metrics, Sample, Source
 from headrace.process.throttled_log import ThrottledLog
-from tables.database import HEARTBEAT, Database
+from tables.database import HEARTBEAT, AnyConnection, Database
 from tables.intake import unpublished
 from tables.parked import parked
 from tables.projections.positions import ProjectionPosition, positions
@@ -63,11 +63,16 @@ class DatabaseSamples:
         async with self._database.acquire("rows") as connection:
             if self._projections:
                 self._positions = await positions(connection, self._projections)
-                self._parked = dict.fromkeys(self._projections, 0) | await parked.counts(connection)
+                self._parked = await self._parked_of(connection)
                 self._unpublished = await unpublished.count(connection)
             else:
                 await connection.execute(HEARTBEAT)
         self._is_up = True
+
+    async def _parked_of(self, connection: AnyConnection) -> dict[str, int]:
+        """Of the projections that the code has; `agents.upkeep.leftovers` counts those of all others."""
+        counted = await parked.counts(connection)
+        return {name: counted.get(name, 0) for name in self._projections}
 
     def samples(self) -> Iterator[Sample]:
         """The cached values."""

@@ -135,6 +135,14 @@ def _can_be_stored(envelope: _RecordEnvelope) -> bool:
     return b"\0" not in text.encode()
 
 
+def followed(record_headers: Sequence[tuple[str, bytes | None]]) -> int | None:
+    """The position of the previous event of the partition, from a record's headers; None if they do not have it."""
+    for name, value in record_headers:
+        if name == FOLLOWS and value and len(value) < POSITION_DIGITS and value.isdigit():
+            return int(value)
+    return None
+
+
 def is_late(record_headers: Sequence[tuple[str, bytes | None]]) -> bool:
     """Whether the record may follow later events of its partition."""
     return any(name == LATE for name, _ in record_headers)

@@ -42,6 +42,7 @@ from app.worker.startup import Startup
 from headrace.errors import HeadraceError
 from headrace.process.fault_points import arm
 from headrace.process.metrics import Metrics
+from headrace.process.parts import Parts
 from headrace.projection import Projection
 from tables.database import Database
 from tables.intake.disk_space import DiskSpace
@@ -68,15 +69,19 @@ def make_app(settings: Settings) -> Headrace:
     database_opener = DatabaseOpener(database, settings.database_url)
     disk_space = DiskSpace()
     metrics = _metrics(settings, database, disk_space)
+    parts = Parts()
+    parts.add("postgresql", database_opener.condition)
     http_servers: list[HttpServer] = []
     ingestion: list[ServiceT] = []
     if "ingestion" in settings.runs:
-        server, ingestion = ingestion_service(settings, PROJECTIONS, database, disk_space, metrics)
+        server, ingestion = ingestion_service(
+            settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics, parts=parts
+        )
         http_servers.append(server)
     if "query" in settings.runs:
         http_servers.append(query_service(settings, PROJECTIONS, database, metrics))
     event_handler = (
-        event_handler_service(app, settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics)
+        event_handler_service(app, settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics, parts=parts)
         if handles_events
         else []
     )
@@ -89,7 +94,7 @@ def make_app(settings: Settings) -> Headrace:
         *_disk_watch(settings, database, disk_space),
         *([FieldIndexes(database, PROJECTIONS)] if settings.runs & {"event_handler", "query"} else []),
         *ingestion,
-        Banner(settings, is_up=app.note_up),
+        Banner(settings, parts, is_up=app.note_up),
         *event_handler,
     ]
     _add_commands(app, settings, embedded_kafka=embedded_kafka)

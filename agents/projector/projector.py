@@ -48,7 +48,7 @@ class Projector(Generic[State]):
         self.batch_events = Histogram(EVENTS)
         self.batch_seconds = Histogram(SECONDS)
         self.failed_attempts = 0
-        self._name = projection.name
+        self.name = projection.name
         self._database = database
         self._disk_space = disk_space or DiskSpace()
         self._attempts = CancellableAttempts()
@@ -95,7 +95,7 @@ class Projector(Generic[State]):
 
         async def work(connection: AnyConnection) -> None:
             before = await event_store.last_position(connection) + 1
-            after = await writing.first_progress(connection, self._name)
+            after = await writing.first_progress(connection, self.name)
             if after is not None:
                 await self.applier.apply_past(connection, after=after, before=before)
 
@@ -136,7 +136,7 @@ class Projector(Generic[State]):
         self._throttled.warning(
             LogAction.PROJECTION_RETRYING,
             "Projection {projection}: batch failed, retrying in {seconds:.1f} s: {error}",
-            projection=self._name,
+            projection=self.name,
             seconds=seconds,
             error=error,
         )

@@ -21,9 +21,10 @@ from agents.relay import topic_settings
 from agents.relay.paced_publishing import PacedPublisher, heartbeat
 from agents.relay.publisher import Publisher, TopicLostError, TopicTooSmallError
 from agents.relay.topic_refill import refill
-from headrace.process.action_log import ActionLog
+from headrace.process.action_log import ActionLog, in_words
 from headrace.process.fault_points import RELAY_PUBLISHED, RELAY_STORED, RELAY_STORING
 from headrace.process.log_actions import LogAction
+from headrace.process.parts import OK, STANDBY, Condition
 from headrace.process.waiting import WakeUp, backoff_seconds
 from tables import database
 from tables.database import TIMED_OUT, Database
@@ -83,6 +84,11 @@ class Relay(Background):
         self._no_more_before = float("-inf")
         self._watchdog_seconds = watchdog_seconds
         self._within_last = outbox.MAX_ROUND_EVENTS
+        self._condition = Condition("starting", "waits for PostgreSQL")
+
+    def condition(self) -> Condition:
+        """Whether the relay publishes, or stands by for another."""
+        return self._condition
 
     def wake(self) -> None:
         self._wake_up.set()
@@ -101,10 +107,12 @@ class Relay(Background):
         )
         try:
             while not await outbox.try_lock(connection, LockKey.RELAY):
+                self._condition = STANDBY
                 await self.sleep(STANDBY_SECONDS)
                 if self.should_stop:
                     return
             self.is_active = True
+            self._condition = Condition("starting", "connects to Kafka")
             log.info(LogAction.RELAY_ACTIVE, "This worker's relay is active.")
             await self._publish_stored(connection, within_last=self._within_last)
             self._within_last = outbox.MAX_ROUND_EVENTS
@@ -123,6 +131,7 @@ class Relay(Background):
             raise
         finally:
             self.is_active = False
+            self._condition = Condition("away", "waits for PostgreSQL")
             database.drop(connection)
             # Another relay may publish before this relay publishes again.
             await self._publisher.discard()
@@ -190,6 +199,7 @@ class Relay(Background):
                         await self._publisher.connect()
                     topic_settings.warn(self._publisher.found, self._publisher.max_event_bytes, self.throttled)
                     await refill(connection, self._paced, before=before)
+                    self._condition = OK
             except* UNPUBLISHED as errors:
                 await self._back_off_from_kafka(connection, errors.exceptions[0], next(waits))
             else:
@@ -228,6 +238,7 @@ class Relay(Background):
 
     async def _back_off_from_kafka(self, connection: database.Connection, error: BaseException, wait: float) -> None:
         self.publish_errors += 1
+        self._condition = Condition("failing" if isinstance(error, TopicTooSmallError) else "away", in_words(error))
         if isinstance(error, TopicTooSmallError):
             self.throttled.warning(LogAction.TOPIC_TOO_SMALL, "The relay waits for partitions: {error}", error=error)
         else:

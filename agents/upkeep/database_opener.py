@@ -7,6 +7,7 @@ import asyncio
 from agents.background import Background
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
+from headrace.process.parts import OK, Condition
 from tables import database
 from tables.database import Database
 from tables.migrate import migrate
@@ -26,6 +27,10 @@ class DatabaseOpener(Background):
         self._source = source
         self._opened = asyncio.Event()
         self._stop = asyncio.Event()
+
+    def condition(self) -> Condition:
+        """Whether the database has been migrated and opened."""
+        return OK if self._opened.is_set() else Condition("starting", "waits for PostgreSQL")
 
     def set_dsn(self, dsn: str) -> None:
         """Set the address, for an embedded server whose address is known only after its start."""

@@ -17,6 +17,7 @@ from app.settings import Settings
 from app.worker import metric_sources
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
+from headrace.process.parts import Parts
 from headrace.process.waiting import WakeUp
 from headrace.projection import Projection
 from tables.database import Database
@@ -39,12 +40,15 @@ def ingestion_service(
     settings: Settings,
     projections: Sequence[Projection[Any]],
     database: Database,
+    *,
     disk_space: DiskSpace,
     metrics: MetricsView,
+    parts: Parts,
 ) -> tuple[HttpServer, list[ServiceT]]:
     """Create the HTTP server of the ingestion port, and the services that run with it, in start order."""
     wake_up = WakeUp()
     relay = _relay(settings, database, wake_up, disk_space)
+    parts.add("relay", relay.condition)
     notifier = OutboxNotifier(database)
 
     def committed() -> None:
@@ -64,6 +68,8 @@ def ingestion_service(
     known = EventTypes(projections, refuse_unknown=settings.unknown_types == "reject")
     limits = _limits(settings)
     bridges = mqtt_bridge(settings, database, group_commit, known, limits, backlog=backlog)
+    for bridge in bridges:
+        parts.add("mqtt", bridge.condition)
     metrics.add(
         metric_sources.outbox(backlog),
         metric_sources.relay(relay),

@@ -20,12 +20,14 @@ from faust.worker import Worker as FaustWorker
 
 from agents.kafka.fetch_batches import BatchTransport
 from app.settings import Settings
+from app.worker.group_membership import GroupMembership
 from app.worker.log_formats import LogFormat, last_line
 from app.worker.logging_config import logging_config
 from app.worker.startup import Startup
 from headrace.errors import HeadraceError
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
+from headrace.process.parts import Condition
 from web.server.server import HttpServer
 
 # Not sent to the broker. When it expires, aiokafka leaves the group silently.
@@ -57,6 +59,7 @@ class Headrace(faust.App):
         self.services: Sequence[ServiceT] = ()
         self.http_servers: Sequence[HttpServer] = ()
         self._is_up = False
+        self._group = GroupMembership(settings.topic)
         self._drain_seconds = settings.drain_seconds
         self._shutdown_seconds = settings.shutdown_seconds
         self._fault_points = settings.fault_points
@@ -88,6 +91,20 @@ class Headrace(faust.App):
     def note_up(self) -> None:
         """The worker is up: from now on its end is logged too."""
         self._is_up = True
+
+    def on_rebalance_start(self) -> None:
+        """Called in the consumer's thread."""
+        self._group.leave()
+        super().on_rebalance_start()
+
+    def on_rebalance_end(self) -> None:
+        """Note the partitions: from now on, their events are fetched."""
+        super().on_rebalance_end()
+        self._group.join(self.assigned_partitions())
+
+    def group_condition(self) -> Condition:
+        """Whether this worker fetches the partitions that are its share."""
+        return self._group.condition()
 
     def assigned_partitions(self) -> frozenset[int]:
         """The partitions that are assigned to this worker now; empty before the consumer starts."""

@@ -23,6 +23,7 @@ class LogAction(Enum):
         return str(self.value[0])
 
     WORKER_STARTED = ("worker.started", "INFO", "services ingestion query mqtt kafka topic")
+    WORKER_WAITING = ("worker.waiting", "INFO", "missing")
     WORKER_STOPPING = ("worker.stopping", "INFO", "seconds")
     WORKER_FAILED = ("worker.failed", "CRITICAL", "")
     WORKER_CRASHED = ("worker.crashed", "ERROR", "error")
@@ -43,6 +44,7 @@ class LogAction(Enum):
     KAFKA_FETCH_FAILED = ("kafka.fetch_failed", "WARNING", "error")
     KAFKA_COMMIT_FAILED = ("kafka.commit_failed", "WARNING", "error")
     KAFKA_GROUP_FAILED = ("kafka.group_failed", "WARNING", "error")
+    PARTITIONS_ASSIGNED = ("partitions.assigned", "INFO", "topic partitions")
     TOPIC_TOO_SMALL = ("topic.too_small", "WARNING", "error")
     TOPIC_SETTING = ("topic.setting", "WARNING", "setting value needed")
     RECORD_SKIPPED = ("record.skipped", "WARNING", "partition error")

@@ -8,7 +8,7 @@ PROCESSES ?= 2
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test quick-faults test-unit faults soak document-faults check bench lock docs clean demo
+.PHONY: help install run test quick-faults test-unit faults soak document-faults check bench lock docs clean clean-data demo
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -58,8 +58,18 @@ docs: $(VENV)/dev.done ## write docs/settings.md and docs/logs.md from the code
 document-faults: $(VENV)/dev.done ## write the results of make faults into docs/reliability.md; FILES="…": the files of FAULT_RESULTS
 	$(BIN)/python scripts/document_faults.py $(FILES)
 
-clean: ## remove .venv and the embedded servers' data
-	rm -rf $(VENV) .headrace
+clean: ## remove .venv and what benchmarks installed; the embedded servers' data stays
+	rm -rf $(VENV) .headrace/bench
+
+clean-data: ## remove the embedded servers' data in .headrace, all events included; asks first
+	@if [ ! -e .headrace ]; then echo "There is no .headrace."; exit 0; fi; \
+	pid=$$(head -n 1 .headrace/postgres/postmaster.pid 2>/dev/null); \
+	if [ -n "$$pid" ] && kill -0 "$$pid" 2>/dev/null; then \
+	  echo "PostgreSQL (pid $$pid) uses .headrace: end the workers first, with Ctrl-C." >&2; exit 1; \
+	fi; \
+	read -r -p "Remove $(CURDIR)/.headrace with all events in it? Type yes: " answer || true; \
+	if [ "$$answer" != yes ]; then echo "Nothing was removed." >&2; exit 1; fi; \
+	rm -rf .headrace
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' \

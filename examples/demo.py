@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import socket
 import sys
 import tempfile
 import time
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from examples.device import Device, OfflineQueue
@@ -30,12 +32,20 @@ Meanwhile, try
 
 Inject a fault: end the worker with kill -9 and restart it, or stop it for a while. No event is lost.
 """
+NO_WORKER = """\
+demo: nothing answers at {addresses}. Start a worker in another terminal, wait for "Headrace is up", and try again:
+
+  make run
+
+For a worker elsewhere: make demo ARGS="--ingestion http://… --query http://… --mqtt mqtt://…"
+"""
+CHECK_SECONDS = 0.3
 REQUEST_SECONDS = 10.0
 PAUSE_SECONDS = 0.5
 
 
 def main() -> int:
-    """Run the fleet. Returns the exit code: 1 if any reading was not acknowledged."""
+    """Run the fleet. Returns the exit code: 1 if there is no worker, or any reading was not acknowledged."""
     parser = argparse.ArgumentParser(
         description="A fleet of simulated devices.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -46,6 +56,9 @@ def main() -> int:
     parser.add_argument("--ingestion", default="http://127.0.0.1:8080", help="address of the ingestion service")
     parser.add_argument("--query", default="http://127.0.0.1:8081", help="address of the query service")
     given = parser.parse_args()
+    if missing := [one for one in (given.ingestion, given.query, given.mqtt) if not answers(one)]:
+        sys.stderr.write(NO_WORKER.format(addresses=" and ".join(missing)))
+        return 1
     names = [f"demo-{number}" for number in range(1, given.devices + 1)]
     echo(f"{len(names)} devices measure every {given.every:g} s, for {given.seconds:g} s.\n\n")
     echo(HINTS.format(query=given.query, ingestion=given.ingestion) + "\n")
@@ -58,6 +71,17 @@ def main() -> int:
     echo(f"Acknowledged: {mqtt} readings over MQTT, {http} over HTTP. Not acknowledged: {left}.\n")
     echo(f"demo-1 now: {get(given.query + '/api/v1/projections/devices/demo-1')}\n")
     return 1 if left else 0
+
+
+def answers(address: str) -> bool:
+    """Whether a server accepts connections there."""
+    parts = urlsplit(address)
+    port = parts.port or {"http": 80, "https": 443, "mqtts": 8883}.get(parts.scheme, 1883)
+    try:
+        socket.create_connection((parts.hostname or "127.0.0.1", port), CHECK_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def run_mqtt(name: str, given: argparse.Namespace, ends: float, folder: Path) -> tuple[int, int]:

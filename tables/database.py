@@ -16,8 +16,33 @@ PooledConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 AnyConnection: TypeAlias = "Connection | PooledConnection"
 
-# A commit that was reported must survive a crash of the server, whatever its configuration says.
-SERVER_SETTINGS = {"application_name": "headrace", "synchronous_commit": "on", "timezone": "UTC"}
+# Sent with every connection, so that no default of the database or the role applies; see tables/session.py for more.
+SERVER_SETTINGS = {
+    "application_name": "headrace",
+    # A commit that was reported must survive a crash of the server.
+    "synchronous_commit": "on",
+    # outbox_accept_group checks the store in a later snapshot, and a write that waited for a lock reads again.
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    # An error instead of rows that a policy hides.
+    "row_security": "off",
+    # A value that is refused must not end the session: halves of a group are tried on the same one.
+    "exit_on_error": "off",
+    # Statements have time-outs of the client's, each its own; migrations and indexes need hours.
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    # What texts mean, and how values are written as texts.
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+}
 # The server detects a dead client within seconds and releases its locks (no effect on Unix sockets).
 KEEPALIVES = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 
@@ -45,6 +70,7 @@ _AWAY = (
     pg.InsufficientResourcesError,
     pg.TransactionRollbackError,
     pg.LockNotAvailableError,
+    pg.ReadOnlySQLTransactionError,  # a standby that was the primary, or is about to be
     pg.IdleInTransactionSessionTimeoutError,
 )
 

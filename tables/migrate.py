@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from typing import NamedTuple
 
 from headrace.errors import StartError
 from tables.database import AnyConnection
-from tables.lock_keys import LockKey
+from tables.lock_keys import LOCK, LockKey
 
 CREATE_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -16,9 +17,9 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )
 """
+CREATED = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 APPLIED = "SELECT number FROM schema_migrations ORDER BY number"
 RECORD = "INSERT INTO schema_migrations (number, name) VALUES ($1, $2)"
-LOCK = "SELECT pg_advisory_xact_lock($1)"
 
 # A migration may rewrite a table, which exceeds the pool's timeout for requests.
 TIMEOUT_SECONDS = 600.0
@@ -40,6 +41,11 @@ def migrations() -> list[Migration]:
         if file.name.endswith(".sql")
     ]
     return sorted(found)
+
+
+def table_names() -> list[str]:
+    """The tables of a migrated database."""
+    return [name for one in (CREATE_TABLE, *(each.sql for each in migrations())) for name in CREATED.findall(one)]
 
 
 async def migrate(connection: AnyConnection) -> list[str]:

@@ -91,7 +91,9 @@ class Retrier:
             count = 0
             if group is not None:
                 only = what if isinstance(what, int) else None
-                while found := await self._discard_some(connection, projection, group, only, why=reason, by=by):
+                # Events that are parked from now on were not asked for.
+                last = only or await parked.last(connection, projection, group)
+                while found := await self._discard_some(connection, projection, group, only, last, why=reason, by=by):
                     count += found
                     if only is not None or time.monotonic() >= deadline:
                         break
@@ -198,8 +200,35 @@ class Retrier:
         return _failure(failed)
 
     async def _discard_some(
-        self, connection: AnyConnection, projection: str, group: Group, only: int | None, *, why: str, by: str
+        self,
+        connection: AnyConnection,
+        projection: str,
+        group: Group,
+        only: int | None,
+        last: int,
+        *,
+        why: str,
+        by: str,
     ) -> int:
+        while True:
+            try:
+                gone = await self._discard_once(connection, projection, group, only, last, why=why, by=by)
+            except CONFLICTS:
+                continue
+            _log(projection, gone, why, by)
+            return len(gone)
+
+    async def _discard_once(
+        self,
+        connection: AnyConnection,
+        projection: str,
+        group: Group,
+        only: int | None,
+        last: int,
+        *,
+        why: str,
+        by: str,
+    ) -> Sequence[discarded.Discarded]:
         await writing.start_all_progress(connection, projection)
         async with connection.transaction():
             await writing.lock_all_progress(connection, projection)
@@ -212,9 +241,8 @@ class Retrier:
                     if positions
                     else None
                 )
-            gone = await discarded.discard(connection, projection, positions, reason=why, by=by)
-        _log(projection, gone, why, by)
-        return len(gone)
+            asked = [position for position in positions if position <= last]
+            return await discarded.discard(connection, projection, asked, reason=why, by=by)
 
 
 def _failure(event: ParkedEvent) -> Failure:

@@ -35,7 +35,7 @@ class OutboxListener(Background):
         self._lost.clear()
         try:
             connection.add_termination_listener(lambda _: self._lost.set())
-            await connection.add_listener(outbox.CHANNEL, lambda *_: self._wake_up.set())
+            await outbox.on_new_rows(connection, self._wake_up.set)
             # Rows may have been inserted while no connection was listening.
             self._wake_up.set()
             while not self.should_stop and not self._lost.is_set():

@@ -4,7 +4,7 @@ Guarantee: each event of the outbox gets its position once, in the order of `seq
 the event is published. It leaves the outbox only after it is stored and acknowledged by the broker. In a partition of
 the topic, no event first appears before an earlier event.
 
-Exactly one relay of a database is active. It holds an advisory lock and writes on the connection that holds the lock,
+Exactly one relay of an installation is active. It holds an advisory lock and writes on the connection that holds it,
 so a relay that has lost the lock cannot write.
 """
 

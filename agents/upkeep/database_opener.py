@@ -11,6 +11,7 @@ from headrace.process.parts import OK, Condition
 from tables import database
 from tables.database import Database
 from tables.migrate import migrate
+from tables.session import settle
 
 CONNECT_SECONDS = 5.0
 START_WAIT_SECONDS = 5.0
@@ -19,7 +20,7 @@ log = ActionLog(__name__)
 
 
 class DatabaseOpener(Background):
-    """Migrates, then opens the pool; until then, every use of the pool raises DependencyAwayError."""
+    """Checks the database, migrates it, then opens the pool; until then, its uses raise DependencyAwayError."""
 
     def __init__(self, source: Database, dsn: str) -> None:
         super().__init__()
@@ -51,11 +52,12 @@ class DatabaseOpener(Background):
     async def run(self) -> None:
         connection = await database.connect(self._dsn, timeout_seconds=CONNECT_SECONDS)
         try:
+            dsn = await settle(connection, self._dsn)
             for name in await migrate(connection):
                 log.info(LogAction.MIGRATION_APPLIED, "Applied migration {migration}", migration=name)
         finally:
             database.drop(connection)
-        await self._source.open(self._dsn)
+        await self._source.open(dsn)
         self._opened.set()
         await self._stop.wait()
 

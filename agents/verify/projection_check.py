@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 from agents.verify.findings import Findings
 from agents.verify.refolded_rows import FoldedRow, FoldedRows
+from agents.verify.state_difference import described, ordered, read
 from headrace.events.topic_record import Record
 from headrace.folding.blocked_groups import BlockedGroups
 from headrace.folding.folding import Chosen, Folding
@@ -121,9 +120,7 @@ class VerifiedProjection:
 
     def _compare(self, row: FoundRow, wanted: FoldedRow) -> None:
         if not self._is_same(row.state, wanted.state):
-            self._findings.differ(
-                "row_differs", f"{self.name}: row {row.key!r} is {row.state}; the fold is {wanted.state}"
-            )
+            self._findings.differ("row_differs", f"{self.name}, row {row.key!r}: {described(row.state, wanted.state)}")
         elif row.position != wanted.position:
             self._findings.differ(
                 "row_position_differs",
@@ -133,16 +130,5 @@ class VerifiedProjection:
 
     def _is_same(self, row: str, wanted: str) -> bool:
         """Whether two states are equal. A set may be in any order: versions before wrote it as it was in memory."""
-        one, other = _numbers_by_value(row), _numbers_by_value(wanted)
-        return one == other or (_sorted(one) == _sorted(other) and self._folding.states.same(row, wanted))
-
-
-def _sorted(value: Any) -> Any:
-    """A value with all its arrays in one order."""
-    if isinstance(value, dict):
-        return {name: _sorted(one) for name, one in value.items()}
-    return sorted(map(_sorted, value), key=repr) if isinstance(value, list) else value
-
-
-def _numbers_by_value(text: str) -> Any:
-    return json.loads(text, parse_int=Decimal, parse_float=Decimal)
+        one, other = read(row), read(wanted)
+        return one == other or (ordered(one) == ordered(other) and self._folding.states.same(row, wanted))

@@ -15,6 +15,7 @@ from app.worker.faust_app import refuse
 from headrace.errors import DependencyAwayError, HeadraceError, StartError
 from tables import database
 from tables.database import Connection, Database
+from tables.session import settle
 
 CONNECT_SECONDS = 10.0
 
@@ -63,9 +64,10 @@ async def connected(settings: Settings) -> AsyncIterator[Connection]:
 async def opened(settings: Settings) -> AsyncIterator[Database]:
     """A pool of 2 connections. Raises HeadraceError; if the database does not answer, DependencyAwayError."""
     async with postgres(settings) as dsn:
-        database.drop(await connect(dsn))
+        connection, settled = await _settled(dsn, CONNECT_SECONDS)
+        database.drop(connection)
         pool = Database(pool_size=2, timeout_seconds=settings.database_timeout_seconds)
-        await pool.open(dsn)
+        await pool.open(settled)
         try:
             yield pool
         finally:
@@ -87,10 +89,21 @@ async def embedded_kafka(settings: Settings, *, wanted: bool) -> AsyncIterator[N
 
 
 async def connect(dsn: str, *, command_seconds: float = CONNECT_SECONDS) -> Connection:
-    """A connection whose statements time out after `command_seconds`. Raises DependencyAwayError."""
+    """A connection whose statements time out after `command_seconds`. Raises DependencyAwayError and StartError."""
+    connection, _ = await _settled(dsn, command_seconds)
+    return connection
+
+
+async def _settled(dsn: str, command_seconds: float) -> tuple[Connection, str]:
+    """A connection to a database that can be used, and the address for others like it."""
     try:
-        return await database.connect(dsn, timeout_seconds=CONNECT_SECONDS, command_seconds=command_seconds)
+        connection = await database.connect(dsn, timeout_seconds=CONNECT_SECONDS, command_seconds=command_seconds)
     except Exception as error:
         if not database.is_away(error) and not isinstance(error, asyncpg.PostgresError):
             raise
         raise DependencyAwayError(f"PostgreSQL does not answer: {error}. Check DATABASE_URL.") from error
+    try:
+        return connection, await settle(connection, dsn)
+    except BaseException:
+        database.drop(connection)
+        raise

@@ -11,6 +11,7 @@ from faust.cli.base import cli
 
 from agents.parked.retrier import Retrier
 from app.commands.connecting import opened, run
+from app.commands.parked_text import event_text, group_text, outcome_text
 from app.commands.terminal import say, say_json
 from app.settings import Settings
 from headrace.errors import UnknownProjectionError
@@ -18,7 +19,6 @@ from headrace.folding.parked_groups import Group, NotParkedError, ParkedOutcome
 from headrace.projection import Projection
 from tables.intake import dead_letters
 from tables.parked import parked_list
-from tables.parked.parked_list import ParkedGroup, ParkedOne
 
 AS_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
 KEY = click.Option(["--key"], help="Key of a row: all its parked events.")
@@ -88,7 +88,7 @@ class _Parked:
             say_json({"items": shown, "more": page.more})
             return 0
         for group in shown:
-            say(*_group_text(group))
+            say(*group_text(group))
         if not shown:
             say("OK, no parked events")
         elif page.more:
@@ -126,7 +126,7 @@ class _Parked:
         if as_json:
             say_json(found)
         else:
-            say(*_event_text(found))
+            say(*event_text(found))
         return 0
 
     async def retry(self, projection: str, group: Group | None, *, as_json: bool) -> int:
@@ -135,14 +135,14 @@ class _Parked:
             outcome = await Retrier(self._projections, database, max_state_bytes=self._settings.max_state_bytes).retry(
                 projection, group
             )
-        return _print(outcome, as_json=as_json)
+        return _print(outcome, group, as_json=as_json)
 
     async def discard(self, projection: str, what: Group | int, *, reason: str, as_json: bool) -> int:
         self._check(projection)
         async with opened(self._settings) as database:
             retrier = Retrier(self._projections, database, max_state_bytes=self._settings.max_state_bytes)
             outcome = await retrier.discard(projection, what, reason=reason, by=f"the command's user {_user()}")
-        return _print(outcome, as_json=as_json)
+        return _print(outcome, what, as_json=as_json)
 
     def _check(self, projection: str) -> None:
         names = [known.name for known in self._projections]
@@ -257,38 +257,12 @@ def _group(key: str | None, partition_key: str | None) -> Group | None:
     return None if key is None else Group(key)
 
 
-def _print(outcome: ParkedOutcome, *, as_json: bool) -> int:
+def _print(outcome: ParkedOutcome, what: Group | int | None, *, as_json: bool) -> int:
     if as_json:
         say_json(outcome)
     else:
-        discarded = f"{outcome.discarded} discarded, " if outcome.discarded else ""
-        say(f"{outcome.projection}: {discarded}{outcome.applied} applied, {outcome.still_parked} still parked")
-        for failure in outcome.failures:
-            say(f"  position {failure.position}, key {failure.key!r}: {failure.error}")
+        say(*outcome_text(outcome, what))
     return 1 if outcome.still_parked else 0
-
-
-def _group_text(group: ParkedGroup) -> Sequence[str]:
-    kind = "key" if group.key_is_known else "partition key"
-    return (
-        f"{group.projection}, {kind} {group.key!r}: {group.waiting_behind} waiting behind it",
-        f"  position {group.position}: {group.type}, source {group.source!r}, id {group.id!r}",
-        f"  {group.error}",
-        f"  {group.attempts} attempts, parked since {group.parked_at:%Y-%m-%dT%H:%M:%SZ}",
-    )
-
-
-def _event_text(event: ParkedOne) -> Sequence[str]:
-    kind = "key" if event.key_is_known else "partition key"
-    is_first = event.first_position == event.position
-    place = "first of its group" if is_first else f"waits behind position {event.first_position}"
-    return (
-        f"{event.projection}, {kind} {event.key!r}, position {event.position}: {place}",
-        f"{event.error}",
-        *(f"  {line}" for line in (event.traceback or "").splitlines()),
-        f"{event.attempts} attempts, parked since {event.parked_at:%Y-%m-%dT%H:%M:%SZ}",
-        "" if event.event is None else bytes(event.event).decode(),
-    )
 
 
 def _user() -> str:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +21,6 @@ from headrace.process.log_actions import LogAction
 log = ActionLog(__name__)
 
 POLL_SECONDS = 0.03
-# Always the same: psutil keeps one object for each process, and several threads search at the same time.
-ATTRIBUTES = ["name", "cwd", "ppid", "cmdline"]
 SHELL = Path("/bin/sh")
 SHELL_SECONDS = 30.0
 EXEC_SECONDS = 0.001
@@ -118,7 +116,7 @@ def running_in(folder: Path, program: str) -> list[psutil.Process]:
     here = str(folder)
     return [
         process
-        for process in psutil.process_iter(ATTRIBUTES)
+        for process in _all("name", "cwd", "ppid", "cmdline")
         if process.info["name"] == program and process.info["cwd"] == here
     ]
 
@@ -127,10 +125,21 @@ def running_script(folder: Path, script: str) -> list[psutil.Process]:
     """The processes that run a Python script with this name in `folder`, whatever the interpreter is called."""
     return [
         process
-        for process in psutil.process_iter(ATTRIBUTES)
+        for process in _all("cwd", "cmdline")
         if process.info["cwd"] == str(folder)
         and any(Path(word).name == script for word in process.info["cmdline"] or ())
     ]
+
+
+def _all(*attributes: str) -> Iterator[psutil.Process]:
+    """Each process, with `info`. The objects of psutil.process_iter would be shared by all threads, `info` included."""
+    for pid in psutil.pids():
+        try:
+            process = psutil.Process(pid)
+            process.info = process.as_dict(attributes)
+        except psutil.NoSuchProcess:
+            continue
+        yield process
 
 
 def is_alive(process: psutil.Process | None) -> bool:

@@ -18,7 +18,12 @@ NO_IDLE_TIMEOUT = "SET idle_in_transaction_session_timeout = 0"
 LAST_POSITION = "SELECT last_position FROM relay_state"
 PARTITIONS = "SELECT partition, last_position FROM topic_partitions ORDER BY partition"
 PROGRESS = "SELECT projection, partition, position FROM progress ORDER BY projection, partition"
-GUARDED = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'event_store_is_append_only' AND tgenabled = 'A')"
+GUARDED = """
+SELECT EXISTS (
+    SELECT FROM pg_trigger
+    WHERE tgrelid = 'event_store'::regclass AND tgname = 'event_store_is_append_only' AND tgenabled = 'A'
+)
+"""
 DUPLICATES_IN_STORE = "SELECT source, id, count(*) FROM event_store GROUP BY source, id HAVING count(*) > 1"
 DUPLICATES_IN_OUTBOX = "SELECT source, id, count(*) FROM outbox GROUP BY source, id HAVING count(*) > 1"
 UNPUBLISHED = "SELECT position, published_at IS NOT NULL AS is_late FROM unpublished"

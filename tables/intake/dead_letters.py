@@ -22,13 +22,23 @@ MAX_LETTERS = 100_000
 # A repeated message is counted in its row. If two workers write the same rows in different orders, one of them gets a
 # deadlock error and retries.
 STORE = """
-INSERT INTO dead_letters AS d (digest, times, topic, payload, payload_bytes, code, reason, problem)
-SELECT * FROM unnest(
-    $1::bytea[], $2::integer[], $3::text[], $4::bytea[], $5::integer[], $6::text[], $7::text[], $8::text[]
+WITH stored AS (
+    INSERT INTO dead_letters AS d (digest, times, topic, payload, payload_bytes, code, reason, problem)
+    SELECT * FROM unnest(
+        $1::bytea[], $2::integer[], $3::text[], $4::bytea[], $5::integer[], $6::text[], $7::text[], $8::text[]
+    )
+    ON CONFLICT (digest) DO UPDATE SET times = d.times + excluded.times, last_received_at = clock_timestamp()
+    RETURNING number
 )
-ON CONFLICT (digest) DO UPDATE SET times = d.times + excluded.times, last_received_at = clock_timestamp()
+-- A row that was counted again has a smaller number than a row that is new to this statement's snapshot.
+SELECT EXISTS (SELECT FROM stored WHERE number > coalesce((SELECT max(number) FROM dead_letters), 0)) AS has_new
 """
-TRIM = "DELETE FROM dead_letters WHERE number <= (SELECT max(number) FROM dead_letters) - $1"
+# Rows are counted, because repeated messages use up numbers. The first condition is one comparison while there are few.
+TRIM = """
+DELETE FROM dead_letters
+WHERE (SELECT max(number) - min(number) FROM dead_letters) >= $1
+  AND number <= (SELECT number FROM dead_letters ORDER BY number DESC OFFSET $1 LIMIT 1)
+"""
 # $1: only smaller numbers, $2: the limit.
 NEWEST = """
 SELECT number, topic, payload, payload_bytes, code, reason, problem, times, received_at, last_received_at, found
@@ -96,25 +106,27 @@ async def store(connection: AnyConnection, messages: Sequence[RefusedMessage]) -
     Each statement has at most `MAX_STATEMENT_BYTES`, unless it is a single message.
     """
     part: list[RefusedMessage] = []
-    size = 0
+    size, has_new = 0, False
     for message in messages:
         more = min(len(message.payload), MAX_PAYLOAD_BYTES) + len(message.reason) + len(message.problem)
         if part and size + more > MAX_STATEMENT_BYTES:
-            await _store_part(connection, part)
+            has_new |= await _store_part(connection, part)
             part, size = [], 0
         part.append(message)
         size += more
-    await _store_part(connection, part)
-    await connection.execute(TRIM, MAX_LETTERS)
+    has_new |= await _store_part(connection, part)
+    if has_new:
+        await connection.execute(TRIM, MAX_LETTERS)
 
 
-async def _store_part(connection: AnyConnection, messages: Sequence[RefusedMessage]) -> None:
+async def _store_part(connection: AnyConnection, messages: Sequence[RefusedMessage]) -> bool:
+    """Return whether any of the messages is new."""
     size = sum(len(message.payload) for message in messages)
     digests = await off_the_loop(lambda: [_digest(message) for message in messages], size)
     times = Counter(digests)
     by_digest = dict(zip(digests, messages, strict=True))
     distinct = by_digest.values()
-    await connection.execute(
+    has_new = await connection.fetchval(
         STORE,
         list(by_digest),
         [times[digest] for digest in by_digest],
@@ -125,6 +137,7 @@ async def _store_part(connection: AnyConnection, messages: Sequence[RefusedMessa
         [_storable(message.reason) for message in distinct],
         [_storable(message.problem) for message in distinct],
     )
+    return bool(has_new)
 
 
 async def newest(connection: AnyConnection, *, before: int = NEWEST_NUMBER, at_most: int) -> DeadLetters:

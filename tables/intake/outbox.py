@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from headrace.events import rfc3339
 from headrace.events.envelope import ParsedEvent
 from headrace.events.partition_key import key_hash
-from tables.database import AnyConnection
+from tables.database import AnyConnection, Connection
+from tables.lock_keys import TRY_LOCK
 
 ACCEPT = "SELECT index, same FROM outbox_accept_group($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 COMPARE = "SELECT index, same FROM events_are_same($1, $2, $3, $4)"
 # Shorter events have no digest: comparing them costs little more than finding them.
 SMALL_CHARACTERS = 8_000
-NOTIFY = "SELECT pg_notify('headrace_outbox', '')"
+# Channels belong to a database, which may hold several installations: the payload says whose outbox it is.
+NOTIFY = "SELECT pg_notify('headrace_outbox', current_schema()::text)"
 CHANNEL = "headrace_outbox"
+OWN_SCHEMA = "SELECT current_schema()::text"
 # The limits of a round, which is held in memory here and in the database.
 MAX_ROUND_EVENTS = 10_000
 MAX_ROUND_BYTES = 16_000_000
-TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 
 
 async def accept(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool | None]:
@@ -73,8 +75,19 @@ async def wake_relay(connection: AnyConnection) -> None:
     await connection.execute(NOTIFY)
 
 
+async def on_new_rows(connection: Connection, wake_up: Callable[[], None]) -> None:
+    """LISTEN: call `wake_up` at each notification of another worker of this installation."""
+    own = await connection.fetchval(OWN_SCHEMA)
+
+    def notified(*notification: object) -> None:
+        if notification[-1] in (own, ""):  # empty: from a worker of an earlier version
+            wake_up()
+
+    await connection.add_listener(CHANNEL, notified)
+
+
 async def try_lock(connection: AnyConnection, key: int) -> bool:
-    """Acquire an advisory lock until the connection ends; return False if another session holds it."""
+    """Acquire a lock of this installation until the connection ends; return False if another session holds it."""
     taken: bool = await connection.fetchval(TRY_LOCK, key)
     return taken
 

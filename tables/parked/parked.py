@@ -47,10 +47,12 @@ WHERE projection = $1 AND hashtextextended(key, 0) = hashtextextended($2::text, 
 ORDER BY position LIMIT $4
 FOR UPDATE
 """
-IN_GROUP = """
-SELECT count(*) FROM parked
+_IN_GROUP = """
+SELECT {of_them} FROM parked
 WHERE projection = $1 AND hashtextextended(key, 0) = hashtextextended($2::text, 0) AND key = $2 AND key_is_known = $3
 """
+IN_GROUP = _IN_GROUP.format(of_them="count(*)")
+LAST_IN_GROUP = _IN_GROUP.format(of_them="coalesce(max(position), 0)")
 GROUP_OF = "SELECT key, key_is_known FROM parked WHERE projection = $1 AND position = $2"
 RELEASE = "DELETE FROM parked WHERE projection = $1 AND position = ANY ($2::bigint[])"
 UPDATE = """
@@ -118,6 +120,12 @@ async def first_positions(connection: AnyConnection, projection: str, group: Gro
 async def count(connection: AnyConnection, projection: str, group: Group) -> int:
     """The number of parked events in a group."""
     found: int = await connection.fetchval(IN_GROUP, projection, *group)
+    return found
+
+
+async def last(connection: AnyConnection, projection: str, group: Group) -> int:
+    """The greatest position of the parked events of a group; 0 if there are none."""
+    found: int = await connection.fetchval(LAST_IN_GROUP, projection, *group)
     return found
 
 

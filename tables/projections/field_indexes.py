@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from tables.database import AnyConnection
-from tables.lock_keys import LockKey
+from tables.lock_keys import TRY_LOCK, UNLOCK, LockKey
 from tables.projections.pages import SORT_VALUE, Kind
 
 PREFIX = "projections_by_field_"
@@ -20,8 +20,6 @@ DIGEST_BYTES = 8
 # A build may need this long: it scans the whole table and waits for all earlier transactions.
 BUILD_SECONDS = 6 * 3600.0
 
-TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
-UNLOCK = "SELECT pg_advisory_unlock($1)"
 FIND = """
 SELECT name.relname::text AS name, index.indisvalid AND index.indisready AS usable
 FROM pg_index AS index JOIN pg_class AS name ON name.oid = index.indexrelid

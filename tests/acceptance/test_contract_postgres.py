@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from tables.database import Connection, Pool
-from tables.lock_keys import LockKey
+from tables.lock_keys import OF_SCHEMA, LockKey
 from tables.migrate import migrations
 
 from tests.support.clients.topic_reader import read_records
@@ -24,7 +24,7 @@ from tests.support.waiting import until
 
 WAIT_FOR_LOCK = """
 SELECT count(*) FROM pg_locks
-WHERE locktype = 'advisory' AND (classid::bigint << 32) + objid::bigint = $1 AND NOT granted
+WHERE locktype = 'advisory' AND classid::bigint = $1::bigint % 1000000000 AND NOT granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 PRIVILEGES = "SELECT has_table_privilege('event_store', privilege) FROM unnest($1::text[]) AS privilege"
@@ -148,7 +148,7 @@ async def test_migrations_are_applied_once_each_under_a_lock_when_workers_start(
     await server.execute("CREATE DATABASE not_migrated")
     dsn = database_url(postgres_dsn, "not_migrated")
     session: Connection = await asyncpg.connect(dsn)
-    await session.execute("SELECT pg_advisory_lock($1)", LockKey.MIGRATE)
+    await session.execute(f"SELECT pg_advisory_lock({OF_SCHEMA})", LockKey.MIGRATE)
     settings = {"DATABASE_URL": dsn, "BROKER_URL": kafka, "TOPIC": new_topic()}
     workers = [WorkerProcess(tmp_path, SERVICES=name, **settings) for name in ("ingestion", "query")]
 
@@ -160,7 +160,7 @@ async def test_migrations_are_applied_once_each_under_a_lock_when_workers_start(
     try:
         await until(both_wait, 60)
         assert await session.fetchval("SELECT to_regclass('outbox')") is None
-        await session.execute("SELECT pg_advisory_unlock($1)", LockKey.MIGRATE)
+        await session.execute(f"SELECT pg_advisory_unlock({OF_SCHEMA})", LockKey.MIGRATE)
         for worker in workers:
             await worker.ready()
         applied = await session.fetch("SELECT number, name FROM schema_migrations ORDER BY number")

@@ -6,11 +6,12 @@ import asyncio
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.servers.fresh import server_folder
+from tests.support.servers.fresh import free_port, server_folder
 from tests.support.servers.mosquitto import Mosquitto
 from tests.support.servers.worker_process import WorkerProcess
 from tests.support.waiting import until
@@ -79,3 +80,20 @@ async def test_the_demo_brings_what_its_devices_measure(
     found = re.search(r"Acknowledged: (\d+) readings over MQTT, (\d+) over HTTP. Not acknowledged: 0\.", ran.stdout)
     assert found is not None, ran.stdout
     assert min(int(found[1]), int(found[2])) >= 3
+
+
+def test_the_demo_says_at_once_that_there_is_no_worker(folder: Path) -> None:
+    addresses = [
+        f"http://127.0.0.1:{free_port()}",
+        f"http://127.0.0.1:{free_port()}",
+        f"mqtt://127.0.0.1:{free_port()}",
+    ]
+    started = time.monotonic()
+    ingestion, query, mqtt = addresses
+    ran = example("demo.py", "--ingestion", ingestion, "--query", query, "--mqtt", mqtt, cwd=folder)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"demo: nothing answers at {' and '.join(addresses)}. Start a worker")
+    assert "\n  make run\n" in ran.stderr
+    assert ran.stdout == ""
+    print(f"{time.monotonic() - started:.2f} s")
+    assert time.monotonic() - started < 5, "a second, and the start of Python on a busy machine"

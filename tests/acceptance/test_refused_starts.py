@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 
-from tests.support.servers.fresh import server_folder
+from tests.support.servers.fresh import database_url, server_folder
 from tests.support.servers.worker_process import ROOT, WorkerProcess
 
 
@@ -117,3 +120,25 @@ def test_a_host_that_is_not_here_is_one_clear_line(
     assert code != 0
     assert len(lines) == 1
     assert lines[0].startswith(f"headrace: {name}={host}: not allowed; allowed: an address of this machine")
+
+
+async def test_a_database_of_another_encoding_is_one_clear_line(
+    tmp_path: Path, postgres_dsn: str, settings: dict[str, str]
+) -> None:
+    server = await asyncpg.connect(postgres_dsn)
+    await server.execute("CREATE DATABASE not_utf8 ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    try:
+        settings["DATABASE_URL"] = database_url(postgres_dsn, "not_utf8")
+        code, lines = await asyncio.to_thread(run, tmp_path, **settings, LOG_LEVEL="ERROR")
+        assert code != 0
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("headrace: The database not_utf8 has the encoding SQL_ASCII; Headrace needs UTF8.")
+        command = [sys.executable, "-m", "faust", "-A", "app", "migrate"]
+        environment = {**os.environ, "DATABASE_URL": settings["DATABASE_URL"], "PYTHONWARNINGS": "ignore"}
+        ended = await asyncio.to_thread(
+            subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (ended.returncode, ended.stderr.splitlines()) == (1, lines)
+    finally:
+        await server.execute("DROP DATABASE not_utf8 WITH (FORCE)")
+        await server.close()

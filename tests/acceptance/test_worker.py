@@ -194,6 +194,25 @@ async def test_two_workers_share_the_embedded_servers_and_the_last_one_ends_them
         assert [one for one in psutil.process_iter() if str(folder) in " ".join(command_line(one))] == []
 
 
+async def test_pairs_of_workers_start_together_on_the_embedded_servers() -> None:
+    with server_folder() as folder:
+        ports = {"EMBEDDED_KAFKA_PORT": str(free_port()), "EMBEDDED_MQTT_PORT": str(free_port())}
+        shared = {"DATA_DIR": str(folder / "data"), "MQTT_URL": "", **ports}
+        for pair in range(3):  # the first starts the servers from nothing
+            workers = [WorkerProcess(folder, **shared) for _ in range(2)]
+            for worker in workers:
+                worker.start()
+            try:
+                for number, worker in enumerate(workers):
+                    await worker.ready()
+                    assert await post(worker.ingestion, f"{pair}-{number}") == 202
+            finally:
+                codes = [worker.stop() for worker in workers]
+            assert codes == [0, 0], "\n".join(worker.log.read_text() for worker in workers)
+            for worker in workers:
+                assert "Traceback" not in worker.log.read_text()
+
+
 def command_line(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()

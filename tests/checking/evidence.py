@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer
 
-from tests.checking.history import Discarded, History, Name, Parked, Published, Read, Row, Sent, Stored
+from tests.checking.history import Discarded, History, Name, Parked, Published, Read, Row, Sent, SetAside, Stored
 from tests.checking.independent_fold import COUNTERS
 
 TIMEOUT_SECONDS = 20.0
+# Whatever a fault makes the defaults of new sessions, ours have their time, and see the tables.
+UNLIMITED = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "search_path": "public",
+}
 STORED = "SELECT position, source, id, partition, event::text FROM event_store ORDER BY position"
+# Of what PostgreSQL cannot write, without its data.
+STORED_BUT = """
+SELECT position, source, id, partition,
+       CASE WHEN source || ' ' || id = ANY ($1::text[]) THEN (event - 'data')::text ELSE event::text END
+FROM event_store ORDER BY position
+"""
 OUTBOX = "SELECT source, id FROM outbox ORDER BY seq"
 ROWS = "SELECT projection, key, state::text, position, version FROM projections"
 PROGRESS = "SELECT projection, partition, position FROM progress"
 PARKED = "SELECT projection, position, key, error, key_is_known FROM parked ORDER BY projection, position"
 DISCARDED = "SELECT projection, position, key FROM discarded ORDER BY projection, position"
+SET_ASIDE = "SELECT position, published_at IS NOT NULL FROM unpublished ORDER BY position"
+LATE = "headrace-late"
 # How much is still to be done.
 OPEN = """
 SELECT (SELECT count(*) FROM outbox) + (
@@ -31,6 +47,12 @@ SELECT (SELECT count(*) FROM outbox) + (
 """
 
 
+async def _connect(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
+    return await asyncpg.connect(
+        dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS, server_settings=UNLIMITED
+    )
+
+
 async def settled(dsn: str, seconds: float) -> float | None:
     """Wait until the outbox is empty and every projection has applied all that is stored; how long that took (s).
 
@@ -39,7 +61,7 @@ async def settled(dsn: str, seconds: float) -> float | None:
     started = time.monotonic()
     while time.monotonic() - started < seconds:
         try:
-            connection = await asyncpg.connect(dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS)
+            connection = await _connect(dsn)
             try:
                 if not await connection.fetchval(OPEN, list(COUNTERS)):
                     return time.monotonic() - started
@@ -61,23 +83,33 @@ async def read_history(
     poison: frozenset[Name] = frozenset(),
     given_up: frozenset[tuple[str, Name]] = frozenset(),
     foreign: frozenset[bytes | None] = frozenset(),
+    too_large: frozenset[Name] = frozenset(),
+    unreadable: frozenset[Name] = frozenset(),
+    is_compacted: bool = False,
+    removed: Mapping[int, int] | None = None,
 ) -> History:
     """Everything that a checker needs, at one moment (the database in one snapshot, the topic after it)."""
-    connection = await asyncpg.connect(dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS)
+    connection = await _connect(dsn)
+    without_data = [f"{source} {event_id}" for source, event_id in unreadable]
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             history = History(
                 sent=sent,
-                stored=[Stored(*row) for row in await connection.fetch(STORED)],
+                stored=[Stored(*row) for row in await connection.fetch(STORED_BUT, without_data)],
                 outbox=[(source, id_) for source, id_ in await connection.fetch(OUTBOX)],
                 rows=[Row(*row) for row in await connection.fetch(ROWS)],
                 progress={(name, part): position for name, part, position in await connection.fetch(PROGRESS)},
                 parked=[Parked(*row) for row in await connection.fetch(PARKED)],
                 discarded=[Discarded(*row) for row in await connection.fetch(DISCARDED)],
+                set_aside=[SetAside(*row) for row in await connection.fetch(SET_ASIDE)],
                 reads=reads,
                 poison=poison,
                 given_up=given_up,
                 foreign=foreign,
+                too_large=too_large,
+                unreadable=unreadable,
+                is_compacted=is_compacted,
+                removed=removed or {},
             )
     finally:
         await connection.close()
@@ -100,7 +132,8 @@ async def read_topic(bootstrap_servers: str, topic: str) -> list[Published]:
             for tp, end in sorted((await consumer.end_offsets(consumer.assignment())).items()):
                 while await consumer.position(tp) < end:
                     for record in (await consumer.getmany(tp, timeout_ms=500)).get(tp, []):
-                        records.append(Published(tp.partition, record.offset, record.key, record.value))
+                        is_late = any(name == LATE for name, _ in record.headers)
+                        records.append(Published(tp.partition, record.offset, record.key, record.value, is_late))
         finally:
             await consumer.stop()
     return records

@@ -27,7 +27,7 @@ class Finding(NamedTuple):
     kind: Kind
     invariant: str
     where: str
-    """outbox, event store, topic, projections, progress, parked, discarded or reads."""
+    """outbox, event store, topic, projections, progress, parked, discarded, unpublished or reads."""
     what: str
 
 

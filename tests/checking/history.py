@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from enum import Enum
@@ -62,6 +62,16 @@ class Published(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
+    is_late: bool = False
+    """Whether it says that it comes after later events."""
+
+
+class SetAside(NamedTuple):
+    """A row of `unpublished`: an event that the broker refused."""
+
+    position: int
+    is_published: bool
+    """Whether the topic got it later."""
 
 
 class Row(NamedTuple):
@@ -126,19 +136,30 @@ class History:
     """(projection, event): what an operator was told that it is discarded."""
     foreign: frozenset[bytes | None] = frozenset()
     """Values that somebody else put on the topic; they must do no harm."""
+    set_aside: Sequence[SetAside] = ()
+    too_large: frozenset[Name] = frozenset()
+    """Events that are larger than the topic allows: they may be set aside."""
+    unreadable: frozenset[Name] = frozenset()
+    """Events that PostgreSQL cannot write as text: what is stored of them is read without `data`, as what was sent is
+    given; and the topic may lack them."""
+    is_compacted: bool = False
+    """Whether the topic may lack what has a later record with its key."""
+    removed: Mapping[int, int] = field(default_factory=dict)
+    """By partition, the offset before which retention has removed all records."""
 
 
-def digest(event: dict[str, Any] | str | bytes) -> str:
+def digest(event: dict[str, Any] | str | bytes, *, without: str = "") -> str:
     """The content of an event, however it is spelled: order of members, white space, 1.50 or 1.5, -0 or 0 do not count.
 
-    The extension `sequence` is not the sender's: the topic has it, the store has not. Raises ValueError when the text
-    is no JSON object.
+    The extension `sequence` is not the sender's: the topic has it, the store has not. `without`: a member that does not
+    count. Raises ValueError when the text is no JSON object.
     """
     text = event if isinstance(event, str | bytes) else json.dumps(event)
     members = json.loads(text, parse_float=_number, parse_int=_number)
     if not isinstance(members, dict):
         raise ValueError("an event is a JSON object")  # noqa: TRY004 - one error for all that is no event
     members.pop("sequence", None)
+    members.pop(without, None)
     return hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -45,7 +45,9 @@ BUGS = (
     PlantedBug(
         "two relays share the outbox by SKIP LOCKED",
         (
-            Edit("tables/intake/outbox.py", "SELECT pg_try_advisory_lock($1)", "SELECT $1::bigint IS NOT NULL"),
+            Edit(
+                "tables/intake/outbox.py", "fetchval(TRY_LOCK, key)", "fetchval('SELECT $1::bigint IS NOT NULL', key)"
+            ),
             Edit("tables/intake/outbox.py", "WHERE o.seq <> ALL ($1::bigint[])", "WHERE o.seq = ANY ($1::bigint[])"),
             Edit(
                 "agents/relay/relay.py",

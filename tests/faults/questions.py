@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-# Where a fault gives every statement little time, our own questions have it.
-UNLIMITED = {"statement_timeout": "0", "lock_timeout": "0"}
-
 IN_FLIGHT = """
 SELECT (SELECT count(*) FROM outbox)
      + (SELECT count(*) FROM event_store AS s WHERE s.position > coalesce((SELECT min(position) FROM progress), 0)

@@ -16,14 +16,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from tests.checking.checker import check
-from tests.checking.evidence import read_history, settled
+from tests.checking.evidence import UNLIMITED, read_history, settled
 from tests.checking.findings import Finding, Kind, report
 from tests.checking.history import Name, Outcome, Sent, digest
 from tests.checking.load import Load, random_event
 from tests.checking.poller import Poller
 from tests.faults.fault_outcomes import Outcomes
 from tests.faults.faulty_worker import FaultyWorker
-from tests.faults.questions import APPLIED, IN_FLIGHT, PROJECTIONS, PUBLISHED, UNLIMITED
+from tests.faults.questions import APPLIED, IN_FLIGHT, PROJECTIONS, PUBLISHED
 from tests.support.waiting import until
 
 START_EVENTS = 200
@@ -52,6 +52,10 @@ class Trial:
         self.foreign: set[bytes | None] = set()
         self.poison: set[Name] = set()
         self.given_up: set[tuple[str, Name]] = set()
+        self.too_large: set[Name] = set()
+        self.unreadable: set[Name] = set()
+        self.is_compacted = False
+        self.removed: dict[int, int] = {}
         self._folder = folder
         self._load: Load | None = None
         self._pollers: list[Poller] = []
@@ -226,6 +230,10 @@ class Trial:
             poison=frozenset(self.poison),
             given_up=frozenset(self.given_up),
             foreign=frozenset(self.foreign),
+            too_large=frozenset(self.too_large),
+            unreadable=frozenset(self.unreadable),
+            is_compacted=self.is_compacted,
+            removed=self.removed,
         )
         findings = check(history)
         told = self.outcomes

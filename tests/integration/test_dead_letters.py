@@ -64,6 +64,23 @@ async def test_a_large_payload_is_cut_and_the_oldest_letters_go(
     assert kept[0].payload_bytes == MAX_PAYLOAD_BYTES + 4
 
 
+async def test_repeated_letters_do_not_count_against_the_others(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "MAX_LETTERS", 10)
+    for number in range(5):
+        await dead_letters.store(connection, [letter(number)])
+    for _ in range(30):
+        await dead_letters.store(connection, [letter(0), letter(0)])
+    await dead_letters.store(connection, [letter(5), letter(0)])
+    kept, _ = await dead_letters.newest(connection, at_most=100)
+    assert sorted(one.topic for one in kept) == [f"devices/d{number}/events" for number in range(6)]
+    assert {one.topic: one.times for one in kept}["devices/d0/events"] == 62
+    await dead_letters.store(connection, [letter(number) for number in range(6, 12)])
+    kept, _ = await dead_letters.newest(connection, at_most=100)
+    assert [one.topic for one in kept] == [f"devices/d{number}/events" for number in range(11, 1, -1)]
+
+
 async def test_the_command_lists_them(database_dsn: str, connection: Connection) -> None:
     await dead_letters.store(connection, [letter(1), letter(1)])
     listed = await asyncio.to_thread(

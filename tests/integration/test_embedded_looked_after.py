@@ -112,6 +112,35 @@ async def test_postgres_is_started_again_after_a_kill_and_after_a_shutdown(
     assert "Embedded PostgreSQL has ended; restarting it" in caplog.text
 
 
+async def test_a_second_worker_starts_beside_the_first_ten_times(place: Place) -> None:
+    mqtt_port = free_port()
+
+    @contextlib.asynccontextmanager
+    async def worker() -> AsyncIterator[None]:
+        servers = EmbeddedServers(place.folder, kafka_port=place.port, mqtt_port=mqtt_port)
+        ready: list[str] = []
+        service = Embedded(
+            servers, postgres_is_at=lambda _: None, with_kafka=True, with_mqtt=True, is_ready=ready.append
+        )
+
+        async def has_all() -> bool:
+            assert service.crash_reason is None, service.crash_reason
+            return len(ready) == 3
+
+        await service.start()
+        try:
+            await until(has_all, SECONDS)
+            yield
+        finally:
+            await service.stop()
+        assert service.crash_reason is None
+
+    async with worker():
+        for _ in range(10):
+            async with worker():
+                pass
+
+
 @pytest.mark.parametrize("server", ["kafka", "mqtt"])
 async def test_a_broker_is_started_again_after_a_kill(place: Place, server: str) -> None:
     async with running(Workers(place, kafka=server == "kafka", mqtt=server == "mqtt")) as workers:

@@ -27,7 +27,7 @@ from tests.support.clients.query_client import THINGS, write
 from tests.support.fuzzing import JSON_VALUES, fuzz, no_error_logged, status_of
 from tests.support.servers.fresh import free_port
 
-ALLOWED = {200, 304, 400, 404, 405, None}
+ALLOWED = {200, 304, 400, 404, 405, 414, 431, None}
 PATHS = st.sampled_from(
     [
         *("/api/v1/projections", "/api/v1/projections/things", "/api/v1/projections/things/a", "/api/v1/events"),

@@ -11,12 +11,14 @@ from msgspec.structs import replace
 
 from agents.parked.retrier import EVENTS_AT_ONCE, Retrier
 from agents.projector.projector import Projector
-from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError
+from app.commands.parked_text import outcome_text
+from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, ParkedOutcome
 from headrace.projection import Event, Projection, Subscription
 from tables.database import Connection, Database, Pool
 
 from tests.support.data.numbers_projection import Numbered, Numbers, make_projection, parked, rows
 from tests.support.data.stored_numbers import apply, store
+from tests.support.waiting import until
 
 BEHIND = "waits behind an earlier event of its key that is parked"
 
@@ -215,6 +217,45 @@ async def test_a_whole_key_is_discarded_and_its_new_events_are_applied(
     assert (outcome.discarded, outcome.applied, outcome.still_parked) == (EVENTS_AT_ONCE + 1, 0, 0)
     await apply(projector, await store(connection, [("a", 4)]))
     assert (await rows(pool))["a"][0] == [1, 4]
+
+
+async def test_events_that_are_parked_during_a_discard_are_not_discarded(
+    projector: Projector[Numbers], unfixed: Retrier, connection: Connection, pool: Pool
+) -> None:
+    await apply(projector, await store(connection, [("a", -1), ("a", 2)]))
+    later = await store(connection, [("a", 3), ("a", 4)])
+    # As if they had been parked between the request and the discard.
+    async with pool.acquire() as blocker, blocker.transaction():
+        await blocker.execute("SELECT FROM progress FOR UPDATE")
+        discarding = asyncio.create_task(unfixed.discard("numbers", Group("a"), reason="wrong", by="tests"))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+        async def is_waiting() -> bool:
+            return bool(await pool.fetchval(waits))
+
+        await until(is_waiting, 20)
+        await blocker.execute(
+            "INSERT INTO parked (projection, position, key, error, key_is_known, attempts)"
+            " SELECT 'numbers', position, 'a', $2, true, 0 FROM unnest($1::bigint[]) AS position",
+            [one.position for one in later],
+            BEHIND,
+        )
+    outcome = await discarding
+    assert (outcome.discarded, outcome.applied, outcome.still_parked) == (2, 2, 0)
+    assert await pool.fetchval("SELECT count(*) FROM discarded") == 2
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (None, "numbers: 2 discarded; of the events behind, 3 applied, 4 still parked"),
+        (Group("a"), "numbers, key 'a': 2 discarded; of the events behind, 3 applied, 4 still parked"),
+        (Group("a", False), "numbers, partition key 'a': 2 discarded; of the events behind, 3 applied, 4 still parked"),
+        (7, "numbers, key of position 7: 2 discarded; of the events behind, 3 applied, 4 still parked"),
+    ],
+)
+def test_the_command_says_what_its_numbers_count(what: Group | int | None, said: str) -> None:
+    assert outcome_text(ParkedOutcome("numbers", 2, 3, 4, []), what) == (said,)
 
 
 async def test_a_key_that_is_not_parked_is_an_error(unfixed: Retrier) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import AsyncIterator
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-import psutil
 import pytest
 from aiohttp import web
 
@@ -158,20 +157,39 @@ async def test_at_most_half_of_the_connections_are_held_open() -> None:
         await until(has_room, SECONDS)
 
 
+@pytest.fixture
+def traced() -> Iterator[None]:
+    """Memory is traced."""
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+@pytest.mark.usefixtures("traced")
 async def test_slow_readers_are_dropped_when_their_answers_need_too_much_memory() -> None:
     limit = 30_000_000
     async with serving(ConnectionLimits(most=200, unsent_bytes=limit)) as place:
-        gc.collect()
-        before = psutil.Process().memory_info().rss
         slow = [await place.connect() for _ in range(80)]
         for client in slow:
             await client.send(PAGE)  # and reads next to nothing
             assert len((await place.ask(GET)).body) == 5
             assert await place.unsent() <= limit + PAGE_BYTES
-        grown = psutil.Process().memory_info().rss - before
-        assert grown < 280_000_000  # without the limit it is more than 560 MB
+        _, most = tracemalloc.get_traced_memory()
+        assert most < 4 * limit  # without the limit it is more than 560 MB
         quick = await place.ask(PAGE)
         assert (quick.status, len(quick.body)) == (200, PAGE_BYTES)
+
+
+@pytest.mark.usefixtures("traced")
+async def test_an_idle_connection_keeps_nothing_of_its_last_answer() -> None:
+    async with serving(ConnectionLimits(most=200)) as place:
+        for _ in range(30):
+            client = await place.connect()
+            await client.send(PAGE.replace(b"Connection: close\r\n", b""))
+            assert len((await client.answer()).body) == PAGE_BYTES
+        kept, _ = tracemalloc.get_traced_memory()
+        assert kept < 3 * PAGE_BYTES
+        assert len(place.server.connections) == 30
 
 
 async def test_streams_that_nobody_reads_are_dropped_too(monkeypatch: pytest.MonkeyPatch) -> None:

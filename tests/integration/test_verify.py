@@ -125,6 +125,13 @@ async def test_a_change_by_hand_is_found(connection: Connection, statement: str,
     assert differences[kind].count >= 1
 
 
+@pytest.mark.usefixtures("stored")
+async def test_the_member_of_a_row_that_differs_is_named(connection: Connection) -> None:
+    await connection.execute("UPDATE projections SET state = state || '{\"more\": 1}' WHERE key = 'ü'")
+    (difference,) = (await found(connection)).differences
+    assert difference.first.endswith(", row 'ü': /more is 1; in the fold absent")
+
+
 @pytest.mark.parametrize(
     ("statement", "kind"),
     [

@@ -59,6 +59,7 @@ class Connection(web.RequestHandler):
         "_heads",
         "_payload",
         "_spare_head",
+        "answer_bytes",
         "head_since",
         "is_one_too_many",
         "on_lost",
@@ -77,6 +78,8 @@ class Connection(web.RequestHandler):
         self.head_since: float | None = None
         """When the first byte of the incomplete head arrived (the loop's time)."""
         self.is_one_too_many = False
+        self.answer_bytes = 0
+        """Of the large answer that is being written. It stays in memory until its last bytes can be buffered."""
         self.on_lost: Callable[[], object] | None = None
         self.untaken_bytes = 0
         self.untaken_since = self.unsent_since = self._loop.time()
@@ -161,6 +164,14 @@ class Connection(web.RequestHandler):
         """Whether a request is being answered."""
         return self._current_request is not None
 
+    @property
+    def unsent_bytes(self) -> int:
+        """The memory of the client's answer."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return 0
+        return max(self.answer_bytes, transport.get_write_buffer_size())
+
     def check(self, now: float) -> None:
         """End the connection if its client is too slow."""
         if self.transport is None:
@@ -217,9 +228,20 @@ class Connection(web.RequestHandler):
             if self.transport is not None and not self.transport.get_write_buffer_size():
                 self.unsent_since = self._loop.time()
             self.port.make_room(len(resp.body))
-        finishing = super().finish_response(request, resp, start_time)
+            finishing = self._release_after(super().finish_response(request, resp, start_time), resp, len(resp.body))
+        else:
+            finishing = super().finish_response(request, resp, start_time)
         is_refused_early = resp.keep_alive is False and not request.content.is_eof()
         return self._close_after(finishing) if is_refused_early else finishing
+
+    async def _release_after(self, finishing: Any, answer: web.Response, size: int) -> Any:
+        """Free the memory of a large answer: aiohttp would keep it until the next request of the connection."""
+        self.answer_bytes = size
+        try:
+            return await finishing
+        finally:
+            self.answer_bytes = 0
+            answer.body = None
 
     async def _close_after(self, finishing: Any) -> Any:
         """Send the end at once. The rest of the body is still read for a while: a reset would destroy the answer."""

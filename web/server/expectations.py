@@ -19,6 +19,12 @@ class ExpectingRequest(web.Request):
     continue_is_due = False
     """The client waits for `100 Continue`, or for an answer."""
 
+    async def read(self) -> bytes:
+        """The body."""
+        if self.continue_is_due:
+            await let_body_come(self)
+        return await super().read()
+
 
 def with_late_continue(routes: Iterable[web.AbstractRouteDef]) -> list[web.AbstractRouteDef]:
     """The routes without aiohttp's own `100 Continue`, which it sends before it calls a view."""

@@ -97,11 +97,7 @@ class Connections(web.Server):
 
     def make_room(self, more_bytes: int = 0) -> None:
         """Disconnect the clients that have read their answers for longest, until all unsent bytes are in the limit."""
-        unsent = [
-            (one, one.transport.get_write_buffer_size())
-            for one in self._connections
-            if isinstance(one, Connection) and one.transport is not None and not one.transport.is_closing()
-        ]
+        unsent = [(one, one.unsent_bytes) for one in self._connections if isinstance(one, Connection)]
         excess = more_bytes + sum(size for _, size in unsent) - self._limits.unsent_bytes
         if excess <= 0:
             return

@@ -33,6 +33,7 @@ from app.embedded.processes import (
     wait_until_ready,
 )
 from headrace.errors import StartError
+from tables.database import connect
 
 # Crash recovery reads up to max_wal_size of log.
 READY_SECONDS = 300.0
@@ -99,7 +100,7 @@ async def _ready(data: Path, process: psutil.Process | None, logs: LogTail) -> s
         if (administrator := _dsn(data, "postgres", "postgres")) is None:
             return False
         try:
-            connection = await asyncpg.connect(administrator, timeout=CONNECT_SECONDS)
+            connection = await connect(administrator, timeout_seconds=CONNECT_SECONDS)
         except (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
             return False
         try:

@@ -22,7 +22,7 @@ async def store(connection: Connection, numbers: Sequence[tuple[str, Any]], **me
     """Store an event for each (subject, number); the ids continue the positions."""
     first = await connection.fetchval("SELECT last_position FROM relay_state") + 1
     events = [
-        event(place, type="numbered", subject=subject, data={"number": number}, **members)
+        event(place, **{"type": "numbered", **members}, subject=subject, data={"number": number})
         for place, (subject, number) in enumerate(numbers, first)
     ]
     await outbox.accept(connection, events)

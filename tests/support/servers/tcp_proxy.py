@@ -1,4 +1,4 @@
-"""A TCP proxy that loses what passes through it: nothing at all, the answers, or the connections themselves.
+"""A TCP proxy that loses or slows what passes through it: nothing at all, the answers, or the connections themselves.
 
 Our own rather than toxiproxy, which needs Go on the machine and a port of its own for each toxic; and toxiproxy cannot
 pick out one connection by what is said on it, which the black hole for LISTEN needs.
@@ -61,7 +61,9 @@ class TcpProxy:
     def __init__(self, port: int, upstream: int | str) -> None:
         self.port = port
         self.links: list[Link] = []
-        self.refused = 0
+        self.refused = self.throttled = 0
+        """Connections that were refused, and bytes that passed slowly."""
+        self._bytes_a_second: int | None = None
         self._upstream = upstream
         self._passing = Passing.EVERYTHING
         self._server: asyncio.Server | None = None
@@ -104,6 +106,15 @@ class TcpProxy:
         """Whether new connections are reset at once, as if nobody listened; those that are there stay."""
         self._refuses = refuse
 
+    def throttle(self, bytes_a_second: int | None) -> None:
+        """How many bytes of requests pass on each connection from now on; None for all."""
+        self._bytes_a_second = bytes_a_second
+
+    async def _slow(self, chunk: bytes) -> None:
+        if self._bytes_a_second is not None:
+            self.throttled += len(chunk)
+            await asyncio.sleep(len(chunk) / self._bytes_a_second)
+
     def _accept(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         self._run(self._serve(client_reader, client))
 
@@ -134,6 +145,7 @@ class TcpProxy:
         with contextlib.suppress(OSError):
             while chunk := await reader.read(CHUNK_BYTES):
                 link.said = (link.said + chunk)[-CHUNK_BYTES:] if len(link.said) < CHUNK_BYTES else link.said
+                await self._slow(chunk)
                 await _pass_on(link, chunk, link.server, passes=link.passing is not Passing.NOTHING)
         link.server.close()
 

@@ -6,6 +6,8 @@ import asyncio
 import os
 import sys
 import threading
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -38,6 +40,7 @@ from app.worker.banner import Banner
 from app.worker.faust_app import Headrace, refuse
 from app.worker.log_formats import print_uncaught, print_uncaught_of_thread
 from app.worker.loop_watchdog import LoopWatchdog
+from app.worker.preflight import Check, Preflight, postgres_problems
 from app.worker.startup import Startup
 from headrace.errors import HeadraceError
 from headrace.process.fault_points import arm
@@ -86,10 +89,12 @@ def make_app(settings: Settings) -> Headrace:
         else []
     )
     app.http_servers = http_servers
+    embedded = _embedded(settings, database_opener, startup, with_kafka=embedded_kafka)
     app.services = [
         LoopWatchdog(settings.stall_seconds, settings.log_format),
+        _preflight(settings, http_servers, embedded),
         *http_servers,
-        *_embedded(settings, database_opener, startup, with_kafka=embedded_kafka),
+        *embedded,
         database_opener,
         *_disk_watch(settings, database, disk_space),
         *([FieldIndexes(database, PROJECTIONS)] if settings.runs & {"event_handler", "query"} else []),
@@ -115,6 +120,13 @@ def _metrics(settings: Settings, database: Database, disk_space: DiskSpace) -> M
     return metrics
 
 
+def _preflight(settings: Settings, http_servers: Sequence[HttpServer], embedded: Sequence[Embedded]) -> Preflight:
+    checks: list[Check] = [*(server.problems for server in http_servers), *(servers.problems for servers in embedded)]
+    if settings.database_url:
+        checks.append(partial(postgres_problems, settings.database_url, settings.runs))
+    return Preflight(checks)
+
+
 def _disk_watch(settings: Settings, database: Database, disk_space: DiskSpace) -> list[ServiceT]:
     if settings.runs == {"query"}:
         return []
@@ -123,7 +135,7 @@ def _disk_watch(settings: Settings, database: Database, disk_space: DiskSpace) -
 
 def _embedded(
     settings: Settings, database_opener: DatabaseOpener, startup: Startup, *, with_kafka: bool
-) -> list[ServiceT]:
+) -> list[Embedded]:
     with_mqtt = "ingestion" in settings.runs and not settings.mqtt_url
     if settings.database_url and not with_kafka and not with_mqtt:
         return []

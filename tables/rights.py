@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from tables.database import AnyConnection
-from tables.migrate import migrations
+from tables.migrate import INSTALLED, migrations
 
 MIN_VERSION = 14
-INSTALLED = "SELECT to_regclass('schema_migrations') IS NOT NULL"
 APPLIED = "SELECT count(*) FROM schema_migrations"
 MAY_CREATE = """
 SELECT current_schema()::text AS schema, current_user::text AS role,

@@ -24,7 +24,7 @@ from app.worker.group_membership import GroupMembership
 from app.worker.log_formats import LogFormat, last_line
 from app.worker.logging_config import logging_config
 from app.worker.startup import Startup
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, StartProblemsError
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from headrace.process.parts import Condition
@@ -186,6 +186,7 @@ class Worker(FaustWorker):
 
 
 def refuse(error: HeadraceError, log_format: LogFormat = "text") -> NoReturn:
-    """End the program with one line."""
-    sys.stderr.write(last_line(log_format, str(error)))
+    """End the program with a line for each problem, usually one."""
+    problems = error.problems if isinstance(error, StartProblemsError) else (str(error),)
+    sys.stderr.write("".join(last_line(log_format, problem) for problem in problems))
     raise SystemExit(1)

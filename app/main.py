@@ -16,6 +16,7 @@ from faust.types import ServiceT
 from msgspec.structs import replace
 
 from agents.kafka.closed_connections import patch_closed_connections
+from agents.kafka.rights import lacking_rights
 from agents.kafka.unreadable_batches import patch_unreadable_batches
 from agents.projections.devices import devices
 from agents.projections.event_types import event_types
@@ -92,7 +93,7 @@ def make_app(settings: Settings) -> Headrace:
     embedded = _embedded(settings, database_opener, startup, with_kafka=embedded_kafka)
     app.services = [
         LoopWatchdog(settings.stall_seconds, settings.log_format),
-        _preflight(settings, http_servers, embedded),
+        _preflight(settings, http_servers, embedded, with_embedded_kafka=embedded_kafka),
         *http_servers,
         *embedded,
         database_opener,
@@ -120,10 +121,21 @@ def _metrics(settings: Settings, database: Database, disk_space: DiskSpace) -> M
     return metrics
 
 
-def _preflight(settings: Settings, http_servers: Sequence[HttpServer], embedded: Sequence[Embedded]) -> Preflight:
+def _preflight(
+    settings: Settings,
+    http_servers: Sequence[HttpServer],
+    embedded: Sequence[Embedded],
+    *,
+    with_embedded_kafka: bool,
+) -> Preflight:
     checks: list[Check] = [*(server.problems for server in http_servers), *(servers.problems for servers in embedded)]
     if settings.database_url:
         checks.append(partial(postgres_problems, settings.database_url, settings.runs))
+    if not with_embedded_kafka and settings.runs != {"query"}:
+        group = settings.consumer_group if "event_handler" in settings.runs else None
+        partitions = settings.topic_partitions
+        rights = partial(lacking_rights, settings.bootstrap_servers, settings.topic, partitions=partitions, group=group)
+        checks.append(rights)
     return Preflight(checks)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -11,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import uvloop
-from dotenv import dotenv_values
 from faust.types import ServiceT
 from msgspec.structs import replace
 
@@ -24,6 +22,7 @@ from agents.projections.readings_hourly import readings_hourly
 from agents.upkeep.database_opener import DatabaseOpener
 from agents.upkeep.disk_watch import DiskWatch
 from agents.upkeep.field_indexes import FieldIndexes
+from app.commands.command_line import adapt_command_line
 from app.commands.migrate import add_migrate
 from app.commands.parked import add_parked
 from app.commands.unpublished import add_unpublished
@@ -31,6 +30,7 @@ from app.commands.verify import add_verify
 from app.embedded.mqtt.broker import packet_bytes_for
 from app.embedded.servers import EmbeddedServers
 from app.embedded.supervisor import Embedded, ServerName
+from app.environment import environment
 from app.secret_files import hide_secrets, with_secret_files
 from app.services.event_handler import event_handler_service
 from app.services.ingestion import ingestion_service
@@ -42,6 +42,7 @@ from app.worker.faust_app import Headrace, refuse
 from app.worker.log_formats import print_uncaught, print_uncaught_of_thread
 from app.worker.loop_watchdog import LoopWatchdog
 from app.worker.preflight import Check, Preflight, postgres_problems
+from app.worker.start_lines import log_starting
 from app.worker.startup import Startup
 from headrace.errors import HeadraceError
 from headrace.process.fault_points import arm
@@ -112,12 +113,13 @@ def _add_commands(app: Headrace, settings: Settings, *, embedded_kafka: bool) ->
     add_parked(settings, PROJECTIONS)
     add_verify(settings, PROJECTIONS, embedded=embedded_kafka)
     add_unpublished(settings, embedded=embedded_kafka)
+    adapt_command_line()
 
 
 def _metrics(settings: Settings, database: Database, disk_space: DiskSpace) -> MetricsView:
     names = [projection.name for projection in PROJECTIONS] if "query" in settings.runs else []
     metrics = MetricsView(Metrics(), DatabaseSamples(database, names, stalled_after_seconds=settings.stall_seconds))
-    metrics.add(metric_sources.disk(disk_space))
+    metrics.add(metric_sources.disk(disk_space), metric_sources.build)
     return metrics
 
 
@@ -136,7 +138,7 @@ def _preflight(
         partitions = settings.topic_partitions
         rights = partial(lacking_rights, settings.bootstrap_servers, settings.topic, partitions=partitions, group=group)
         checks.append(rights)
-    return Preflight(checks)
+    return Preflight(checks, passed=partial(log_starting, settings))
 
 
 def _disk_watch(settings: Settings, database: Database, disk_space: DiskSpace) -> list[ServiceT]:
@@ -178,10 +180,9 @@ def _embedded(
 
 def read_environment() -> Settings:
     """Read the settings of this process: `.env`, overridden by the environment. Raises InvalidSettingError."""
-    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    environment = with_secret_files({**from_file, **os.environ})
-    hide_secrets(environment)
-    return read_settings(environment)
+    variables = with_secret_files(environment())
+    hide_secrets(variables)
+    return read_settings(variables)
 
 
 # Must precede Faust's first use of an event loop.

@@ -8,6 +8,7 @@ from typing import Any
 from agents.mqtt.bridge import MqttBridge
 from agents.projector.projector import Projector
 from agents.relay.relay import Relay
+from app.version import VERSION, python_version
 from headrace.events.intake_counts import IntakeCounts
 from headrace.process import metrics
 from headrace.process.metrics import Sample, Source
@@ -15,6 +16,11 @@ from tables.intake.backlog import Backlog
 from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
 from web.requests.bodies import BodyBudget
+
+
+def build() -> Iterator[Sample]:
+    """The versions of this worker."""
+    yield Sample(metrics.BUILD, 1, (VERSION, python_version()))
 
 
 def intake(transport: str, counts: IntakeCounts) -> Source:

@@ -25,15 +25,18 @@ Check = Callable[[], Awaitable[Sequence[str]]]
 class Preflight(Service):
     """Runs all checks at the same time, so that everything that is wrong is reported together."""
 
-    def __init__(self, checks: Sequence[Check]) -> None:
+    def __init__(self, checks: Sequence[Check], passed: Callable[[], None]) -> None:
+        """`passed`: called when nothing is wrong."""
         super().__init__()
         self._checks = checks
+        self._passed = passed
 
     async def on_start(self) -> None:
         """Raises StartProblemsError if anything is wrong."""
         found = await asyncio.gather(*(check() for check in self._checks))
         if problems := [problem for problems in found for problem in problems]:
             raise StartProblemsError(problems)
+        self._passed()
 
 
 async def postgres_problems(dsn: str, services: Collection[str]) -> Sequence[str]:

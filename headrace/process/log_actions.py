@@ -22,9 +22,11 @@ class LogAction(Enum):
     def __str__(self) -> str:
         return str(self.value[0])
 
+    WORKER_STARTING = ("worker.starting", "INFO", "version python services database broker")
+    SETTING_UNKNOWN = ("setting.unknown", "WARNING", "name meant")
     WORKER_STARTED = ("worker.started", "INFO", "services ingestion query mqtt kafka topic")
     WORKER_WAITING = ("worker.waiting", "INFO", "missing")
-    WORKER_STOPPING = ("worker.stopping", "INFO", "seconds")
+    WORKER_STOPPING = ("worker.stopping", "INFO", "signal seconds")
     WORKER_FAILED = ("worker.failed", "CRITICAL", "")
     WORKER_CRASHED = ("worker.crashed", "ERROR", "error")
     WORKER_UNFINISHED = ("worker.unfinished", "INFO", "task seconds")

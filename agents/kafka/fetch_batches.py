@@ -7,8 +7,9 @@ and the times of commits remain Faust's. See docs/adr/0003-batches-in-faust.md.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import faust
 from aiokafka.errors import KafkaError
@@ -16,67 +17,125 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage, Message
 
 from agents.kafka.consumer_thread import ConsumerThread
-from headrace.events.topic_record import HEADERS, Record, decode, followed
+from headrace.events.genuine_records import Genuine, PassedOver, Reason, judge
+from headrace.events.origin import MAX_POSITION, UNKNOWN, Timeline
+from headrace.events.topic_record import Record, decode
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 
-# A record has more if it names the event before it.
-USUAL_HEADERS = len(HEADERS)
-
 log = ActionLog(__name__)
 throttled = ThrottledLog(log)
 
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class CheckedBatch(NamedTuple):
+    """The events of a fetch that are genuine, and what must be read from the event store before them."""
+
+    events: list[Record]
+    """In order of position."""
+    follows: dict[int, int]
+    """By partition, the position of the event before the first event; absent if its record does not name it."""
+    lacking: dict[int, int]
+    """By partition, the position before which events may be missing between or beside the records."""
+    passed_over: dict[int, list[PassedOver]]
+    """By partition, the records that are not applied."""
+
+    def reasons(self) -> Counter[Reason]:
+        """How many records are not applied, by reason."""
+        return Counter(one.reason for found in self.passed_over.values() for one in found)
+
+    def unknown_epochs(self, timeline: Timeline) -> set[int]:
+        """The epochs of signed records that the database does not have, or did not have when it was asked."""
+        return {
+            one.origin.epoch
+            for found in self.passed_over.values()
+            for one in found
+            if one.reason is Reason.ABANDONED and one.origin and one.origin.epoch not in timeline.ends
+        }
+
 
 class RecordBatch:
-    """The records of one fetch, by partition; decoded once, for all agents."""
+    """The records of one fetch, by partition; checked once, for all agents."""
 
-    __slots__ = ("_events", "_holes", "_links", "_values", "follows")
+    __slots__ = ("_checked", "_checked_for", "_headers", "_values", "follows", "is_reported")
 
     def __init__(
         self,
         values: Mapping[int, Sequence[bytes | None]],
         follows: Mapping[int, int] | None = None,
-        *,
-        links: Mapping[int, Mapping[int, int]] | None = None,
-        holes: Iterable[int] = (),
+        headers: Mapping[int, Sequence[Headers]] | None = None,
     ) -> None:
-        """`links`: by partition and place, the position of the event before a later record, where a record names it.
-
-        `holes`: partitions whose offsets have holes, so that the topic may lack events between the records.
-        """
+        """`follows` is for `unchecked` alone: genuine records name the event before them."""
         self.follows = follows or {}
-        """By partition, the position of the event before the first event; absent if its record does not name it."""
+        self.is_reported = False
+        """Whether what is passed over was counted and logged."""
         self._values = values
-        self._links = links or {}
-        self._holes = set(holes)
-        self._events: list[Record] | None = None
+        self._headers = headers or {}
+        self._checked: CheckedBatch | None = None
+        self._checked_for: tuple[Timeline | None, int | None] = None, None
 
-    def events(self) -> list[Record]:
-        """The events in order of position. Records without valid JSON or a position are skipped and logged."""
-        if self._events is None:
-            events: list[Record] = []
-            for partition, values in self._values.items():
-                decoded = [decode(value, partition) for value in values]
-                if any(_lacks(decoded, place, before) for place, before in self._links.get(partition, {}).items()):
-                    self._holes.add(partition)
-                events += [event for event in decoded if event]
-            events.sort(key=_position)
-            self._events, self._values = events, {}
-        return self._events
+    def unchecked(self) -> CheckedBatch:
+        """All events, whoever wrote them: for events that do not come from a topic."""
+        if self._checked is None:
+            events = [
+                event
+                for partition, values in self._values.items()
+                for event in (decode(value, partition) for value in values)
+                if event
+            ]
+            self._checked = CheckedBatch(sorted(events, key=_position), dict(self.follows), {}, {})
+        return self._checked
 
-    def incomplete(self) -> dict[int, int]:
-        """The last position of each partition that may lack events before its last record."""
-        events = self.events()
-        if not self._holes:
-            return {}
-        return {event.partition: event.position for event in events if event.partition in self._holes}
+    def checked(self, timeline: Timeline, up_to: int | None = None) -> CheckedBatch:
+        """The events that are genuine by this timeline; none beyond `up_to`, if it is given."""
+        known, known_up_to = self._checked_for
+        if self._checked is None or known is not timeline or known_up_to != up_to:
+            self._checked = self._check(timeline, up_to)
+            self._checked_for = timeline, up_to
+        return self._checked
+
+    def _check(self, timeline: Timeline, up_to: int | None) -> CheckedBatch:
+        batch = CheckedBatch([], {}, {}, {})
+        for partition, values in self._values.items():
+            genuine: list[Genuine] = []
+            passed_over: list[PassedOver] = []
+            for value, headers in zip(values, self._headers.get(partition, ()), strict=True):
+                found = judge(timeline, partition, value, headers)
+                if isinstance(found, PassedOver):
+                    passed_over.append(found)
+                elif up_to is not None and found[0].position > up_to:
+                    passed_over.append(PassedOver(Reason.AHEAD, found[0].position))
+                else:
+                    genuine.append(found)
+            if passed_over:
+                batch.passed_over[partition] = passed_over
+            _add(batch, partition, genuine, passed_over)
+        batch.events.sort(key=_position)
+        return batch
 
 
-def _lacks(events: Sequence[Record | None], place: int, before: int) -> bool:
-    """Whether the record before this place is not the event that should be there."""
-    last = next((event for event in reversed(events[:place]) if event), None)
-    return last is None or last.position < before
+def _add(batch: CheckedBatch, partition: int, genuine: list[Genuine], passed_over: Sequence[PassedOver]) -> None:
+    """Add the events of a partition, and note where one is missing before another."""
+    hints = (one.position for one in passed_over if one.reason is Reason.UNSIGNED)
+    lacking = max((min(position, MAX_POSITION - 1) + 1 for position in hints), default=0)
+    genuine.sort(key=_position_of_genuine)
+    last = UNKNOWN
+    for record, follows in genuine:
+        if last == UNKNOWN:
+            if follows != UNKNOWN:
+                batch.follows[partition] = follows
+        elif record.position > last and not UNKNOWN < follows <= last:
+            lacking = max(lacking, record.position)
+        last = record.position
+        batch.events.append(record)
+    if lacking:
+        batch.lacking[partition] = lacking
+
+
+def _position_of_genuine(event: Genuine) -> int:
+    return event[0].position
 
 
 def _position(event: Record) -> int:
@@ -162,26 +221,10 @@ class BatchConsumer(driver.Consumer):
 
 def batch_of(fetched: Mapping[TP, Sequence[Any]]) -> RecordBatch:
     """The batch of the records of a fetch, none of which is empty."""
-    links = {
-        tp.partition: {
-            place: before
-            for place, record in enumerate(records)
-            if len(record.headers) > USUAL_HEADERS and (before := followed(record.headers)) is not None
-        }
-        for tp, records in fetched.items()
-    }
     return RecordBatch(
         {tp.partition: [record.value for record in records] for tp, records in fetched.items()},
-        {partition: named.pop(0) for partition, named in links.items() if 0 in named},
-        links=links,
-        holes=[tp.partition for tp, records in fetched.items() if _has_holes(records)],
+        headers={tp.partition: [record.headers for record in records] for tp, records in fetched.items()},
     )
-
-
-def _has_holes(records: Sequence[Any]) -> bool:
-    """Whether offsets are missing between the records, as after compaction."""
-    span: int = records[-1].offset - records[0].offset
-    return span >= len(records)
 
 
 def _message(tp: TP, last: Any, batch: RecordBatch, generation: int) -> FetchMessage:

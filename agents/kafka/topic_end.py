@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from headrace.events.genuine_records import PassedOver, Reason, judge
+from headrace.events.origin import Timeline
 from headrace.events.topic_record import decode, is_late
 
 # Foreign records may follow the last event of a partition; each further read covers more of them.
@@ -16,10 +19,22 @@ POLL_MS = 500
 SECONDS_PER_PARTITION = 0.05
 # How soon partitions that were added to the topic are noticed.
 METADATA_SECONDS = 60
+MAX_READ_RECORDS = 5_000
+"""Of a partition. Others may write much more to the topic than this installation."""
 FORGOTTEN = 2**62
 """Beyond every position: whatever was published is still known to be published."""
+UNSEEN = FORGOTTEN + 1
+"""The last event is behind too many records of others."""
 
 Offsets = dict[TopicPartition, int]
+
+
+class Ahead(NamedTuple):
+    """An event of this installation on the topic that the event store does not have."""
+
+    partition: int
+    position: int
+    epoch: int
 
 
 class TopicEnd:
@@ -37,6 +52,8 @@ class TopicEnd:
             request_timeout_ms=int(timeout_seconds * 1_000),
             metadata_max_age_ms=METADATA_SECONDS * 1_000,
         )
+        self._timeline: Timeline | None = None
+        self._ahead: dict[tuple[int, int], int] = {}
 
     async def start(self) -> None:
         """Connect to the broker, within the timeout."""
@@ -57,11 +74,13 @@ class TopicEnd:
         """The number of partitions as the client knows it, at most METADATA_SECONDS ago; 0 if it is unknown."""
         return len(self._consumer.partitions_for_topic(self._topic) or ())
 
-    async def last_positions(self, partitions: Iterable[int]) -> dict[int, int]:
+    async def last_positions(self, partitions: Iterable[int], timeline: Timeline | None = None) -> dict[int, int]:
         """The position of the last event of each partition; 0 for a partition that never had any.
 
-        FORGOTTEN if retention has removed what was there: nothing is lost then.
+        FORGOTTEN if retention has removed what was there: nothing is lost then. UNSEEN if others have written too much
+        after it. Without a timeline, whoever wrote the event. Sets `ahead`.
         """
+        self._timeline, self._ahead = timeline, {}
         tps = [TopicPartition(self._topic, partition) for partition in partitions]
         self._consumer.assign(tps)
         try:
@@ -69,17 +88,22 @@ class TopicEnd:
                 begins = await self._consumer.beginning_offsets(tps)
                 ends = await self._consumer.end_offsets(tps)
                 found = await self._read_ends(begins, ends)
-                return {tp.partition: found.get(tp, FORGOTTEN if begins[tp] else 0) for tp in tps}
+                return {tp.partition: found.get(tp, _without_events(begins[tp], ends[tp])) for tp in tps}
         finally:
             self._consumer.unsubscribe()
+
+    @property
+    def ahead(self) -> list[Ahead]:
+        """By partition and epoch, the last event found by `last_positions` that the event store does not have."""
+        return [Ahead(partition, position, epoch) for (partition, epoch), position in sorted(self._ahead.items())]
 
     async def _read_ends(self, begins: Offsets, ends: Offsets) -> Offsets:
         """The greatest position of each partition that has an event, read from the end, all partitions together."""
         found: Offsets = {}
         before = {tp: end for tp, end in ends.items() if begins[tp] < end}
         records = FIRST_READ_RECORDS
-        while before:
-            starts = {tp: max(begins[tp], ends[tp] - records) for tp in before}
+        while before and records <= MAX_READ_RECORDS * READ_GROWTH:
+            starts = {tp: max(begins[tp], ends[tp] - min(records, MAX_READ_RECORDS)) for tp in before}
             done = await self._read_between(starts, before, found)
             before = {tp: start for tp, start in starts.items() if tp not in done and start > begins[tp]}
             records *= READ_GROWTH
@@ -100,12 +124,45 @@ class TopicEnd:
         while left:
             for tp, records in (await self._consumer.getmany(*left, timeout_ms=POLL_MS)).items():
                 for record in records:
-                    event = decode(record.value, tp.partition) if record.offset < before[tp] else None
-                    if event is not None:
-                        found[tp] = max(found.get(tp, 0), event.position)
+                    position = self._position(tp.partition, record) if record.offset < before[tp] else 0
+                    if position:
+                        found[tp] = max(found.get(tp, 0), position)
                         if not is_late(record.headers):
                             done.add(tp)
             reached = {tp for tp in left if await self._consumer.position(tp) >= before[tp]}
             self._consumer.pause(*reached)
             left -= reached
         return done
+
+    def _position(self, partition: int, record: Any) -> int:
+        """The position of a record that is an event of this database, else 0."""
+        timeline = self._timeline
+        if timeline is None:
+            event = decode(record.value, partition)
+            return event.position if event else 0
+        found = judge(timeline, partition, record.value, record.headers)
+        if not isinstance(found, PassedOver):
+            position = found[0].position
+            if position <= timeline.last_position:
+                return position
+            self._note_ahead(partition, position, timeline.epoch)
+        elif found.reason is Reason.ABANDONED:
+            self._note_abandoned(partition, found)
+        elif found.reason is Reason.UNSIGNED and found.position <= min(timeline.unsigned_end, timeline.last_position):
+            return found.position
+        return 0
+
+    def _note_abandoned(self, partition: int, found: PassedOver) -> None:
+        if found.origin is not None:
+            self._note_ahead(partition, found.position, found.origin.epoch)
+
+    def _note_ahead(self, partition: int, position: int, epoch: int) -> None:
+        place = partition, epoch
+        self._ahead[place] = max(self._ahead.get(place, 0), position)
+
+
+def _without_events(begin: int, end: int) -> int:
+    """What is known of a partition in which no event was found."""
+    if end - begin > MAX_READ_RECORDS:
+        return UNSEEN
+    return FORGOTTEN if begin else 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
-from agents.kafka.fetch_batches import RecordBatch
+from agents.kafka.fetch_batches import CheckedBatch
 from agents.projector.batch_size import BatchSize
 from agents.projector.locked_path import LockedPath
 from agents.projector.memory_path import apply_from_memory
@@ -23,6 +23,7 @@ from tables.unstorable import halve
 State = TypeVar("State")
 
 PAST_EVENTS_AT_ONCE = 1_000
+NOTHING: Mapping[int, int] = {}
 
 
 class SlowBatchError(DependencyAwayError):
@@ -45,14 +46,24 @@ class EventApplier(Generic[State]):
         self._turn = asyncio.Lock()
         """Held by the agent or by the catch-up: they share the cache."""
 
-    async def apply_events(self, connection: AnyConnection, events: Sequence[Record]) -> None:
+    async def apply_events(
+        self,
+        connection: AnyConnection,
+        events: Sequence[Record],
+        epoch: int | None,
+        follows: Mapping[int, int] = NOTHING,
+    ) -> None:
         """Apply events, in order of position, in one transaction unless they are too many or too large.
 
+        Nothing is written unless `epoch` is still open (None if the caller does not know it), and the progress has
+        reached `follows`, by partition the position before the first event.
         If PostgreSQL cannot store the result, the halves are applied separately, down to the single event to park.
         Raises SlowBatchError after a time-out, asyncpg.TransactionRollbackError, also for a deadlock, if an immediate
         retry is worthwhile, and any other error. On an error, uncommitted events are not applied.
         """
         async with self._turn:
+            self._rows.use(epoch)
+            self._locked_path.follows = follows
             first = 0
             while first < len(events):
                 part = self._size.take(events, first)
@@ -86,35 +97,42 @@ class EventApplier(Generic[State]):
             self._rows.cache.forget()
             raise
 
-    async def fill_gaps(self, connection: AnyConnection, batch: RecordBatch) -> None:
+    async def fill_gaps(self, connection: AnyConnection, batch: CheckedBatch, epoch: int | None) -> None:
         """Apply the stored events between the progress and the batch, if the batch does not follow the progress.
 
         That happens for a new projection, after a rebalance, and after the topic, its end or the group's offsets were
-        lost. So it does if the topic lacks
-        events in the middle of the batch, which the broker has refused or compacted.
+        lost. So it does if the topic lacks events in the middle of the batch: the broker has refused or compacted them,
+        or their records are not genuine.
         """
+        async with self._turn:
+            self._rows.use(epoch)
         seen: set[int] = set()
-        for event in batch.events():
+        for event in batch.events:
             if event.partition in seen:
                 continue
             seen.add(event.partition)
             follows = batch.follows.get(event.partition)
             if follows is None or follows > self._rows.cache.progress.get(event.partition, -1):
-                await self.apply_partition(connection, event.partition, before=event.position)
-        for partition, last in batch.incomplete().items():
-            await self.apply_partition(connection, partition, before=last)
+                await self.apply_partition(connection, event.partition, epoch, before=event.position)
+        for partition, before in batch.lacking.items():
+            if before - 1 > self._rows.cache.progress.get(partition, -1):
+                await self.apply_partition(connection, partition, epoch, before=before)
 
-    async def apply_partition(self, connection: AnyConnection, partition: int, *, before: int) -> None:
+    async def apply_partition(
+        self, connection: AnyConnection, partition: int, epoch: int | None, *, before: int
+    ) -> None:
         """Apply the stored events of a partition between its progress and a position."""
         after = await writing.start_progress(connection, self._name, partition)
-        await self.apply_past(connection, after=after, before=before, partition=partition)
+        async with self._turn:
+            self._rows.cache.check_progress(partition, after)
+        await self.apply_past(connection, epoch, after=after, before=before, partition=partition)
 
     async def apply_past(
-        self, connection: AnyConnection, *, after: int, before: int, partition: int | None = None
+        self, connection: AnyConnection, epoch: int | None, *, after: int, before: int, partition: int | None = None
     ) -> None:
         """Apply the stored events strictly between two positions, of one partition or of all."""
         while events := await self._read_past(connection, after, before, partition):
-            await self.apply_events(connection, past_records(events))
+            await self.apply_events(connection, past_records(events), epoch)
             after = events[-1].position
 
     async def _read_past(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
+
+import asyncpg
 
 from agents.projector.parking import blocked_before, parked_as, unfit
 from agents.projector.projected_rows import ProjectedRows
@@ -29,6 +31,8 @@ class LockedPath(Generic[State]):
 
     def __init__(self, rows: ProjectedRows[State]) -> None:
         self._rows = rows
+        self.follows: Mapping[int, int] = {}
+        """By partition, the position that the progress must have reached before events may be applied."""
         self._retry_schedule = RetrySchedule()
         self._throttled = ThrottledLog(log)
 
@@ -62,6 +66,7 @@ class LockedPath(Generic[State]):
         await self._start_progress(connection, partitions)
         async with connection.transaction():
             progress = await writing.lock_progress(connection, rows.name, partitions)
+            self._check_progress(progress)
             new, spans = beyond(progress, events)
             chosen, unreadable = rows.folding.choose(new)
             if unstorable is not None:
@@ -87,6 +92,11 @@ class LockedPath(Generic[State]):
         cache.reach(spans)
         cache.has_parked = has_parked
         return True
+
+    def _check_progress(self, progress: Mapping[int, int]) -> None:
+        """Raise SerializationError if events are missing: the progress was taken from a cache, and has stepped back."""
+        if any(progress[partition] < self.follows.get(partition, 0) for partition in progress):
+            raise asyncpg.SerializationError("the progress has stepped back since it was read")
 
     async def _start_progress(self, connection: AnyConnection, partitions: Sequence[int]) -> None:
         for partition in partitions:

@@ -26,6 +26,13 @@ class ProjectedRows(Generic[State]):
         self.cache: RowCache[State] = RowCache()
         self.seconds: float | None = None
         """The timeout of reads and writes of rows; None for the connection's."""
+        self._epoch: int | None = None
+
+    def use(self, epoch: int | None) -> None:
+        """Write only while this epoch is open. What was cached in another one may be of another database."""
+        if epoch != self._epoch:
+            self.cache.forget()
+            self._epoch = epoch
 
     def remember(self, keys: Iterable[str], found: Mapping[str, ReadRow]) -> None:
         """Cache the rows of these keys as they were read. Raises StateError if a row cannot be decoded."""
@@ -68,7 +75,13 @@ class ProjectedRows(Generic[State]):
         if PROJECTOR_WRITING.armed:
             await PROJECTOR_WRITING.passed()
         await writing.write(
-            connection, self.name, spans, rows, if_none_is_parked=if_none_is_parked, seconds=self.seconds
+            connection,
+            self.name,
+            spans,
+            rows,
+            if_none_is_parked=if_none_is_parked,
+            epoch=self._epoch,
+            seconds=self.seconds,
         )
         for key, row in after.items():
             self.cache.remember(key, row)

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 import asyncpg
 
-from agents.kafka.fetch_batches import RecordBatch
+from agents.kafka.authority import Authority
+from agents.kafka.fetch_batches import CheckedBatch, RecordBatch
 from agents.projector.cancellable import CancellableAttempts
 from agents.projector.event_applier import EventApplier, SlowBatchError
 from headrace.folding.folding import MAX_STATE_BYTES
@@ -42,26 +43,32 @@ class Projector(Generic[State]):
         database: Database,
         disk_space: DiskSpace | None = None,
         *,
+        authority: Authority | None = None,
         max_state_bytes: int = MAX_STATE_BYTES,
     ) -> None:
+        """Without an authority all events are applied, whoever wrote them: only for events from no topic."""
         self.applier = EventApplier(projection, max_state_bytes=max_state_bytes)
         self.batch_events = Histogram(EVENTS)
         self.batch_seconds = Histogram(SECONDS)
         self.failed_attempts = 0
+        self.is_applying = False
+        """Whether the agent has a batch that is not applied yet."""
         self.name = projection.name
         self._database = database
         self._disk_space = disk_space or DiskSpace()
+        self._authority = authority
         self._attempts = CancellableAttempts()
         self._throttled = ThrottledLog(log)
 
     async def apply(self, batch: RecordBatch) -> None:
         """Apply a batch; return only when it is committed."""
-        started = time.perf_counter()
-        for wait in backoff_seconds():
+        started, events = time.perf_counter(), 0
+        self.is_applying = True
+        for attempt, wait in enumerate(backoff_seconds()):
             await self._disk_space.wait_for_space()
             try:
                 async with self._attempts.attempt():
-                    await self._apply_batch(batch)
+                    events = await self._apply_batch(batch, again=attempt > 0)
             except asyncpg.TransactionRollbackError:
                 continue
             except Exception as error:  # noqa: BLE001 - any exception that escaped would lose the batch
@@ -69,23 +76,40 @@ class Projector(Generic[State]):
                 await asyncio.sleep(wait)
             else:
                 break
+        self.is_applying = False
         self.batch_seconds.observe(time.perf_counter() - started)
-        self.batch_events.observe(len(batch.events()))
+        self.batch_events.observe(events)
 
     def restart(self) -> None:
         """Cancel the attempts in flight; they are retried with an empty cache, on another connection."""
         self._attempts.cancel()
 
-    async def _apply_batch(self, batch: RecordBatch) -> None:
+    async def _apply_batch(self, batch: RecordBatch, *, again: bool) -> int:
+        """Apply a batch once; return the number of its events. After a failure, the database may have been moved."""
         if PROJECTOR_FETCHED.armed:
             await PROJECTOR_FETCHED.passed()
         async with self._database.acquire() as connection:
-            await self.applier.fill_gaps(connection, batch)
-            await self.applier.apply_events(connection, batch.events())
+            checked, epoch = await self._check(connection, batch, again=again)
+            await self.applier.fill_gaps(connection, checked, epoch)
+            await self.applier.apply_events(connection, checked.events, epoch, checked.follows)
             if PROJECTOR_COMMITTED.armed:
                 await PROJECTOR_COMMITTED.passed()
         if PROJECTOR_ACKNOWLEDGING.armed:
             await PROJECTOR_ACKNOWLEDGING.passed()
+        return len(checked.events)
+
+    async def _check(
+        self, connection: AnyConnection, batch: RecordBatch, *, again: bool
+    ) -> tuple[CheckedBatch, int | None]:
+        """The events to apply, and the epoch in which they may be."""
+        if self._authority is None:
+            return batch.unchecked(), None
+        up_to = (await self._authority.refreshed(connection)).last_position if again else None
+        checked, timeline = await self._authority.check(connection, batch, up_to)
+        return checked, timeline.epoch
+
+    async def _epoch(self, connection: AnyConnection) -> int | None:
+        return (await self._authority.refreshed(connection)).epoch if self._authority else None
 
     async def catch_up(self) -> bool:
         """Apply all stored events that are not applied yet, directly from the event store.
@@ -94,10 +118,11 @@ class Projector(Generic[State]):
         """
 
         async def work(connection: AnyConnection) -> None:
+            epoch = await self._epoch(connection)
             before = await event_store.last_position(connection) + 1
             after = await writing.first_progress(connection, self.name)
             if after is not None:
-                await self.applier.apply_past(connection, after=after, before=before)
+                await self.applier.apply_past(connection, epoch, after=after, before=before)
 
         return await self._until_done(work)
 
@@ -106,9 +131,12 @@ class Projector(Generic[State]):
 
         Return False if that has to be called again, and raise errors, as `_until_done` does.
         """
-        return await self._until_done(
-            lambda connection: self.applier.apply_partition(connection, partition, before=position + 1)
-        )
+
+        async def work(connection: AnyConnection) -> None:
+            epoch = await self._epoch(connection)
+            await self.applier.apply_partition(connection, partition, epoch, before=position + 1)
+
+        return await self._until_done(work)
 
     async def _until_done(self, work: Callable[[AnyConnection], Awaitable[None]]) -> bool:
         """Repeat a catch-up after conflicts with other writers.

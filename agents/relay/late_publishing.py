@@ -13,8 +13,10 @@ from aiokafka import AIOKafkaProducer
 from agents.relay.refusals import REFUSALS, text_of
 from agents.relay.topic_refill import as_stored
 from headrace.events import topic_record
+from headrace.events.origin import ORIGIN, Timeline, sign
 from headrace.events.topic_record import PastEvent, is_whole
 from tables.database import AnyConnection
+from tables.history import epochs
 from tables.intake import unpublished
 from tables.intake.unpublished import Refused
 
@@ -39,6 +41,7 @@ async def publish_late(
 
     Raises KafkaError, OSError or TimeoutError if the broker is unavailable; what was published until then is recorded.
     """
+    timeline = await epochs.read(connection)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", max_request_size=MAX_REQUEST_BYTES)
     outcome, after = LateOutcome(0, []), 0
     try:
@@ -46,7 +49,7 @@ async def publish_late(
             await producer.start()
         while events := await unpublished.with_events(connection, after=after, position=position, at_most=AT_ONCE):
             for event in events:
-                refused = await _publish(producer, topic, event)
+                refused = await _publish(producer, topic, event, timeline)
                 if refused is None:
                     await unpublished.note_published(connection, [event.position])
                     outcome = outcome._replace(published=outcome.published + 1)
@@ -59,15 +62,20 @@ async def publish_late(
     return outcome
 
 
-async def _publish(producer: AIOKafkaProducer, topic: str, past: PastEvent) -> Refused | None:
+async def _publish(producer: AIOKafkaProducer, topic: str, past: PastEvent, timeline: Timeline) -> Refused | None:
     if not is_whole(past.text):
         return Refused(past.position, past.partition, UNREADABLE, len(past.text))
     event = as_stored(past)
     key, value = event.partition_key.encode(), topic_record.encode(event.text, event.position)
+    signed = sign(timeline.installation, timeline.epoch, event.partition, None, value)
     try:
         async with asyncio.timeout(SECONDS):
             await producer.send_and_wait(
-                topic, value, key=key, partition=event.partition, headers=topic_record.LATE_HEADERS
+                topic,
+                value,
+                key=key,
+                partition=event.partition,
+                headers=[*topic_record.LATE_HEADERS, (ORIGIN, signed)],
             )
     except REFUSALS as error:
         return Refused(event.position, event.partition, text_of(error), len(key) + len(value))

@@ -10,11 +10,12 @@ from typing import Any
 from aiokafka.errors import BrokerResponseError
 
 from agents.kafka.topic import MAX_EVENT_BYTES, MAX_MESSAGE_BYTES, FoundTopic, ensured_topic
-from agents.kafka.topic_end import TopicEnd
+from agents.kafka.topic_end import Ahead, TopicEnd
 from agents.relay.producers import Producers, stopped
 from agents.relay.refusals import REFUSALS, text_of
 from headrace.errors import HeadraceError
 from headrace.events import topic_record
+from headrace.events.origin import ORIGIN, Timeline, sign
 from headrace.process.fault_points import PUBLISHER_PUBLISHING
 from tables.intake.outbox import StoredEvent
 from tables.intake.unpublished import Refused
@@ -46,6 +47,8 @@ class Publisher:
         self.max_event_bytes = max_event_bytes
         self.found = FoundTopic(0, {})
         """The topic, as it was at the last connect."""
+        self.timeline: Timeline | None = None
+        """Of the epoch in which this publishes; without it, records have no origin."""
         self._bootstrap_servers = bootstrap_servers
         self._topic = topic
         self._partitions_if_new = partitions_if_new
@@ -92,14 +95,20 @@ class Publisher:
     async def last_positions(self) -> dict[int, int]:
         """The position of the last event in each partition of the topic; later events are not published yet.
 
-        All are 0 after the topic was lost. Raises the same errors as `connect`.
+        All are 0 after the topic was lost, and UNSEEN where only records of others were found. Raises the same errors
+        as `connect`.
         """
         if self._is_topic_lost:
             self._last = dict.fromkeys(range(self.partitions), 0)
         else:
             assert self._topic_end is not None
-            self._last = await self._topic_end.last_positions(range(self.partitions))
+            self._last = await self._topic_end.last_positions(range(self.partitions), self.timeline)
         return dict(self._last)
+
+    @property
+    def ahead(self) -> list[Ahead]:
+        """Events of this installation that the topic has and the event store lacks, as `last_positions` found them."""
+        return self._topic_end.ahead if self._topic_end is not None and not self._is_topic_lost else []
 
     def leave_out(self, partition: int, position: int) -> None:
         """Record that the topic will not have this event: the next record makes projectors read it from the store."""
@@ -155,14 +164,20 @@ class Publisher:
     def _batch(self, partition: int, events: Sequence[StoredEvent], start: int, stop: int) -> tuple[Any, int]:
         """A batch of events from `start`, at most up to `stop`, and the index of the first event after it."""
         assert self._producers is not None
-        batch = self._producers.create_batch()
-        headers = topic_record.headers(events[start].position, self._last.get(partition))
+        batch, timeline = self._producers.create_batch(), self.timeline
+        follows = self._last.get(partition)
+        headers = topic_record.headers(events[start].position, follows)
+        if follows is not None and follows >= events[start].position:
+            follows = None
         for index in range(start, stop):
             event = events[index]
             key, value = event.partition_key.encode(), topic_record.encode(event.text, event.position)
+            if timeline is not None:
+                signed = sign(timeline.installation, timeline.epoch, partition, follows, value)
+                headers = [*headers, (ORIGIN, signed)]
             if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
                 return batch, index
-            headers = topic_record.HEADERS
+            headers, follows = topic_record.HEADERS, event.position
         return batch, stop
 
     async def _send(self, partition: int, batch: Any) -> None:

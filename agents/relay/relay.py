@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 
 from agents.background import Background
 from agents.relay import topic_settings
+from agents.relay.abandoned_events import report_ahead
 from agents.relay.paced_publishing import PacedPublisher, heartbeat
 from agents.relay.publisher import Publisher, TopicLostError, TopicTooSmallError
 from agents.relay.topic_refill import refill
@@ -28,6 +29,7 @@ from headrace.process.parts import OK, STANDBY, Condition
 from headrace.process.waiting import WakeUp, backoff_seconds
 from tables import database
 from tables.database import TIMED_OUT, Database
+from tables.history import epochs
 from tables.intake import outbox
 from tables.intake.disk_space import DiskSpace
 from tables.intake.outbox import StoredEvent
@@ -73,7 +75,7 @@ class Relay(Background):
     ) -> None:
         super().__init__()
         self.is_active = False
-        self.rounds = self.events = self.set_aside = self.publish_errors = 0
+        self.rounds = self.events = self.set_aside = self.publish_errors = self.topics_ahead = 0
         """Counters since the start of the worker, for metrics."""
         self._disk_space = disk_space or DiskSpace()
         self._source = source
@@ -114,6 +116,8 @@ class Relay(Background):
             self.is_active = True
             self._condition = Condition("starting", "connects to Kafka")
             log.info(LogAction.RELAY_ACTIVE, "This worker's relay is active.")
+            # Nothing may be stored before: the database may have stepped back since another epoch was open.
+            self._publisher.timeline = await epochs.open_next(connection)
             await self._publish_stored(connection, within_last=self._within_last)
             self._within_last = outbox.MAX_ROUND_EVENTS
             await self._relay(connection)
@@ -199,6 +203,7 @@ class Relay(Background):
                         await self._publisher.connect()
                     topic_settings.warn(self._publisher.found, self._publisher.max_event_bytes, self.throttled)
                     await refill(connection, self._paced, before=before)
+                    self.topics_ahead += await report_ahead(connection, self._publisher)
                     self._condition = OK
             except* UNPUBLISHED as errors:
                 await self._back_off_from_kafka(connection, errors.exceptions[0], next(waits))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from agents.kafka.topic_end import UNSEEN
 from agents.relay.paced_publishing import PacedPublisher, from_database, heartbeat
 from agents.relay.publisher import TopicTooSmallError
 from headrace.events.partition_key import partition_key
@@ -16,7 +17,7 @@ from headrace.events.topic_record import PastEvent, is_whole
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from tables.database import AnyConnection
-from tables.history import event_store
+from tables.history import epochs, event_store
 from tables.history.event_store import StoredUpTo
 from tables.intake import unpublished
 from tables.intake.outbox import MAX_ROUND_EVENTS, StoredEvent
@@ -49,8 +50,14 @@ async def refill(connection: AnyConnection, paced: PacedPublisher, *, before: in
             f"The topic has {publisher.partitions} partitions, but events are stored for {max(stored) + 1}: "
             "recreate it with at least that many."
         )
+    if publisher.timeline is not None:
+        now = await from_database(epochs.read(connection))
+        publisher.timeline = now._replace(epoch=publisher.timeline.epoch)
     async with heartbeat(connection):
         published = await publisher.last_positions()
+    for partition, up_to in stored.items():
+        if published[partition] == UNSEEN:  # at most one round is missing
+            published[partition] = up_to.previous
     after = {partition: _after(published[partition], up_to) for partition, up_to in stored.items()}
     behind = [partition for partition, up_to in stored.items() if published[partition] < up_to.last]
     done = min((after[partition] for partition in behind), default=0)

@@ -11,7 +11,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.kafka.topic import find_topic
 from agents.verify.findings import Findings, Say
+from agents.verify.lost_tail import LostTail
 from headrace.errors import DependencyAwayError
+from headrace.events.genuine_records import PassedOver, Reason, judge
+from headrace.events.origin import Timeline
 from headrace.events.topic_record import Record, decode
 from tables.history.snapshot import Snapshot
 from tables.unstorable import UNSTORABLE
@@ -25,9 +28,11 @@ PROGRESS_SECONDS = 5.0
 class VerifiedTopic:
     """Which events up to a position are on the topic; uses one bit of memory for each."""
 
-    def __init__(self, snapshot: Snapshot, last_position: int, findings: Findings, say: Say) -> None:
+    def __init__(self, snapshot: Snapshot, timeline: Timeline, findings: Findings, say: Say, *, tail: LostTail) -> None:
         self._snapshot = snapshot
-        self._last_position = last_position
+        self._timeline = timeline
+        self._last_position = last_position = timeline.last_position
+        self._tail = tail
         self._findings = findings
         self._say = say
         self._seen = bytearray(last_position // 8 + 1)
@@ -99,18 +104,38 @@ class VerifiedTopic:
         values: list[str] = []
         for record in records:
             where = f"the record at offset {record.offset} of partition {partition}"
-            event = decode(record.value, partition)
-            if event is None:
-                self._findings.differ("topic_phantom", f"{where} is not an event")
-            elif event.position > self._last_position:
-                self._findings.count("records of the topic that are newer")
-            else:
+            event = self._event(record, partition, where)
+            if event is not None:
                 if (record.key or b"") != event.partition_key.encode():
                     self._findings.differ("topic_differs", f"{where} has the key {record.key!r}")
                 self._check_order(event, where)
                 events.append(event)
                 values.append(record.value.decode(errors="replace"))
         await self._compare_with_store(partition, events, values)
+
+    def _event(self, record: Any, partition: int, where: str) -> Record | None:
+        """The event to compare with the store; None if there is none, which is noted."""
+        found = judge(self._timeline, partition, record.value, record.headers)
+        if isinstance(found, PassedOver) and found.reason is not Reason.UNSIGNED:
+            self._note(found, record, partition, where)
+            return None
+        event = decode(record.value, partition) if isinstance(found, PassedOver) else found[0]
+        if event is not None and event.position > self._last_position:
+            self._tail.add(event, None if isinstance(found, PassedOver) else self._timeline.epoch)
+            return None
+        return event
+
+    def _note(self, found: PassedOver, record: Any, partition: int, where: str) -> None:
+        if found.reason is Reason.FOREIGN:
+            self._findings.count("records of other installations, which are passed over")
+        elif found.reason is Reason.FORGED:
+            self._findings.differ("topic_forged", f"{where} names this installation, but its signature is wrong")
+        elif found.reason is Reason.ABANDONED and found.origin is not None:
+            event = decode(record.value, partition)
+            if event is not None:
+                self._tail.add(event, found.origin.epoch)
+        else:
+            self._findings.differ("topic_phantom", f"{where} is not an event")
 
     def _check_order(self, event: Record, where: str) -> None:
         """Check that an event that appears for the first time is later than all before it in its partition."""

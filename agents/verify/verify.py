@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents.verify.findings import Findings, Say
+from agents.verify.lost_tail import LostTail
 from agents.verify.outbox_check import VerifiedOutbox
 from agents.verify.projection_check import VerifiedProjection
 from agents.verify.refolded_rows import FoldedRows
@@ -23,10 +24,12 @@ async def verify(
     kafka: tuple[str, str] | None,
     findings: Findings,
     say: Say,
+    tail: LostTail | None = None,
 ) -> list[int]:
     """Compare everything; `kafka` has the bootstrap servers and the topic, or is None to skip the topic.
 
-    Return the `seq` of outbox rows that should have been deleted long ago; the caller checks whether they still exist.
+    What the topic has and the snapshot lacks is collected in `tail`, for a report after the snapshot. Return the `seq`
+    of outbox rows that should have been deleted long ago; the caller checks whether they still exist.
     Raises database and Kafka errors.
     """
     last_position = await snapshot.last_position()
@@ -34,7 +37,7 @@ async def verify(
     await outbox.check()
     topic, overdue = None, list[int]()
     if kafka is not None:
-        topic = VerifiedTopic(snapshot, last_position, findings, say)
+        topic = VerifiedTopic(snapshot, await snapshot.timeline(), findings, say, tail=tail or LostTail())
         await topic.read(*kafka)
         overdue = outbox.overdue(topic)
     progress = await snapshot.progress()

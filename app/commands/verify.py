@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 from faust.cli.base import cli
 
 from agents.verify.findings import Findings
+from agents.verify.lost_tail import LostTail
 from agents.verify.verify import verify
 from app.commands.connecting import connect, embedded_kafka, postgres, run
 from app.commands.terminal import say, say_json
@@ -70,7 +71,7 @@ async def _verify(
     names = [projection.name for projection in projections]
     if only is not None and only not in names:
         raise UnknownProjectionError(f"There is no projection {only}. Projections: {', '.join(names)}.")
-    findings = Findings()
+    findings, tail = Findings(), LostTail()
     async with postgres(settings) as dsn, embedded_kafka(settings, wanted=kafka and topic):
         connection = await connect(dsn, command_seconds=TIMEOUT_SECONDS)
         try:
@@ -82,7 +83,9 @@ async def _verify(
                     kafka=(settings.bootstrap_servers, settings.topic) if topic else None,
                     findings=findings,
                     say=lambda line: say(line, err=True),
+                    tail=tail,
                 )
+            await tail.report(connection, findings)
             for seq in sorted(await still_waiting(connection, overdue)):
                 findings.differ(
                     "outbox_not_deleted", f"outbox, seq {seq}: stored and published long ago, but still in the outbox"

@@ -8,10 +8,12 @@ from typing import Any
 
 from faust.types import ServiceT
 
+from agents.kafka.authority import Authority
 from agents.kafka.broker_gate import BrokerGate
 from agents.kafka.fetch_batches import AsIs
 from agents.projector.catch_up import CatchUp
 from agents.projector.projector import Projector, agent_of
+from agents.projector.undelivered_events import UndeliveredEvents
 from agents.projector.unpublished_events import UnpublishedEvents
 from agents.upkeep.idle_partitions import IdlePartitions
 from agents.upkeep.stall_detector import StallDetector
@@ -37,13 +39,16 @@ def event_handler_service(
 ) -> list[ServiceT]:
     """Register an agent for each projection, and create the services that start before Faust's consumer."""
     topic = app.topic(settings.topic, schema=AsIs())
+    authority = Authority()
     projectors = {
-        projection.name: Projector(projection, database, disk_space, max_state_bytes=settings.max_state_bytes)
+        projection.name: Projector(
+            projection, database, disk_space, authority=authority, max_state_bytes=settings.max_state_bytes
+        )
         for projection in projections
     }
     for name, projector in projectors.items():
         app.agent(topic, name=f"project_{name}")(agent_of(projector))
-    metrics.add(metric_sources.projectors(projectors))
+    metrics.add(metric_sources.projectors(projectors), metric_sources.records(authority))
     gate = BrokerGate(
         settings.bootstrap_servers,
         settings.topic,
@@ -64,6 +69,7 @@ def event_handler_service(
         catch_up,
         IdlePartitions(database),
         UnpublishedEvents(database, projectors),
+        UndeliveredEvents(database, projectors, authority),
         gate,
         stall_detector,
     ]

@@ -12,6 +12,7 @@ from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from agents.upkeep.backlog_watch import BacklogWatch
 from app.services.client_limits import connection_limits, guard
+from app.services.lost_events import lost_events_of
 from app.services.mqtt_bridge import mqtt_bridge
 from app.settings import Settings
 from app.worker import metric_sources
@@ -127,7 +128,7 @@ def _server(
     applied = AppliedEvents(database, names)
     bodies = BodyBudget(settings.max_bodies_bytes)
     door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied)
-    health = Health(needs={"postgresql": database.answers})
+    health = Health(needs={"postgresql": database.answers}, lost_events=lost_events_of(database))
     times = RequestTimes("ingestion")
     metrics.add(times.samples, metric_sources.intake("http", door.counts), metric_sources.memory(group_commit, bodies))
     routes = [

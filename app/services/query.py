@@ -7,6 +7,7 @@ from typing import Any
 
 from agents.parked.retrier import Retrier
 from app.services.client_limits import connection_limits, guard
+from app.services.lost_events import lost_events_of
 from app.settings import Settings
 from headrace.projection import Projection
 from tables.database import Database
@@ -35,7 +36,7 @@ def query_service(
         async with database.acquire("rows") as connection:
             return await stalls(connection, names, longer_than_seconds=settings.stall_seconds)
 
-    health = Health(needs={"postgresql": database.answers}, stalls=stalls_now)
+    health = Health(needs={"postgresql": database.answers}, stalls=stalls_now, lost_events=lost_events_of(database))
     views = Projections(database, projections, stalled_after_seconds=settings.stall_seconds)
     retrier = Retrier(projections, database, max_seconds=RETRY_SECONDS, max_state_bytes=settings.max_state_bytes)
     times = RequestTimes("query")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from agents.kafka.authority import Authority
 from agents.mqtt.bridge import MqttBridge
 from agents.projector.projector import Projector
 from agents.relay.relay import Relay
 from app.version import VERSION, python_version
+from headrace.events.genuine_records import Reason
 from headrace.events.intake_counts import IntakeCounts
 from headrace.process import metrics
 from headrace.process.metrics import Sample, Source
@@ -65,6 +67,7 @@ def relay(source: Relay) -> Source:
         yield Sample(metrics.RELAY_ROUNDS, source.rounds)
         yield Sample(metrics.RELAY_EVENTS, source.events)
         yield Sample(metrics.RELAY_ERRORS, source.publish_errors)
+        yield Sample(metrics.TOPIC_AHEAD, source.topics_ahead)
 
     return samples
 
@@ -97,5 +100,15 @@ def projectors(by_name: Mapping[str, Projector[Any]]) -> Source:
             yield Sample(metrics.BATCH_EVENTS, projector.batch_events, (name,))
             yield Sample(metrics.BATCH_SECONDS, projector.batch_seconds, (name,))
             yield Sample(metrics.BATCH_FAILURES, projector.failed_attempts, (name,))
+
+    return samples
+
+
+def records(authority: Authority) -> Source:
+    """Records on the topic that are passed over, by reason."""
+
+    def samples() -> Iterator[Sample]:
+        for reason in Reason:
+            yield Sample(metrics.PASSED_OVER, authority.passed_over[reason], (reason.value,))
 
     return samples

@@ -65,6 +65,11 @@ class RowCache(Generic[State]):
         while len(self._rows) > MAX_ROWS or self._size > MAX_BYTES:
             self.drop(next(iter(self._rows)))
 
+    def check_progress(self, partition: int, position: int) -> None:
+        """Clear the cache if the database has another progress: another worker wrote it, or it was moved."""
+        if self.progress.get(partition, position) != position:
+            self.forget()
+
     def forget(self) -> None:
         """Clear the cache."""
         self._rows.clear()

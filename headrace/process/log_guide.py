@@ -89,6 +89,22 @@ GUIDE: Mapping[LogAction, Guide] = {
     LogAction.RECORD_SKIPPED: Guide(
         "A record on the topic is not an event of Headrace.", "Find out which other program writes to the topic."
     ),
+    LogAction.RECORD_PASSED_OVER: Guide(
+        "Records on the topic are not events of this database, as it is now. They are not applied.",
+        "Do what the line says. Nothing is missing in the projections.",
+    ),
+    LogAction.EVENTS_UNDELIVERED: Guide(
+        "The topic did not deliver events that are stored; they are read from the event store, some seconds later.",
+        "Check Kafka, and that no other installation is in `CONSUMER_GROUP`.",
+    ),
+    LogAction.PROJECTION_AHEAD: Guide(
+        "The progress of a projection is beyond the event store; new events up to it are not applied.",
+        "Compute the projection from the start: see docs/restore.md.",
+    ),
+    LogAction.TOPIC_AHEAD: Guide(
+        "The topic has events of this installation that the event store lacks, and they are passed over.",
+        "The database was restored or lost commits: read docs/restore.md. Give a copy a `TOPIC` of its own.",
+    ),
     LogAction.RELAY_ACTIVE: Guide("This worker publishes the outbox; other relays stand by."),
     LogAction.RELAY_DUPLICATE: Guide(
         "The outbox holds an event that is already stored; it is published again, and applied once."

@@ -57,6 +57,12 @@ RELAY_ACTIVE = _family("relay_active", "gauge", "", "1 if the relay of this work
 RELAY_ROUNDS = _family("relay_rounds", "counter", "", "Rounds that were published.")
 RELAY_EVENTS = _family("relay_events", "counter", "", "Events that were published.")
 RELAY_ERRORS = _family("relay_publish_errors", "counter", "", "Attempts to reach Kafka that failed.")
+TOPIC_AHEAD = _family(
+    "relay_topic_ahead",
+    "counter",
+    "",
+    "Partitions and epochs in which the topic had events that the event store lacks.",
+)
 UNPUBLISHED = _family("unpublished_events", "gauge", "", "Events that Kafka refused, and that the topic lacks.")
 MQTT_CONNECTED = _family("mqtt_connected", "gauge", "", "1 while this worker is connected to the MQTT broker, else 0.")
 POSTGRES_UP = _family("postgres_up", "gauge", "", "1 if PostgreSQL answered this worker at its last check, else 0.")
@@ -71,6 +77,9 @@ PARKED = _family("projection_parked_events", "gauge", "projection", "Events that
 BATCH_EVENTS = _family("projector_batch_events", "histogram", "projection", "Events in a batch.")
 BATCH_SECONDS = _family("projector_batch_duration_seconds", "histogram", "projection", "Time to apply a batch.")
 BATCH_FAILURES = _family("projector_failed_attempts", "counter", "projection", "Attempts to apply a batch that failed.")
+PASSED_OVER = _family(
+    "records_passed_over", "counter", "reason", "Records on the topic that are not events of this database."
+)
 
 
 class Sample(NamedTuple):

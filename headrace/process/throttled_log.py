@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
@@ -22,6 +23,13 @@ class ThrottledLog:
 
     def warning(self, action: LogAction, text: str, /, **fields: object) -> None:
         """Log a warning, unless one of the same kind was logged less than the interval ago."""
+        self._write(self._log.warning, action, text, fields)
+
+    def error(self, action: LogAction, text: str, /, **fields: object) -> None:
+        """The same for an error."""
+        self._write(self._log.error, action, text, fields)
+
+    def _write(self, write: Callable[..., None], action: LogAction, text: str, fields: dict[str, object]) -> None:
         kind = (action, *(fields.get(name) for name in IDENTIFYING))
         now = time.monotonic()
         last, left_out = self._written.get(kind, (float("-inf"), 0))
@@ -31,4 +39,4 @@ class ThrottledLog:
         self._written[kind] = (now, 0)
         if left_out:
             text, fields = text + " ({left_out} more since)", {**fields, "left_out": left_out}
-        self._log.warning(action, text, **fields)
+        write(action, text, **fields)

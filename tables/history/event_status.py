@@ -15,7 +15,8 @@ SELECT coalesce(waiting.received_at, stored.received_at) AS received_at,
        ) AS published,
        ARRAY (
            SELECT projection FROM progress
-           WHERE progress.partition = stored.partition AND progress.position >= stored.position
+           WHERE progress.partition = stored.partition
+             AND progress.position BETWEEN stored.position AND (SELECT last_position FROM relay_state)
        ) AS applied_by,
        ARRAY (SELECT projection FROM parked WHERE parked.position = stored.position) AS parked_by,
        ARRAY (SELECT projection FROM discarded WHERE discarded.position = stored.position) AS discarded_by

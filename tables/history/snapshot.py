@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import NamedTuple
 
+from headrace.events.origin import Timeline
 from headrace.folding.parked_groups import Group
 from tables.bounded import MAX_READ_BYTES, bounded
 from tables.database import Connection
+from tables.history import epochs
 
 # A statement may scan a whole table.
 TIMEOUT_SECONDS = 3_600.0
@@ -52,6 +54,11 @@ WAITING = bounded(
     order="seq",
     limit="$4",
 )
+KNOWN = """
+SELECT asked.place FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (source, id, place)
+WHERE EXISTS (SELECT FROM event_store AS s WHERE s.source = asked.source AND s.id = asked.id)
+   OR EXISTS (SELECT FROM outbox AS o WHERE o.source = asked.source AND o.id = asked.id)
+"""
 STILL_WAITING = "SELECT seq FROM outbox WHERE seq = ANY ($1::bigint[])"
 # On the topic, the extension `sequence` is the position; a value from the sender is ignored.
 SAME = """
@@ -152,6 +159,10 @@ class Snapshot:
         position: int = await self._connection.fetchval(LAST_POSITION)
         return position
 
+    async def timeline(self) -> Timeline:
+        """Which records on the topic are events of this database."""
+        return await epochs.read(self._connection)
+
     async def partitions(self) -> dict[int, int]:
         """The last position of each partition, as the relay recorded it."""
         return {row[0]: row[1] for row in await self._connection.fetch(PARTITIONS)}
@@ -231,3 +242,9 @@ async def snapshot(connection: Connection) -> AsyncIterator[Snapshot]:
 async def still_waiting(connection: Connection, seqs: Sequence[int]) -> set[int]:
     """Those of the outbox rows with these `seq` that still exist."""
     return {row["seq"] for row in await connection.fetch(STILL_WAITING, seqs)}
+
+
+async def known(connection: Connection, names: Sequence[tuple[str, str]]) -> set[int]:
+    """The indexes of those events, as (source, id), that are in the store or the outbox."""
+    rows = await connection.fetch(KNOWN, [source for source, _ in names], [event_id for _, event_id in names])
+    return {row["place"] - 1 for row in rows}

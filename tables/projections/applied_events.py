@@ -16,13 +16,18 @@ MAX_QUERIED_EVENTS = 100
 
 # LATERAL with LIMIT keeps this an index lookup, however large the store is.
 FIND_STORED = """
-SELECT asked.source, asked.id, stored.position, stored.partition
+SELECT asked.source, asked.id, stored.position, stored.partition, (SELECT epoch FROM relay_state) AS epoch
 FROM unnest($1::text[], $2::text[]) AS asked (source, id)
 CROSS JOIN LATERAL (
     SELECT s.position, s.partition FROM event_store AS s WHERE s.source = asked.source AND s.id = asked.id LIMIT 1
 ) AS stored
 """
-READ_PROGRESS = "SELECT projection, partition, position FROM progress WHERE projection = ANY ($1::text[])"
+# A database that stepped back has another epoch before it has new positions.
+READ_PROGRESS = """
+SELECT progress.projection, progress.partition, progress.position, relay_state.epoch
+FROM relay_state LEFT JOIN progress
+    ON progress.projection = ANY ($1::text[]) AND progress.position <= relay_state.last_position
+"""
 
 Name = tuple[str, str]
 """An event's source and id."""
@@ -31,10 +36,13 @@ Name = tuple[str, str]
 class _Waiter:
     """The events and projections that one caller waits for."""
 
-    __slots__ = ("applied", "not_stored", "projections", "up_to")
+    __slots__ = ("applied", "epoch", "events", "not_stored", "projections", "up_to")
 
     def __init__(self, events: Iterable[Name], projections: Collection[str]) -> None:
-        self.not_stored = list(dict.fromkeys(events))
+        self.events = list(dict.fromkeys(events))
+        self.not_stored = self.events
+        self.epoch: int | None = None
+        """In which the events were found."""
         self.up_to: dict[int, int] = {}
         """By partition, the greatest position of those events that are stored."""
         self.projections = projections
@@ -50,6 +58,12 @@ class _Waiter:
                 position, partition = place
                 self.up_to[partition] = max(self.up_to.get(partition, 0), position)
         self.not_stored = [name for name in self.not_stored if name not in places]
+
+    def note_epoch(self, epoch: int) -> None:
+        """Find all events again in another epoch: the database may have been restored without them."""
+        if self.epoch is not None and self.epoch != epoch:
+            self.not_stored, self.up_to = self.events, {}
+        self.epoch = epoch
 
     def is_over(self, progress: dict[tuple[str, int], int]) -> bool:
         return not self.not_stored and all(
@@ -148,13 +162,16 @@ class AppliedEvents:
         """Poll once for all waiting requests; return whether any of their events was stored or applied."""
         waiters = list(self._waiters)
         names = [name for waiter in waiters for name in waiter.queried]
-        stored = await _find_stored(connection, names) if names else {}
-        if stored:
+        stored, epoch = await _find_stored(connection, names) if names else ({}, None)
+        if epoch is not None:
             for waiter in waiters:
+                waiter.note_epoch(epoch)
                 waiter.note_stored(stored)
         if all(waiter.not_stored for waiter in waiters):
             return bool(stored)
-        progress = await _read_progress(connection, {name for waiter in waiters for name in waiter.projections})
+        progress, epoch = await _read_progress(connection, {name for waiter in waiters for name in waiter.projections})
+        for waiter in waiters:
+            waiter.note_epoch(epoch)
         over = [waiter for waiter in waiters if waiter.is_over(progress)]
         for waiter in over:
             if not waiter.applied.done():
@@ -162,11 +179,19 @@ class AppliedEvents:
         return bool(stored or over)
 
 
-async def _find_stored(connection: AnyConnection, names: Collection[Name]) -> dict[Name, tuple[int, int]]:
+async def _find_stored(
+    connection: AnyConnection, names: Collection[Name]
+) -> tuple[dict[Name, tuple[int, int]], int | None]:
+    """Position and partition of the events that are stored, and the epoch; None if none is stored."""
     rows = await connection.fetch(FIND_STORED, [name[0] for name in names], [name[1] for name in names])
-    return {(row["source"], row["id"]): (row["position"], row["partition"]) for row in rows}
+    places = {(row["source"], row["id"]): (row["position"], row["partition"]) for row in rows}
+    return places, rows[0]["epoch"] if rows else None
 
 
-async def _read_progress(connection: AnyConnection, projections: Collection[str]) -> dict[tuple[str, int], int]:
+async def _read_progress(
+    connection: AnyConnection, projections: Collection[str]
+) -> tuple[dict[tuple[str, int], int], int]:
+    """The progress of these projections, as far as the event store reaches, and the epoch."""
     rows = await connection.fetch(READ_PROGRESS, list(projections))
-    return {(row["projection"], row["partition"]): row["position"] for row in rows}
+    progress = {(row["projection"], row["partition"]): row["position"] for row in rows if row["projection"] is not None}
+    return progress, rows[0]["epoch"]

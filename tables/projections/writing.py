@@ -83,6 +83,7 @@ SELECT require_unchanged(
     AND (SELECT count(*) FROM inserted) + (SELECT count(*) FROM updated) + (SELECT count(*) FROM deleted)
         = cardinality($5::text[])
     AND NOT ($10 AND EXISTS (SELECT FROM parked WHERE parked.projection = $1))
+    AND ($11::bigint IS NULL OR EXISTS (SELECT FROM relay_state WHERE epoch = $11 AND last_position >= $12))
 )
 """
 SPANS = """(
@@ -155,13 +156,15 @@ async def write(
     rows: Mapping[str, WrittenRow],
     *,
     if_none_is_parked: bool = False,
+    epoch: int | None = None,
     seconds: float | None = None,
 ) -> None:
     """Write the rows and move the progress of the partitions to the ends of their spans, atomically.
 
     Raises asyncpg.SerializationError if a row has changed since it was read, if the first event of a span is already
-    applied, or, with `if_none_is_parked`, if the projection has parked events. Raises TooLargeError if the states of
-    several rows exceed MAX_STATE_BYTES. `seconds` is the timeout; None for the connection's.
+    applied, or, with `if_none_is_parked`, if the projection has parked events. Also, with `epoch`, if another epoch is
+    open, or if the event store does not have the last position. Raises TooLargeError if the states of several rows
+    exceed MAX_STATE_BYTES. `seconds` is the timeout; None for the connection's.
     """
     if len(rows) > 1 and sum(len(row.state or "") for row in rows.values()) > MAX_STATE_BYTES:
         raise TooLargeError
@@ -175,5 +178,7 @@ async def write(
         [span.last for span in spans.values()],
         *columns,
         if_none_is_parked,
+        epoch,
+        max((span.last for span in spans.values()), default=0),
         timeout=seconds,
     )

@@ -83,7 +83,8 @@ class Load:
         self.journal = Journal()
         self.in_flight = 0
         """Events whose post is not answered now."""
-        self._addresses = [f"{address}/api/v1/events" for address in addresses]
+        self._addresses: list[str] = []
+        self.use(addresses)
         self._devices = [f"device-{number}" for number in range(1, keys + 1)]
         self._weights = [1 / number for number in range(1, keys + 1)]
         self._seconds_an_event = sessions / events_a_second
@@ -95,6 +96,10 @@ class Load:
         self._given_up = asyncio.Event()
         self._stopping = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
+
+    def use(self, addresses: Sequence[str]) -> None:
+        """Post to these from now on."""
+        self._addresses = [f"{address}/api/v1/events" for address in addresses]
 
     async def post_once(self, events: int) -> None:
         """Post one batch, in a session of its own, and return when it is answered."""

@@ -183,4 +183,18 @@ BUGS = (
         "parked",
         setting=scenarios.POISON,
     ),
+    PlantedBug(
+        "the epoch of a record is not checked",
+        (
+            Edit(
+                "headrace/events/genuine_records.py",
+                "    if record.position > timeline.ends.get(epoch, 0):\n",
+                "    if False:\n",
+            ),
+        ),
+        scenarios.restored_under_a_newer_topic,
+        Kind.PHANTOM,
+        "projections",
+        setting=scenarios.ONLY_THE_TOPIC,
+    ),
 )

@@ -9,9 +9,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.checking.check_topic import check_topic
 from tests.checking.checker import check
-from tests.checking.evidence import read_history, settled
+from tests.checking.evidence import read_history, read_topic, settled
 from tests.checking.findings import Finding
-from tests.checking.history import Name
+from tests.checking.history import Name, Sent
 from tests.checking.load import Load
 from tests.checking.poller import Poller
 from tests.support.servers.worker_process import WorkerProcess
@@ -30,7 +30,7 @@ class PlantedSystem:
         self._source = source
         self._folder = folder
         self._kafka = kafka
-        self._topic = topic
+        self.topic = topic
         self._workers: list[WorkerProcess] = []
         self._pollers: list[Poller] = []
 
@@ -39,8 +39,8 @@ class PlantedSystem:
         given = {
             "DATABASE_URL": self.dsn,
             "BROKER_URL": self._kafka,
-            "TOPIC": self._topic,
-            "CONSUMER_GROUP": self._topic,
+            "TOPIC": self.topic,
+            "CONSUMER_GROUP": self.topic,
         }
         worker = WorkerProcess(self._folder, **{**given, **settings})
         worker.source = self._source
@@ -61,7 +61,7 @@ class PlantedSystem:
         await admin.start()
 
         async def shared() -> bool:
-            ((_, _, state, _, _, found),) = (await admin.describe_consumer_groups([self._topic]))[0].groups
+            ((_, _, state, _, _, found),) = (await admin.describe_consumer_groups([self.topic]))[0].groups
             return state == "Stable" and len(found) == members
 
         try:
@@ -76,19 +76,33 @@ class PlantedSystem:
         self._pollers.append(poller)
         poller.start()
 
-    async def verdict(self, load: Load, *, poison: frozenset[Name] = frozenset()) -> list[Finding]:
-        """Let everything come to rest, and check."""
+    async def verdict(
+        self,
+        load: Load,
+        *,
+        poison: frozenset[Name] = frozenset(),
+        foreign: frozenset[bytes | None] = frozenset(),
+        earlier: Sequence[Sent] = (),
+    ) -> list[Finding]:
+        """Let everything come to rest, and check; `earlier` was sent by other loads."""
         journal = await load.stop()
         await settled(self.dsn, SETTLED_SECONDS)
         reads = [read for poller in self._pollers for read in await poller.stop()]
         assert bool(reads) == bool(self._pollers), "nothing could be read"
-        history = await read_history(self.dsn, self._kafka, self._topic, sent=journal.sent, reads=reads, poison=poison)
+        sent = [*earlier, *journal.sent]
+        history = await read_history(
+            self.dsn, self._kafka, self.topic, sent=sent, reads=reads, poison=poison, foreign=foreign
+        )
         print(f"{len(history.stored)} events stored, {len(history.published)} records, {len(reads)} reads")
         return check(history)
 
+    async def records(self) -> list[bytes | None]:
+        """The values on the topic at this moment."""
+        return [one.value for one in await read_topic(self._kafka, self.topic)]
+
     async def topic_now(self) -> list[Finding]:
         """What is wrong with the topic at this moment, while no relay works."""
-        return check_topic(await read_history(self.dsn, self._kafka, self._topic))
+        return check_topic(await read_history(self.dsn, self._kafka, self.topic))
 
     async def stop(self) -> None:
         """End what runs."""

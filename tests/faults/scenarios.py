@@ -14,6 +14,8 @@ from tests.checking.history import Name
 from tests.checking.load import Event, Load, random_event
 from tests.faults.planted_system import SEED, SETTLED_SECONDS, PlantedSystem, accepted, has_ended, logged
 from tests.faults.planting import Edit
+from tests.support.servers.moved_database import copied, dropped, put_back
+from tests.support.waiting import until
 
 KILLED = -9
 # What listens said this last, or its heartbeat; a connection of a pool that did so hears nothing either.
@@ -23,6 +25,15 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'idle
   AND (query ILIKE 'LISTEN %' OR query = 'SELECT 1')
 """
 
+# Otherwise an event handler has read everything from the store before the first record reaches it.
+ONLY_THE_TOPIC = (
+    Edit(
+        "agents/projector/catch_up.py",
+        "        while self._waiting and not self.should_stop:\n",
+        "        while False:\n",
+    ),
+    Edit("agents/projector/undelivered_events.py", "QUIET_SECONDS = 3.0\n", "QUIET_SECONDS = 86_400.0\n"),
+)
 POISON = (
     Edit(
         "agents/projections/devices.py",
@@ -139,3 +150,44 @@ async def one_event_is_poison(system: PlantedSystem) -> list[Finding]:
     await logged(worker, "parked the event")
     await accepted(load, 200)
     return await system.verdict(load, poison=frozenset(poison))
+
+
+async def restored_under_a_newer_topic(system: PlantedSystem) -> list[Finding]:
+    """The database is put back to an older copy, gets other events, and the topic is read from its beginning."""
+    first, lost, later = (Load([], seed=SEED + turn) for turn in range(3))
+    await _posted(system, first)
+    before = set(await system.records())
+    copy = await copied(system.dsn)
+    try:
+        await _posted(system, lost)
+        future = frozenset(await system.records()) - before
+        await put_back(system.dsn, copy)
+    finally:
+        await dropped(copy)
+    relaying = await system.start(SERVICES="ingestion")
+    later.use([relaying.ingestion])
+    await later.post_once(300)
+    await _published(system)
+    await system.start(SERVICES="event_handler,query", CONSUMER_GROUP=f"{system.topic}-again")
+    return await system.verdict(later, foreign=future, earlier=first.journal.sent)
+
+
+async def _posted(system: PlantedSystem, load: Load) -> None:
+    """Post with a worker that is ended when everything is applied."""
+    worker = await system.start()
+    load.use([worker.ingestion])
+    for _ in range(3):
+        await load.post_once(100)
+    assert await settled(system.dsn, SETTLED_SECONDS) is not None
+    worker.kill()
+
+
+async def _published(system: PlantedSystem) -> None:
+    async def nothing_waits() -> bool:
+        connection = await asyncpg.connect(system.dsn)
+        try:
+            return not await connection.fetchval("SELECT count(*) FROM outbox")
+        finally:
+            await connection.close()
+
+    await until(nothing_waits, SETTLED_SECONDS)

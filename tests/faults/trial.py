@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -16,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from tests.checking.checker import check
-from tests.checking.evidence import UNLIMITED, read_history, settled
+from tests.checking.evidence import UNLIMITED, read_history, read_topic, settled
 from tests.checking.findings import Finding, Kind, report
 from tests.checking.history import Name, Outcome, Sent, digest
 from tests.checking.load import Load, random_event
@@ -81,9 +82,12 @@ class Trial:
         self.workers.append(made)
         return made
 
-    async def load(self, *workers: FaultyWorker, warm_up: int = START_EVENTS, **options: Any) -> Load:
-        """Clients that post to these workers; returns when some events are accepted and applied."""
-        self._load = Load([one.ingestion for one in workers], seed=self.outcomes.seed, **options)
+    async def load(self, *workers: FaultyWorker, warm_up: int = START_EVENTS, turn: int = 0, **options: Any) -> Load:
+        """Clients that post to these workers; returns when some events are accepted and applied.
+
+        Each `turn` sends other events.
+        """
+        self._load = Load([one.ingestion for one in workers], seed=self.outcomes.seed + 1_000_000 * turn, **options)
         self._load.start()
         await self.accepted(warm_up)
         if warm_up and any("event_handler" in one.services for one in self.workers):
@@ -111,6 +115,23 @@ class Trial:
             return self.clients.accepted >= goal
 
         await until(enough, PATIENCE_SECONDS, lambda: f"the door takes nothing\n{self.logs()}")
+
+    async def rest(self, *, kept: bool) -> int:
+        """End the load, and return the last position when everything is applied.
+
+        What it sent is checked in the verdict, unless a restore will remove it.
+        """
+        journal = await self.clients.stop(patience_seconds=PATIENCE_SECONDS)
+        assert await settled(self.dsn, SETTLED_SECONDS) is not None, self.logs()
+        if kept:
+            self._probed += journal.sent
+        return await self.ask("SELECT coalesce(max(position), 0) FROM event_store")
+
+    async def will_lose(self, after: int) -> int:
+        """What the topic has after a position is of a future that a restore removes; how many records that is."""
+        lost = {one.value for one in await read_topic(self.kafka, self.topic) if _position(one.value) > after}
+        self.foreign |= lost
+        return len(lost)
 
     @property
     def failed_reads(self) -> int:
@@ -286,13 +307,25 @@ class Trial:
 
         await until(said, PATIENCE_SECONDS, lambda: f"nobody has said {text!r}\n{self.logs()}")
 
+    async def ask_text(self, query: str) -> str:
+        """The text that a query finds."""
+        return str(await self._asked(query))
+
     async def ask(self, query: str, *arguments: object) -> int:
-        """The number that a query finds, on a connection of its own."""
+        """The number that a query finds."""
+        return int(await self._asked(query, *arguments))
+
+    async def _asked(self, query: str, *arguments: object) -> Any:
+        """The value that a query finds, on a connection of its own."""
         connection = await asyncpg.connect(
             self.dsn, timeout=TIMEOUT_SECONDS, command_timeout=TIMEOUT_SECONDS, server_settings=UNLIMITED
         )
         try:
-            found: int = await connection.fetchval(query, *arguments)
+            return await connection.fetchval(query, *arguments)
         finally:
             connection.terminate()
-        return found
+
+
+def _position(value: bytes | None) -> int:
+    sequence: str = json.loads(value or b"{}").get("sequence", "0")
+    return int(sequence)

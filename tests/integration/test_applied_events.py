@@ -20,6 +20,7 @@ APPLY = """
 INSERT INTO progress (projection, partition, position) VALUES ($1, $2, $3)
 ON CONFLICT (projection, partition) DO UPDATE SET position = excluded.position
 """
+HEAD = "UPDATE relay_state SET last_position = greatest(last_position, $1)"
 LONG_SECONDS = 30.0
 SHORT_SECONDS = 0.2
 SOURCE = "/tests"
@@ -30,6 +31,7 @@ async def store(pool: Pool, position: int, event_id: str, *, partition: int = 0)
 
 
 async def apply(pool: Pool, projection: str, position: int, *, partition: int = 0) -> None:
+    await pool.execute(HEAD, position)
     await pool.execute(APPLY, projection, partition, position)
 
 

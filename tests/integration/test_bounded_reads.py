@@ -226,9 +226,9 @@ async def test_many_large_dead_letters_are_stored_by_several_statements(
     sizes: list[int] = []
     real = dead_letters._store_part
 
-    async def store_part(connection: Any, messages: Any) -> None:
+    async def store_part(connection: Any, messages: Any) -> bool:
         sizes.append(len(messages))
-        await real(connection, messages)
+        return await real(connection, messages)
 
     monkeypatch.setattr(dead_letters, "_store_part", store_part)
     async with pool.acquire() as connection:

@@ -7,25 +7,28 @@ import json
 
 import msgspec
 
+from agents.kafka.authority import Authority
 from agents.kafka.fetch_batches import RecordBatch
 from agents.projector.projector import Projector
 from headrace.events.topic_record import encode
 from headrace.projection import Projection
 from tables.database import Connection, Database, Pool
+from tables.history import epochs
 from tables.intake import outbox
 from tables.intake.outbox import StoredEvent
 
 from tests.support.data.events import event
+from tests.support.data.signed_records import batch_of_stored
 
 
 class Seen(msgspec.Struct):
     ids: list[str]
 
 
-def make_projector(database: Database, name: str = "seen") -> Projector[Seen]:
+def make_projector(database: Database, name: str = "seen", authority: Authority | None = None) -> Projector[Seen]:
     projection = Projection(name, state=Seen, key=lambda event: event.subject or "", description="The ids of a subject")
     projection.on_every_other_event(lambda state, event: Seen([*(state.ids if state else []), event.id]))
-    return Projector(projection, database)
+    return Projector(projection, database, authority=authority)
 
 
 async def store(connection: Connection, numbers: range) -> list[StoredEvent]:
@@ -86,16 +89,15 @@ async def test_what_a_fetch_lacks_between_its_records_comes_from_the_store(
     database: Database, connection: Connection, pool: Pool
 ) -> None:
     stored = await store(connection, range(400))
-    projector = make_projector(database)
+    found = await epochs.read(connection)
+    projector = make_projector(database, authority=Authority())
     for partition in range(4):
         events = [one for one in stored if one.partition == partition]
-        values = [encode(one.text, one.position) for one in [*events[:20], *events[30:50]]]  # refused by the broker
-        links = {partition: {20: events[29].position}}
-        await projector.apply(RecordBatch({partition: values}, {partition: 0}, links=links))
-        values = [encode(one.text, one.position) for one in events[50::3]]  # compacted: the offsets have holes
-        await projector.apply(RecordBatch({partition: values}, {partition: events[49].position}, holes=[partition]))
-        last = events[-1]
-        await projector.catch_up_with(partition, last.position)
+        linked = list(zip(events, [0, *(one.position for one in events)], strict=False))
+        # Refused by the broker; then compacted.
+        await projector.apply(batch_of_stored(found, [*linked[:20], *linked[30:50]]))
+        await projector.apply(batch_of_stored(found, linked[50::3]))
+        await projector.catch_up_with(partition, events[-1].position)
     assert await seen(pool) == expected(range(400))
 
 

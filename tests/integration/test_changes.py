@@ -150,7 +150,7 @@ async def _break_off_and_resume(
 async def _apply_partition(database: Database, partition: int) -> None:
     projector = Projector(SUMS, database)
     async with database.acquire() as connection:
-        await projector.applier.apply_past(connection, after=0, before=10**9, partition=partition)
+        await projector.applier.apply_past(connection, None, after=0, before=10**9, partition=partition)
 
 
 async def test_a_parked_event_changes_nothing_and_is_told_once_it_is_applied_after_all(

@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 import aiohttp
 import msgspec
@@ -91,13 +90,13 @@ async def door(database: Database) -> AsyncIterator[str]:
         yield address
 
 
-async def post(door: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Any, int]:
+async def post(door: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    """Status and body of the answer, which is not parsed: that would hold the same loop."""
     async with (
         aiohttp.ClientSession() as client,
         client.post(door, data=io.BytesIO(body), headers={"Content-Type": "application/json", **headers}) as response,
     ):
-        text = await response.read()
-        return response.status, json.loads(text), len(text)
+        return response.status, await response.read()
 
 
 @pytest.mark.parametrize("name", INPUTS)
@@ -106,7 +105,7 @@ async def test_no_post_holds_the_loop(door: str, name: str) -> None:
     lags: list[LoopLag] = []
     for _ in range(ATTEMPTS):
         lag = LoopLag()
-        status, _, _ = await post(door, body, {})
+        status, _ = await post(door, body, {})
         assert status in {202, 207, 400, 413, 422}
         lags.append(lag.end())
         if lag.all < MOST_LAG_SECONDS:
@@ -118,38 +117,44 @@ async def test_no_post_holds_the_loop(door: str, name: str) -> None:
 @pytest.mark.parametrize("name", ["empty arrays", "wide, and nested too deep", "numbers"])
 async def test_a_few_bytes_that_become_many_do_not_hold_the_loop(door: str, name: str) -> None:
     lag = LoopLag()
-    status, _, _ = await post(door, gzip.compress(INPUTS[name]), GZIP)
+    status, _ = await post(door, gzip.compress(INPUTS[name]), GZIP)
     assert status in {400, 413, 422}
     assert lag.end().own < MOST_LAG_SECONDS
 
 
 async def test_what_only_a_bomb_is_packed_like_is_refused(door: str) -> None:
-    status, answer, _ = await post(door, zstd.compress(b"[]" * 2_000_000), {"Content-Encoding": "zstd"})
-    assert (status, answer["code"]) == (413, "packed_too_well")
+    status, answer = await post(door, zstd.compress(b"[]" * 2_000_000), {"Content-Encoding": "zstd"})
+    assert (status, json.loads(answer)["code"]) == (413, "packed_too_well")
 
 
 async def test_an_answer_to_many_wrong_events_stays_small(door: str) -> None:
-    status, answer, size = await post(door, INPUTS["20 errors in each event"], {})
+    status, text = await post(door, INPUTS["20 errors in each event"], {})
+    answer = json.loads(text)
     assert (status, answer["rejected"]) == (422, 5_000)
     first, last = answer["results"][0]["error"], answer["results"][-1]["error"]
     assert (last["status"], last["code"]) == (first["status"], first["code"])
     assert len(first["errors"]) == 20
     assert "errors" not in last
-    assert size < MB * 1.5
+    assert len(text) < MB * 1.5
 
 
 async def test_a_good_event_after_many_wrong_ones_is_kept(door: str) -> None:
     good = START.replace(b'"t"', b'"good"') + b"1}"
-    _, answer, _ = await post(door, b"[" + b"[]," * 300 + good + b"]", {})
+    _, text = await post(door, b"[" + b"[]," * 300 + good + b"]", {})
+    answer = json.loads(text)
     assert (answer["accepted"], answer["rejected"]) == (1, 300)
     assert answer["results"][300]["status"] == "accepted"
     assert {one["error"]["code"] for one in answer["results"][:300]} == {"not_an_object"}
 
 
 async def test_the_answer_to_a_batch_of_any_size_does_not_hold_the_loop(database: Database) -> None:
-    good = [START.replace(b'"x"', b'"%d"' % n) + b"1}" for n in range(20_000)]
+    lags: list[LoopLag] = []
     async with opened_door(database, Limits(batch_events=20_000)) as door:
-        lag = LoopLag()
-        status, answer, _ = await post(door, b"[" + b",".join(good) + b"]", {})
-    assert (status, answer["accepted"]) == (202, len(good))
-    assert lag.end().own < MOST_LAG_SECONDS
+        for attempt in range(ATTEMPTS):
+            good = [START.replace(b'"x"', b'"%d-%d"' % (attempt, n)) + b"1}" for n in range(20_000)]
+            body = b"[" + b",".join(good) + b"]"
+            lags.append(LoopLag())
+            status, answer = await post(door, body, {})
+            lags[-1].end()
+            assert (status, json.loads(answer)["accepted"]) == (202, len(good))
+    assert min(lag.own for lag in lags) < MOST_LAG_SECONDS

@@ -27,6 +27,7 @@ INSERT INTO event_store (position, id, source, event_type, event_time, received_
 SELECT row_number() OVER (ORDER BY seq), id, source, event_type, event_time, received_at, 0, event::jsonb FROM outbox
 ON CONFLICT DO NOTHING
 """
+HEAD = "UPDATE relay_state SET last_position = (SELECT max(position) FROM event_store)"
 APPLY = """
 INSERT INTO progress (projection, partition, position) SELECT 'devices', 0, max(position) FROM event_store
 ON CONFLICT (projection, partition) DO UPDATE SET position = excluded.position
@@ -53,6 +54,7 @@ async def kept(pool: Pool) -> list[str]:
 
 async def apply_all(pool: Pool) -> None:
     await pool.execute(STORE)
+    await pool.execute(HEAD)
     await pool.execute(APPLY)
 
 
@@ -124,6 +126,7 @@ async def test_prefer_wait_answers_201_when_every_projection_has_applied_the_eve
     await until(somebody_waits(door.applied, 1), SECONDS)
     assert await kept(pool) == ["1"]
     await pool.execute(STORE)
+    await pool.execute(HEAD)
     assert not posting.done()
     await apply_all(pool)
     status, answer, response = await posting

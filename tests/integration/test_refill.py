@@ -10,12 +10,15 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from agents.kafka import topic_end
+from agents.kafka.fetch_batches import Headers
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
+from headrace.events.origin import ORIGIN, sign
 from headrace.events.topic_record import encode, followed
 from headrace.process.waiting import WakeUp
 from tables.database import Connection, Database, Pool
-from tables.history import event_store
+from tables.history import epochs, event_store
 from tables.intake import outbox
 
 from tests.support.data.events import event
@@ -63,12 +66,12 @@ class Broker:
         await until(made, SECONDS)
         await admin.close()
 
-    async def write(self, records: list[tuple[int, bytes]]) -> None:
-        """As (partition, value)."""
+    async def write(self, records: list[tuple[int, bytes, Headers]]) -> None:
+        """As (partition, value, headers)."""
         producer = AIOKafkaProducer(bootstrap_servers=self._servers)
         await producer.start()
-        for partition, value in records:
-            await producer.send_and_wait(self._topic, value, partition=partition)
+        for partition, value, headers in records:
+            await producer.send_and_wait(self._topic, value, partition=partition, headers=headers)
         await producer.stop()
 
     async def positions(self) -> dict[int, list[int]]:
@@ -157,9 +160,16 @@ async def test_only_the_end_is_published_again_where_the_beginning_is_there(
     await broker.delete()
     await broker.make()
     past = await event_store.read(connection, after=0, before=201, at_most=200)
-    kept = [(one.partition, encode(one.text, one.position)) for one in past]
-    strange = [(partition, b"no event of ours") for partition in range(PARTITIONS) for _ in range(30)]
-    await broker.write(kept + strange)
+    timeline = await epochs.read(connection)
+    kept: list[tuple[int, bytes, Headers]] = []
+    for one in past:
+        value = encode(one.text, one.position)
+        origin = sign(timeline.installation, timeline.epoch, one.partition, None, value)
+        kept.append((one.partition, value, [(ORIGIN, origin)]))
+    strange: list[tuple[int, bytes, Headers]] = [
+        (partition, b"no event of ours", []) for partition in range(PARTITIONS) for _ in range(30)
+    ]
+    await broker.write([*kept, *strange])
     await make_relay().start()
     by_partition = await topic_has(broker, pool, 400)
     assert sum(len(positions) for positions in by_partition.values()) == 400
@@ -248,3 +258,21 @@ async def test_nothing_is_published_again_where_nothing_is_lacking(
     by_partition: dict[int, list[Any]] = dict(await broker.positions())
     assert sum(len(positions) for positions in by_partition.values()) == 100
     assert "lacked" not in caplog.text
+
+
+async def test_a_topic_full_of_records_of_others_gets_the_last_round_again(
+    make_relay: Callable[[], Relay], broker: Broker, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay does not read a busy topic to its beginning at each connect."""
+    monkeypatch.setattr(topic_end, "MAX_READ_RECORDS", 10)
+    await accept(pool, 0, 50)
+    relay = make_relay()
+    await relay.start()
+    await outbox_is_empty(pool)
+    await relay.stop()
+    await broker.write([(partition, b"of others", []) for partition in range(PARTITIONS) for _ in range(30)])
+    await accept(pool, 50, 60)
+    await make_relay().start()
+    await outbox_is_empty(pool)
+    by_partition = await broker.positions()
+    assert {one for positions in by_partition.values() for one in positions} == set(range(1, 61))

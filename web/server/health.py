@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from tables.database import is_away
+from tables.history.epochs import LostEvents
 from tables.projections.stalls import Stall
 
 CHECK_SECONDS = 2.0
 
 Check = Callable[[], Awaitable[object]]
 State = Literal["ok", "away"]
+Reported = TypeVar("Reported")
 
 
 class Liveness(msgspec.Struct, frozen=True):
@@ -32,6 +34,8 @@ class Readiness(msgspec.Struct, omit_defaults=True):
     """Only with `?verbose`."""
     stalled: Sequence[Stall] | None = None
     """Left out when no projection is stalled."""
+    lost_events: Sequence[LostEvents] | None = None
+    """Only with `?verbose`; left out when none were found in the last days. See docs/restore.md."""
 
 
 ALIVE = msgspec.json.encode(Liveness("ok"))
@@ -45,11 +49,14 @@ class Health:
         needs: Mapping[str, Check],
         uses: Mapping[str, Check] | None = None,
         stalls: Callable[[], Awaitable[Sequence[Stall]]] | None = None,
+        *,
+        lost_events: Callable[[], Awaitable[Sequence[LostEvents]]] | None = None,
     ) -> None:
-        """`needs` decide whether it is ready; `uses` and `stalls` are only reported: the service works without."""
+        """`needs` decide whether it is ready; all others are only reported: the service works without."""
         self._needs = needs
         self._uses = uses or {}
         self._stalls = stalls
+        self._lost_events = lost_events
         self.stopping = False
 
     def routes(self) -> list[web.RouteDef]:
@@ -66,19 +73,21 @@ class Health:
         answer = Readiness("stopping" if self.stopping else "ready" if ready else "not ready")
         if "verbose" in request.query:
             answer.dependencies = states
-        answer.stalled = await self._stalled() or None
+            answer.lost_events = await _reported(self._lost_events) or None
+        answer.stalled = await _reported(self._stalls) or None
         return web.Response(
             body=msgspec.json.encode(answer), status=200 if ready else 503, content_type="application/json"
         )
 
-    async def _stalled(self) -> Sequence[Stall]:
-        try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                return await self._stalls() if self._stalls else ()
-        except Exception as error:
-            if not is_away(error):
-                raise
-            return ()  # the dependencies in the same answer say that it is away
+
+async def _reported(report: Callable[[], Awaitable[Sequence[Reported]]] | None) -> Sequence[Reported]:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            return await report() if report else ()
+    except Exception as error:
+        if not is_away(error):
+            raise
+        return ()  # the dependencies in the same answer say that it is away
 
 
 async def _state(check: Check) -> State:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -43,6 +45,25 @@ class OwnPostgres:
     async def kill(self) -> None:
         """kill -9 of every process of the server."""
         await self._end(signal.SIGKILL)
+
+    async def back_up(self) -> None:
+        """Stop it, copy its files, and start it."""
+        await self.stop_immediately()
+        await asyncio.to_thread(self._copy, "postgres", "backup")
+        await self.start()
+
+    async def restore(self) -> None:
+        """Stop it, put the copied files in the place of its files, and start it."""
+        if self.processes:
+            await self.stop_immediately()
+        await asyncio.to_thread(self._copy, "backup", "postgres")
+        await self.start()
+
+    def _copy(self, source: str, target: str) -> None:
+        if (self.folder / target).exists():
+            shutil.rmtree(self.folder / target)
+        # With the owners: as root, PostgreSQL is another user.
+        subprocess.run(["cp", "-a", self.folder / source, self.folder / target], check=True)
 
     def freeze(self) -> int:
         """SIGSTOP every process of the server; how many."""

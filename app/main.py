@@ -33,6 +33,7 @@ from app.embedded.supervisor import Embedded, ServerName
 from app.environment import environment
 from app.secret_files import hide_secrets, with_secret_files
 from app.services.event_handler import event_handler_service
+from app.services.health import health_service
 from app.services.ingestion import ingestion_service
 from app.services.query import query_service
 from app.settings import Settings, data_folder, read_settings
@@ -47,7 +48,7 @@ from app.worker.startup import Startup
 from headrace.errors import HeadraceError
 from headrace.process.fault_points import arm
 from headrace.process.metrics import Metrics
-from headrace.process.parts import Parts
+from headrace.process.parts import OK, Condition, Parts
 from headrace.projection import Projection
 from tables.database import Database
 from tables.intake.disk_space import DiskSpace
@@ -76,6 +77,7 @@ def make_app(settings: Settings) -> Headrace:
     metrics = _metrics(settings, database, disk_space)
     parts = Parts()
     parts.add("postgresql", database_opener.condition)
+    parts.add("disk", partial(_disk, disk_space))
     http_servers: list[HttpServer] = []
     ingestion: list[ServiceT] = []
     if "ingestion" in settings.runs:
@@ -84,12 +86,14 @@ def make_app(settings: Settings) -> Headrace:
         )
         http_servers.append(server)
     if "query" in settings.runs:
-        http_servers.append(query_service(settings, PROJECTIONS, database, metrics))
+        http_servers.append(query_service(settings, PROJECTIONS, database, metrics, parts))
     event_handler = (
         event_handler_service(app, settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics, parts=parts)
         if handles_events
         else []
     )
+    if not http_servers:
+        http_servers.append(health_service(settings, database, metrics, parts))
     app.http_servers = http_servers
     embedded = _embedded(settings, database_opener, startup, with_kafka=embedded_kafka)
     app.services = [
@@ -139,6 +143,10 @@ def _preflight(
         rights = partial(lacking_rights, settings.bootstrap_servers, settings.topic, partitions=partitions, group=group)
         checks.append(rights)
     return Preflight(checks, passed=partial(log_starting, settings))
+
+
+def _disk(disk_space: DiskSpace) -> Condition:
+    return Condition("failing", "the disk of PostgreSQL is full") if disk_space.is_full else OK
 
 
 def _disk_watch(settings: Settings, database: Database, disk_space: DiskSpace) -> list[ServiceT]:

@@ -34,7 +34,7 @@ class DatabaseOpener(Background):
 
     def condition(self) -> Condition:
         """Whether the database has been migrated and opened."""
-        return OK if self._opened.is_set() else Condition("starting", "waits for PostgreSQL")
+        return OK if self._opened.is_set() else Condition("starting", "does not answer yet")
 
     def set_dsn(self, dsn: str) -> None:
         """Set the address, for an embedded server whose address is known only after its start."""

@@ -64,7 +64,7 @@ def event_handler_service(
         stall_seconds=settings.stall_seconds,
     )
     catch_up = CatchUp(list(projectors.values()))
-    parts.add("event_handler", partial(_condition, catch_up, app))
+    parts.add("event_handler", partial(_condition, catch_up, app, list(projectors.values()), stall_detector))
     return [
         catch_up,
         IdlePartitions(database),
@@ -75,8 +75,16 @@ def event_handler_service(
     ]
 
 
-def _condition(catch_up: CatchUp, app: Headrace) -> Condition:
-    """Whether events that arrive now are applied at once."""
+def _condition(
+    catch_up: CatchUp, app: Headrace, projectors: Sequence[Projector[Any]], stall_detector: StallDetector
+) -> Condition:
+    """Whether events that arrive now are applied at once; else the worst of all reasons."""
+    if stall_detector.stalled:
+        return Condition("failing", f"does not move: {', '.join(stall_detector.stalled)}")
+    found = [(projector.name, projector.condition()) for projector in projectors]
+    for state in ("failing", "waiting"):
+        if reasons := [f"{name}: {one.reason}" for name, one in found if one.state == state]:
+            return Condition(state, "; ".join(reasons))
     if catch_up.unfinished:
         return Condition("starting", f"catches up: {', '.join(catch_up.unfinished)}")
     return app.group_condition()

@@ -12,6 +12,7 @@ from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from agents.upkeep.backlog_watch import BacklogWatch
 from app.services.client_limits import connection_limits, guard
+from app.services.health import used_by
 from app.services.lost_events import lost_events_of
 from app.services.mqtt_bridge import mqtt_bridge
 from app.settings import Settings
@@ -77,7 +78,15 @@ def ingestion_service(
         *(metric_sources.mqtt(bridge) for bridge in bridges),
     )
     server = _server(
-        settings, projections, database, group_commit, known=known, limits=limits, backlog=backlog, metrics=metrics
+        settings,
+        projections,
+        database,
+        group_commit,
+        known=known,
+        limits=limits,
+        backlog=backlog,
+        metrics=metrics,
+        parts=parts,
     )
     return server, [
         relay,
@@ -123,12 +132,14 @@ def _server(
     limits: Limits,
     backlog: Backlog,
     metrics: MetricsView,
+    parts: Parts,
 ) -> HttpServer:
     names = [projection.name for projection in projections]
     applied = AppliedEvents(database, names)
     bodies = BodyBudget(settings.max_bodies_bytes)
     door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied)
-    health = Health(needs={"postgresql": database.answers}, lost_events=lost_events_of(database))
+    needs = {"postgresql": database.answers}
+    health = Health(needs, used_by(settings), lost_events=lost_events_of(database), parts=parts)
     times = RequestTimes("ingestion")
     metrics.add(times.samples, metric_sources.intake("http", door.counts), metric_sources.memory(group_commit, bodies))
     routes = [

@@ -67,6 +67,7 @@ def log_start(settings: Settings) -> None:
         ingestion=f"{settings.ingestion_host}:{settings.ingestion_port}" if serves else None,
         query=f"{settings.query_host}:{settings.query_port}" if "query" in settings.runs else None,
         mqtt=mqtt_address(settings, host_name="").broker if serves and settings.mqtt_url != "off" else None,
+        health=None if serves or "query" in settings.runs else f"{settings.health_host}:{settings.health_port}",
         kafka=settings.bootstrap_servers if serves or applies else None,
         topic=settings.topic if serves or applies else None,
     )
@@ -86,6 +87,8 @@ def banner(settings: Settings) -> str:
         lines.append(f"  event handler  topic {settings.topic} at {settings.bootstrap_servers}")
     if "query" in settings.runs:
         lines.append(f"  query          {query}/api/v1/projections")
+    if settings.runs == {"event_handler"}:
+        lines.append(f"  health         http://{settings.health_host}:{settings.health_port}/readyz")
     if settings.runs >= {"ingestion", "query"}:
         lines += [
             "",

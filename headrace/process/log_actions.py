@@ -24,7 +24,7 @@ class LogAction(Enum):
 
     WORKER_STARTING = ("worker.starting", "INFO", "version python services database broker")
     SETTING_UNKNOWN = ("setting.unknown", "WARNING", "name meant")
-    WORKER_STARTED = ("worker.started", "INFO", "services ingestion query mqtt kafka topic")
+    WORKER_STARTED = ("worker.started", "INFO", "services ingestion query health mqtt kafka topic")
     WORKER_WAITING = ("worker.waiting", "INFO", "missing")
     WORKER_STOPPING = ("worker.stopping", "INFO", "signal seconds")
     WORKER_FAILED = ("worker.failed", "CRITICAL", "")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
-State = Literal["ok", "standby", "starting", "away", "failing"]
-"""`standby`: another worker does the work. `away`: a server does not answer. `failing`: an operator has to act."""
+State = Literal["ok", "standby", "starting", "waiting", "away", "failing"]
+"""`standby`: another worker does the work. `waiting`: an error is retried. `away`: a server does not answer.
+`failing`: an operator has to act."""
 WORKING: frozenset[State] = frozenset({"ok", "standby"})
 
 
@@ -25,6 +27,35 @@ class Condition(NamedTuple):
 
 OK = Condition("ok")
 STANDBY = Condition("standby")
+
+HEADWAY_SECONDS = 30.0
+"""An error that is retried in vain for longer is no passing error."""
+
+
+class Headway:
+    """How a part is, from what happens to it: an error that persists makes it failing."""
+
+    def __init__(self, condition: Condition, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._condition = condition
+        self._waits_since: float | None = None
+
+    def note(self, condition: Condition) -> None:
+        """The part is like this from now on. That it starts again does not end its waiting."""
+        if condition.state == "starting" and self._waits_since is not None:
+            return
+        if condition.state != "waiting":
+            self._waits_since = None
+        elif self._waits_since is None:
+            self._waits_since = self._clock()
+        self._condition = condition
+
+    def condition(self) -> Condition:
+        """How the part is."""
+        if self._waits_since is None or (waited := self._clock() - self._waits_since) < HEADWAY_SECONDS:
+            return self._condition
+        return Condition("failing", f"no headway for {waited:.0f} s: {self._condition.reason}")
+
 
 Part = Callable[[], Condition]
 """Says at once how a part is."""

@@ -11,7 +11,7 @@ from app.settings import Settings, allowed, read_settings
 from headrace.errors import InvalidSettingError
 
 FIELDS: dict[str, Any] = {field.name: field.type.type for field in msgspec.inspect.type_info(Settings).fields}  # type: ignore[attr-defined]
-ANY_TEXT = {"ingestion_host", "query_host", "data_dir", "consumer_group"}
+ANY_TEXT = {"ingestion_host", "query_host", "health_host", "data_dir", "consumer_group"}
 CHECKED_BY_HAND = {"database_url", "broker_url", "services", "fault_points"}
 CHECKED_BY_HAND |= {"mqtt_url", "mqtt_ca_file", "mqtt_certificate_file", "mqtt_key_file"}
 

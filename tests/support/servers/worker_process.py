@@ -27,6 +27,8 @@ class WorkerProcess:
         """Where the product's code is; read by `start`."""
         self.ingestion_port = free_port()
         self.query_port = free_port()
+        self.health_port = free_port()
+        self.health = f"http://127.0.0.1:{self.health_port}"
         self.ingestion = f"http://127.0.0.1:{self.ingestion_port}"
         self.query = f"http://127.0.0.1:{self.query_port}"
         self.log = folder / f"worker-{self.ingestion_port}.log"
@@ -36,6 +38,7 @@ class WorkerProcess:
             "MQTT_URL": "off",
             "INGESTION_PORT": str(self.ingestion_port),
             "QUERY_PORT": str(self.query_port),
+            "HEALTH_PORT": str(self.health_port),
             "DATA_DIR": str(folder / "data"),
             "PYTHONWARNINGS": "ignore",
             "DRAIN_SECONDS": "0",  # nothing is in front of it
@@ -69,8 +72,11 @@ class WorkerProcess:
     async def ready(self) -> None:
         """Return when the services that listen are ready."""
         services = self._environment.get("SERVICES", "ingestion,query")
+        addresses = {"ingestion": self.ingestion, "query": self.query}
+        if services == "event_handler":
+            addresses["event_handler"] = self.health
         async with aiohttp.ClientSession() as session:
-            for name, address in (("ingestion", self.ingestion), ("query", self.query)):
+            for name, address in addresses.items():
                 if name in services:
                     await until(lambda address=address: self._answers(session, address), START_SECONDS)  # type: ignore[misc]
 

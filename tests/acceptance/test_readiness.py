@@ -80,7 +80,7 @@ async def test_a_projection_that_waits_is_reported_with_its_error(tmp_path: Path
     async with running(tmp_path, FAULT_POINTS="projector.writing=raise", **settings) as worker:
         assert await post(worker.ingestion, "1") == 202
         handler = await until_reported(worker.query, "event_handler", "waiting")
-        assert "devices: " in handler["reason"]
+        assert "fault point projector.writing" in handler["reason"]
 
 
 async def test_an_event_handler_alone_serves_health_and_metrics(tmp_path: Path, settings: dict[str, str]) -> None:

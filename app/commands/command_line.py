@@ -43,7 +43,7 @@ def adapt_command_line() -> None:
         for parameter in command.params:
             if parameter.name in INSTEAD and isinstance(parameter, click.Option):
                 parameter.hidden = True
-    for name in HIDDEN:
+    for name in cli.commands.keys() & HIDDEN:  # without Faust's program, only some are known
         cli.commands[name].hidden = True
     for command in (cli, cli.commands["worker"]):
         _refuse_ignored(command)

@@ -86,6 +86,7 @@ async def test_a_projection_that_waits_is_reported_with_its_error(tmp_path: Path
 async def test_an_event_handler_alone_serves_health_and_metrics(tmp_path: Path, settings: dict[str, str]) -> None:
     async with running(tmp_path, SERVICES="event_handler", **settings) as worker:
         assert (await get(f"{worker.health}/livez"))[1] == {"status": "ok"}
+        await until_reported(worker.health, "event_handler", "ok")
         _, report = await get(f"{worker.health}/readyz?verbose")
         assert {one["state"] for one in report["dependencies"].values()} == {"ok"}
         assert set(report["dependencies"]) == {"postgresql", "disk", "event_handler", "kafka"}

@@ -70,11 +70,11 @@ class WorkerProcess:
         return self._process
 
     async def ready(self) -> None:
-        """Return when the services that listen are ready."""
+        """Return when the services that listen are ready; an event handler alone, when it listens."""
         services = self._environment.get("SERVICES", "ingestion,query")
-        addresses = {"ingestion": self.ingestion, "query": self.query}
+        addresses = {"ingestion": f"{self.ingestion}/readyz", "query": f"{self.query}/readyz"}
         if services == "event_handler":
-            addresses["event_handler"] = self.health
+            addresses["event_handler"] = f"{self.health}/livez"
         async with aiohttp.ClientSession() as session:
             for name, address in addresses.items():
                 if name in services:
@@ -84,7 +84,7 @@ class WorkerProcess:
         if self.process.poll() is not None:
             raise AssertionError(f"the worker ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
         try:
-            async with session.get(f"{address}/readyz", timeout=aiohttp.ClientTimeout(total=2)) as response:
+            async with session.get(address, timeout=aiohttp.ClientTimeout(total=2)) as response:
                 return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False

@@ -120,6 +120,14 @@ def test_listening_beyond_loopback_needs_a_word_on_authentication(service: str) 
     assert settings.auth == "off"
 
 
+def test_the_health_port_of_an_event_handler_alone_needs_the_same_word() -> None:
+    alone = {"SERVICES": "event_handler", "HEALTH_HOST": "0.0.0.0"}  # noqa: S104
+    with pytest.raises(InvalidSettingError, match="AUTH=off"):
+        read_settings(alone)
+    assert read_settings({**alone, "AUTH": "off"}).health_host == "0.0.0.0"  # noqa: S104
+    assert read_settings({**alone, "SERVICES": "query"}).runs == {"query"}
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
 def test_loopback_needs_no_authentication(host: str) -> None:
     assert read_settings({"INGESTION_HOST": host}).ingestion_host == host

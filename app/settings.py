@@ -80,6 +80,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Address on which the query service listens."""
     query_port: Port = 8081
     """Port of the query service."""
+    health_host: Text = "127.0.0.1"
+    """Address on which a worker that runs only the event handler serves /livez, /readyz and /metrics."""
+    health_port: Port = 8082
+    """Port of the same. Other workers serve them on the ports of their services."""
     auth: Annotated[Literal["off", ""], Meta(description="off; empty: loopback addresses only")] = ""
     """Permission to listen beyond loopback, although Headrace does not authenticate clients."""
     allowed_hosts: Annotated[
@@ -237,11 +241,17 @@ def _check_together(settings: Settings) -> None:
     _check_fault_points(settings)
     if settings.ingestion_port == settings.query_port and settings.ingestion_host == settings.query_host:
         raise refused("query_port", str(settings.query_port), "a port other than INGESTION_PORT")
-    for service, host in (("ingestion", settings.ingestion_host), ("query", settings.query_host)):
-        if service in settings.runs and settings.auth != "off" and not host_names.is_loopback(host):
+    for service, host in _listening(settings):
+        if settings.auth != "off" and not host_names.is_loopback(host):
             raise refused(
                 f"{service}_host", host, "a loopback address; AUTH=off permits others, without authentication"
             )
+
+
+def _listening(settings: Settings) -> list[tuple[str, str]]:
+    """Where this worker listens, by the prefix of the setting."""
+    hosts = {"ingestion": settings.ingestion_host, "query": settings.query_host}
+    return [(name, hosts[name]) for name in hosts if name in settings.runs] or [("health", settings.health_host)]
 
 
 def _check_services(settings: Settings) -> None:

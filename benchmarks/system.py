@@ -73,6 +73,7 @@ class System:
                 "MQTT_URL": "off",
                 "INGESTION_PORT": str(ingestion_port),
                 "QUERY_PORT": str(query_port),
+                "HEALTH_PORT": str(free_port(but=query_port)),
                 "DATA_DIR": str(self._folder / "none"),
                 **settings,
             },

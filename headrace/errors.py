@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class HeadraceError(Exception):
     """Headrace could not do what was asked."""
@@ -20,6 +22,15 @@ class DependencyAwayError(HeadraceError):
 
 class StartError(HeadraceError):
     """The worker cannot start."""
+
+
+class StartProblemsError(StartError):
+    """The worker cannot start, for several reasons."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """`problems`: each says what is wrong, where, and what to do."""
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
 
 
 class UnknownProjectionError(HeadraceError):

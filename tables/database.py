@@ -72,6 +72,9 @@ _AWAY = (
     pg.LockNotAvailableError,
     pg.ReadOnlySQLTransactionError,  # a standby that was the primary, or is about to be
     pg.IdleInTransactionSessionTimeoutError,
+    # A password that is being changed, a database that is being moved; see tables/refusals.py for a start.
+    pg.InvalidAuthorizationSpecificationError,
+    pg.InvalidCatalogNameError,
 )
 
 TIMED_OUT = (TimeoutError, pg.QueryCanceledError)

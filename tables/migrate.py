@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 )
 """
 CREATED = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
+INSTALLED = "SELECT to_regclass('schema_migrations') IS NOT NULL"
 APPLIED = "SELECT number FROM schema_migrations ORDER BY number"
 RECORD = "INSERT INTO schema_migrations (number, name) VALUES ($1, $2)"
 
@@ -55,7 +56,8 @@ async def migrate(connection: AnyConnection) -> list[str]:
     """
     async with connection.transaction():
         await connection.execute(LOCK, LockKey.MIGRATE, timeout=TIMEOUT_SECONDS)
-        await connection.execute(CREATE_TABLE)
+        if not await connection.fetchval(INSTALLED):  # to try needs the right to create, also where nothing is missing
+            await connection.execute(CREATE_TABLE)
         applied = {row["number"] for row in await connection.fetch(APPLIED)}
         known = migrations()
         if unknown := applied - {one.number for one in known}:

@@ -31,6 +31,7 @@ from headrace.process.action_log import ActionLog
 from headrace.process.fault_points import MQTT_COMMITTED
 from headrace.process.log_actions import LogAction
 from headrace.process.mqtt_address import MqttAddress
+from headrace.process.parts import OK, Condition
 from headrace.process.turns import Slices, off_the_loop
 from headrace.process.waiting import backoff_seconds
 from tables.database import Database
@@ -78,6 +79,12 @@ class MqttBridge(Background):
     def is_connected(self) -> bool:
         """Whether the bridge is connected and subscribed."""
         return self._connected.is_set()
+
+    def condition(self) -> Condition:
+        """Whether device messages are received."""
+        if self.is_connected:
+            return OK
+        return Condition("away", f"not connected to {self._address.broker}")
 
     async def on_start(self) -> None:
         """Load the TLS files. Raises InvalidSettingError if a configured file cannot be used."""

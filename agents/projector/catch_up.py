@@ -23,6 +23,11 @@ class CatchUp(Background):
         self._waiting = list(projectors)
         self._stop = asyncio.Event()
 
+    @property
+    def unfinished(self) -> list[str]:
+        """The projections that are not up to date yet."""
+        return sorted(projector.name for projector in self._waiting)
+
     def wake(self) -> None:
         self._stop.set()
 

@@ -14,10 +14,11 @@ from agents.kafka.fetch_batches import CheckedBatch, RecordBatch
 from agents.projector.cancellable import CancellableAttempts
 from agents.projector.event_applier import EventApplier, SlowBatchError
 from headrace.folding.folding import MAX_STATE_BYTES
-from headrace.process.action_log import ActionLog
+from headrace.process.action_log import ActionLog, in_words
 from headrace.process.fault_points import PROJECTOR_ACKNOWLEDGING, PROJECTOR_COMMITTED, PROJECTOR_FETCHED
 from headrace.process.histogram import EVENTS, SECONDS, Histogram
 from headrace.process.log_actions import LogAction
+from headrace.process.parts import OK, Condition, Headway
 from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import backoff_seconds
 from headrace.projection import Projection
@@ -53,12 +54,15 @@ class Projector(Generic[State]):
         self.failed_attempts = 0
         self.is_applying = False
         """Whether the agent has a batch that is not applied yet."""
-        self._name = projection.name
+        self.name = projection.name
         self._database = database
         self._disk_space = disk_space or DiskSpace()
         self._authority = authority
         self._attempts = CancellableAttempts()
         self._throttled = ThrottledLog(log)
+        self._headway = Headway(OK)
+        self.condition = self._headway.condition
+        """Whether batches are applied; a batch that is retried in vain for long is reported."""
 
     async def apply(self, batch: RecordBatch) -> None:
         """Apply a batch; return only when it is committed."""
@@ -77,6 +81,7 @@ class Projector(Generic[State]):
             else:
                 break
         self.is_applying = False
+        self._headway.note(OK)
         self.batch_seconds.observe(time.perf_counter() - started)
         self.batch_events.observe(events)
 
@@ -120,7 +125,7 @@ class Projector(Generic[State]):
         async def work(connection: AnyConnection) -> None:
             epoch = await self._epoch(connection)
             before = await event_store.last_position(connection) + 1
-            after = await writing.first_progress(connection, self._name)
+            after = await writing.first_progress(connection, self.name)
             if after is not None:
                 await self.applier.apply_past(connection, epoch, after=after, before=before)
 
@@ -156,15 +161,18 @@ class Projector(Generic[State]):
                     raise
                 self._note_failure(error, CATCH_UP_PAUSE_SECONDS)
                 return False
+            if not self.is_applying:
+                self._headway.note(OK)
             return True
 
     def _note_failure(self, error: Exception, seconds: float) -> None:
         self.failed_attempts += 1
+        self._headway.note(Condition("waiting", in_words(error)))
         self._disk_space.note_error(error)
         self._throttled.warning(
             LogAction.PROJECTION_RETRYING,
             "Projection {projection}: batch failed, retrying in {seconds:.1f} s: {error}",
-            projection=self._name,
+            projection=self.name,
             seconds=seconds,
             error=error,
         )

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Sequence
 
 import asyncpg
-from aiokafka.errors import KafkaError
+from aiokafka.errors import BrokerResponseError, KafkaError
 
 from agents.background import Background
 from agents.relay import topic_settings
@@ -22,9 +22,10 @@ from agents.relay.abandoned_events import report_ahead
 from agents.relay.paced_publishing import PacedPublisher, heartbeat
 from agents.relay.publisher import Publisher, TopicLostError, TopicTooSmallError
 from agents.relay.topic_refill import refill
-from headrace.process.action_log import ActionLog
+from headrace.process.action_log import ActionLog, in_words
 from headrace.process.fault_points import RELAY_PUBLISHED, RELAY_STORED, RELAY_STORING
 from headrace.process.log_actions import LogAction
+from headrace.process.parts import OK, STANDBY, Condition, Headway
 from headrace.process.waiting import WakeUp, backoff_seconds
 from tables import database
 from tables.database import TIMED_OUT, Database
@@ -85,6 +86,9 @@ class Relay(Background):
         self._no_more_before = float("-inf")
         self._watchdog_seconds = watchdog_seconds
         self._within_last = outbox.MAX_ROUND_EVENTS
+        self._headway = Headway(Condition("starting", "waits for PostgreSQL"))
+        self.condition = self._headway.condition
+        """Whether the relay publishes, or stands by for another."""
 
     def wake(self) -> None:
         self._wake_up.set()
@@ -103,10 +107,12 @@ class Relay(Background):
         )
         try:
             while not await outbox.try_lock(connection, LockKey.RELAY):
+                self._headway.note(STANDBY)
                 await self.sleep(STANDBY_SECONDS)
                 if self.should_stop:
                     return
             self.is_active = True
+            self._headway.note(Condition("starting", "connects to Kafka"))
             log.info(LogAction.RELAY_ACTIVE, "This worker's relay is active.")
             # Nothing may be stored before: the database may have stepped back since another epoch was open.
             self._publisher.timeline = await epochs.open_next(connection)
@@ -127,9 +133,14 @@ class Relay(Background):
             raise
         finally:
             self.is_active = False
+            self._headway.note(Condition("waiting", "connects to PostgreSQL again"))
             database.drop(connection)
             # Another relay may publish before this relay publishes again.
             await self._publisher.discard()
+
+    def log_unavailable(self, error: Exception) -> None:
+        self._headway.note(Condition("waiting", in_words(error)))
+        super().log_unavailable(error)
 
     async def _wait_for_space(self) -> None:
         while self._disk_space.is_full and not self.should_stop:
@@ -156,6 +167,7 @@ class Relay(Background):
                 continue
             events = await outbox.store_next(connection, published, partitions=partitions, **self._limits())
             published = []
+            self._headway.note(OK)
             if not events:
                 await self._wait_for_events(connection)
             elif await self._publish(connection, events):
@@ -233,6 +245,7 @@ class Relay(Background):
 
     async def _back_off_from_kafka(self, connection: database.Connection, error: BaseException, wait: float) -> None:
         self.publish_errors += 1
+        self._headway.note(_condition_of(error))
         if isinstance(error, TopicTooSmallError):
             self.throttled.warning(LogAction.TOPIC_TOO_SMALL, "The relay waits for partitions: {error}", error=error)
         else:
@@ -241,3 +254,11 @@ class Relay(Background):
         await self._publisher.discard()
         await connection.execute(database.HEARTBEAT)
         await self.sleep(wait)
+
+
+def _condition_of(error: BaseException) -> Condition:
+    """What an error of the publisher means: Kafka is away, or refuses, which may not pass by itself."""
+    if isinstance(error, TopicTooSmallError):
+        return Condition("failing", in_words(error))
+    is_refusal = isinstance(error, TopicLostError) or (isinstance(error, BrokerResponseError) and not error.retriable)
+    return Condition("waiting" if is_refusal else "away", in_words(error))

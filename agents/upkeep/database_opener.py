@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
+
 from agents.background import Background
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
+from headrace.process.parts import OK, Condition
 from tables import database
 from tables.database import Database
 from tables.migrate import migrate
+from tables.refusals import no_rights, refusal
 from tables.session import settle
 
 CONNECT_SECONDS = 5.0
@@ -28,6 +32,10 @@ class DatabaseOpener(Background):
         self._opened = asyncio.Event()
         self._stop = asyncio.Event()
 
+    def condition(self) -> Condition:
+        """Whether the database has been migrated and opened."""
+        return OK if self._opened.is_set() else Condition("starting", "does not answer yet")
+
     def set_dsn(self, dsn: str) -> None:
         """Set the address, for an embedded server whose address is known only after its start."""
         self._dsn = dsn
@@ -45,16 +53,27 @@ class DatabaseOpener(Background):
         self._stop.set()
 
     async def run(self) -> None:
-        connection = await database.connect(self._dsn, timeout_seconds=CONNECT_SECONDS)
+        connection = await self._connect()
         try:
             dsn = await settle(connection, self._dsn)
             for name in await migrate(connection):
                 log.info(LogAction.MIGRATION_APPLIED, "Applied migration {migration}", migration=name)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise no_rights(error) from error
         finally:
             database.drop(connection)
         await self._source.open(dsn)
         self._opened.set()
         await self._stop.wait()
+
+    async def _connect(self) -> database.Connection:
+        """Connect. Raises StartError if PostgreSQL refuses that: then waiting does not help."""
+        try:
+            return await database.connect(self._dsn, timeout_seconds=CONNECT_SECONDS)
+        except Exception as error:
+            if refused := refusal(error, self._dsn):
+                raise refused from error
+            raise
 
     async def on_stop(self) -> None:
         await super().on_stop()

@@ -80,6 +80,11 @@ class StallDetector(Background):
         self._stalls: dict[str, _Stall] = {}
         self._last_partitions: frozenset[int] = frozenset()
 
+    @property
+    def stalled(self) -> list[str]:
+        """The projections that have not moved for `stall_seconds`, although they could."""
+        return sorted(name for name, stall in self._stalls.items() if stall.restarted)
+
     def wake(self) -> None:
         self._wake_up.set()
 

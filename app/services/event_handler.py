@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from faust.types import ServiceT
@@ -19,6 +20,7 @@ from agents.upkeep.stall_detector import StallDetector
 from app.settings import Settings
 from app.worker import metric_sources
 from app.worker.faust_app import Headrace
+from headrace.process.parts import Condition, Parts
 from headrace.projection import Projection
 from tables.database import Database
 from tables.intake.disk_space import DiskSpace
@@ -33,6 +35,7 @@ def event_handler_service(
     *,
     disk_space: DiskSpace,
     metrics: MetricsView,
+    parts: Parts,
 ) -> list[ServiceT]:
     """Register an agent for each projection, and create the services that start before Faust's consumer."""
     topic = app.topic(settings.topic, schema=AsIs())
@@ -60,11 +63,28 @@ def event_handler_service(
         disk_space=disk_space,
         stall_seconds=settings.stall_seconds,
     )
+    catch_up = CatchUp(list(projectors.values()))
+    parts.add("event_handler", partial(_condition, catch_up, app, list(projectors.values()), stall_detector))
     return [
-        CatchUp(list(projectors.values())),
+        catch_up,
         IdlePartitions(database),
         UnpublishedEvents(database, projectors),
         UndeliveredEvents(database, projectors, authority),
         gate,
         stall_detector,
     ]
+
+
+def _condition(
+    catch_up: CatchUp, app: Headrace, projectors: Sequence[Projector[Any]], stall_detector: StallDetector
+) -> Condition:
+    """Whether events that arrive now are applied at once; else the worst of all reasons."""
+    if stall_detector.stalled:
+        return Condition("failing", f"does not move: {', '.join(stall_detector.stalled)}")
+    found = [(projector.name, projector.condition()) for projector in projectors]
+    for state in ("failing", "waiting"):
+        if reasons := [f"{name}: {one.reason}" for name, one in found if one.state == state]:
+            return Condition(state, "; ".join(reasons))
+    if catch_up.unfinished:
+        return Condition("starting", f"catches up: {', '.join(catch_up.unfinished)}")
+    return app.group_condition()

@@ -12,12 +12,14 @@ from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from agents.upkeep.backlog_watch import BacklogWatch
 from app.services.client_limits import connection_limits, guard
+from app.services.health import used_by
 from app.services.lost_events import lost_events_of
 from app.services.mqtt_bridge import mqtt_bridge
 from app.settings import Settings
 from app.worker import metric_sources
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
+from headrace.process.parts import Parts
 from headrace.process.waiting import WakeUp
 from headrace.projection import Projection
 from tables.database import Database
@@ -40,12 +42,15 @@ def ingestion_service(
     settings: Settings,
     projections: Sequence[Projection[Any]],
     database: Database,
+    *,
     disk_space: DiskSpace,
     metrics: MetricsView,
+    parts: Parts,
 ) -> tuple[HttpServer, list[ServiceT]]:
     """Create the HTTP server of the ingestion port, and the services that run with it, in start order."""
     wake_up = WakeUp()
     relay = _relay(settings, database, wake_up, disk_space)
+    parts.add("relay", relay.condition)
     notifier = OutboxNotifier(database)
 
     def committed() -> None:
@@ -65,13 +70,23 @@ def ingestion_service(
     known = EventTypes(projections, refuse_unknown=settings.unknown_types == "reject")
     limits = _limits(settings)
     bridges = mqtt_bridge(settings, database, group_commit, known, limits, backlog=backlog)
+    for bridge in bridges:
+        parts.add("mqtt", bridge.condition)
     metrics.add(
         metric_sources.outbox(backlog),
         metric_sources.relay(relay),
         *(metric_sources.mqtt(bridge) for bridge in bridges),
     )
     server = _server(
-        settings, projections, database, group_commit, known=known, limits=limits, backlog=backlog, metrics=metrics
+        settings,
+        projections,
+        database,
+        group_commit,
+        known=known,
+        limits=limits,
+        backlog=backlog,
+        metrics=metrics,
+        parts=parts,
     )
     return server, [
         relay,
@@ -117,12 +132,14 @@ def _server(
     limits: Limits,
     backlog: Backlog,
     metrics: MetricsView,
+    parts: Parts,
 ) -> HttpServer:
     names = [projection.name for projection in projections]
     applied = AppliedEvents(database, names)
     bodies = BodyBudget(settings.max_bodies_bytes)
     door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied)
-    health = Health(needs={"postgresql": database.answers}, lost_events=lost_events_of(database))
+    needs = {"postgresql": database.answers}
+    health = Health(needs, used_by(settings), lost_events=lost_events_of(database), parts=parts)
     times = RequestTimes("ingestion")
     metrics.add(times.samples, metric_sources.intake("http", door.counts), metric_sources.memory(group_commit, bodies))
     routes = [

@@ -7,8 +7,10 @@ from typing import Any
 
 from agents.parked.retrier import Retrier
 from app.services.client_limits import connection_limits, guard
+from app.services.health import used_by
 from app.services.lost_events import lost_events_of
 from app.settings import Settings
+from headrace.process.parts import Parts
 from headrace.projection import Projection
 from tables.database import Database
 from tables.projections.stalls import Stall, stalls
@@ -27,7 +29,7 @@ RETRY_SECONDS = 20.0
 
 
 def query_service(
-    settings: Settings, projections: Sequence[Projection[Any]], database: Database, metrics: MetricsView
+    settings: Settings, projections: Sequence[Projection[Any]], database: Database, metrics: MetricsView, parts: Parts
 ) -> HttpServer:
     """Create the HTTP server of the query port."""
     names = [projection.name for projection in projections]
@@ -36,7 +38,8 @@ def query_service(
         async with database.acquire("rows") as connection:
             return await stalls(connection, names, longer_than_seconds=settings.stall_seconds)
 
-    health = Health(needs={"postgresql": database.answers}, stalls=stalls_now, lost_events=lost_events_of(database))
+    needs = {"postgresql": database.answers}
+    health = Health(needs, used_by(settings), stalls_now, lost_events=lost_events_of(database), parts=parts)
     views = Projections(database, projections, stalled_after_seconds=settings.stall_seconds)
     retrier = Retrier(projections, database, max_seconds=RETRY_SECONDS, max_state_bytes=settings.max_state_bytes)
     times = RequestTimes("query")

@@ -1,4 +1,4 @@
-"""What a worker reports when it is up: a line in the log and, in text format, addresses and a curl to try."""
+"""What a worker reports when all its services work: a line in the log and, in text format, addresses and a curl."""
 
 from __future__ import annotations
 
@@ -11,27 +11,45 @@ from app.settings import SERVICE_NAMES, Settings
 from app.worker.broker_address import mqtt_address
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
+from headrace.process.parts import Parts
 from headrace.process.terminal import printable
+from headrace.process.waiting import backoff_seconds
+
+MIN_WAIT_SECONDS = 0.01
+MAX_WAIT_SECONDS = 0.1
+FIRST_REPORT_SECONDS = 10.0
+REPORT_SECONDS = 60.0
 
 log = ActionLog(__name__)
 
 CURL = """\
-  curl -s {ingestion}/api/v1/events -H 'content-type: application/json' -d '{{
+  curl -s {ingestion}/api/v1/events -H 'content-type: application/json' -H 'prefer: wait=5' -d '{{
     "specversion": "1.0", "id": "1", "source": "/readme", "type": "reading.recorded", "subject": "dev-1",
     "data": {{"metric": "temperature", "value": 21.5, "unit": "C"}}}}'
 """
 
 
 class Banner(Service):
-    """Prints once, when the services before it have started."""
+    """Prints once, when all parts of the worker work; until then it says now and then what is missing."""
 
-    def __init__(self, settings: Settings, *, is_up: Callable[[], None]) -> None:
-        """`is_up`: called once, when the services before it have started."""
+    def __init__(self, settings: Settings, parts: Parts, *, is_up: Callable[[], None]) -> None:
+        """`is_up`: called once, when all parts work."""
         super().__init__()
         self._is_up = is_up
+        self._parts = parts
         self._settings = settings
 
-    async def on_start(self) -> None:
+    @Service.task
+    async def _announce(self) -> None:
+        waits, since, due = backoff_seconds(MIN_WAIT_SECONDS, MAX_WAIT_SECONDS), self.loop.time(), FIRST_REPORT_SECONDS
+        while missing := self._parts.missing():
+            if self.loop.time() - since > due:
+                due += REPORT_SECONDS
+                told = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+                log.info(LogAction.WORKER_WAITING, "Not up yet: {missing}", missing=told)
+            await self.sleep(next(waits))
+            if self.should_stop:
+                return
         self._is_up()
         log_start(self._settings)
         if self._settings.log_format == "text":
@@ -49,6 +67,7 @@ def log_start(settings: Settings) -> None:
         ingestion=f"{settings.ingestion_host}:{settings.ingestion_port}" if serves else None,
         query=f"{settings.query_host}:{settings.query_port}" if "query" in settings.runs else None,
         mqtt=mqtt_address(settings, host_name="").broker if serves and settings.mqtt_url != "off" else None,
+        health=None if serves or "query" in settings.runs else f"{settings.health_host}:{settings.health_port}",
         kafka=settings.bootstrap_servers if serves or applies else None,
         topic=settings.topic if serves or applies else None,
     )
@@ -68,6 +87,8 @@ def banner(settings: Settings) -> str:
         lines.append(f"  event handler  topic {settings.topic} at {settings.bootstrap_servers}")
     if "query" in settings.runs:
         lines.append(f"  query          {query}/api/v1/projections")
+    if settings.runs == {"event_handler"}:
+        lines.append(f"  health         http://{settings.health_host}:{settings.health_port}/readyz")
     if settings.runs >= {"ingestion", "query"}:
         lines += [
             "",

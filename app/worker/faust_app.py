@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from signal import Signals
 from typing import Any, NoReturn, cast
 
 import faust
@@ -20,12 +21,15 @@ from faust.worker import Worker as FaustWorker
 
 from agents.kafka.fetch_batches import BatchTransport
 from app.settings import Settings
+from app.worker.group_membership import GroupMembership
 from app.worker.log_formats import LogFormat, last_line
 from app.worker.logging_config import logging_config
+from app.worker.start_lines import warn_of_environment
 from app.worker.startup import Startup
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, StartProblemsError
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
+from headrace.process.parts import Condition
 from web.server.server import HttpServer
 
 # Not sent to the broker. When it expires, aiokafka leaves the group silently.
@@ -56,10 +60,11 @@ class Headrace(faust.App):
     def __init__(self, settings: Settings, *, handles_events: bool, startup: Startup | None = None) -> None:
         self.services: Sequence[ServiceT] = ()
         self.http_servers: Sequence[HttpServer] = ()
-        self._is_up = False
+        self._is_up = self._is_signalled = False
+        self._group = GroupMembership(settings.topic)
         self._drain_seconds = settings.drain_seconds
         self._shutdown_seconds = settings.shutdown_seconds
-        self._fault_points = settings.fault_points
+        self._settings = settings
         self.handles_events = handles_events
         self.log_format = settings.log_format
         super().__init__(
@@ -85,9 +90,30 @@ class Headrace(faust.App):
             broker_max_poll_interval=NEVER_SECONDS,
         )
 
+    def note_signal(self, name: str) -> None:
+        """Log once that a signal stops the worker."""
+        if not self._is_signalled:
+            text = "{signal} received: stopping, after serving for {seconds:g} s more"
+            log.info(LogAction.WORKER_STOPPING, text, signal=name, seconds=self._drain_seconds)
+        self._is_signalled = True
+
     def note_up(self) -> None:
         """The worker is up: from now on its end is logged too."""
         self._is_up = True
+
+    def on_rebalance_start(self) -> None:
+        """Called in the consumer's thread."""
+        self._group.leave()
+        super().on_rebalance_start()
+
+    def on_rebalance_end(self) -> None:
+        """Note the partitions: from now on, their events are fetched."""
+        super().on_rebalance_end()
+        self._group.join(self.assigned_partitions())
+
+    def group_condition(self) -> Condition:
+        """Whether this worker fetches the partitions that are its share."""
+        return self._group.condition()
 
     def assigned_partitions(self) -> frozenset[int]:
         """The partitions that are assigned to this worker now; empty before the consumer starts."""
@@ -107,9 +133,7 @@ class Headrace(faust.App):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        if self._fault_points:
-            text = "Fault injection is on (FAULT_POINTS={faults}); never use it in production"
-            log.warning(LogAction.FAULT_ARMED, text, faults=self._fault_points)
+        warn_of_environment(self._settings)
         await super().on_start()
 
     async def on_stop(self) -> None:
@@ -121,7 +145,7 @@ class Headrace(faust.App):
         deadline = threading.Timer(self._drain_seconds + self._shutdown_seconds, os._exit, (1,))
         deadline.daemon = True
         deadline.start()
-        if self._is_up:
+        if self._is_up and not self._is_signalled:
             text = "Stopping, after serving for {seconds:g} s more"
             log.info(LogAction.WORKER_STOPPING, text, seconds=self._drain_seconds)
         await asyncio.gather(*(server.drain(self._drain_seconds) for server in self.http_servers))
@@ -150,6 +174,10 @@ class Worker(FaustWorker):
     async def _sentinel_task(self) -> None:
         """Do not wait: mode would sleep for a second after everything has stopped."""
 
+    def _schedule_shutdown(self, signal: Signals) -> None:
+        cast("Headrace", self.app).note_signal(signal.name)
+        super()._schedule_shutdown(signal)
+
     async def start(self) -> None:
         """Start the worker; keep a HeadraceError for the last line of output."""
         try:
@@ -169,6 +197,7 @@ class Worker(FaustWorker):
 
 
 def refuse(error: HeadraceError, log_format: LogFormat = "text") -> NoReturn:
-    """End the program with one line."""
-    sys.stderr.write(last_line(log_format, str(error)))
+    """End the program with a line for each problem, usually one."""
+    problems = error.problems if isinstance(error, StartProblemsError) else (str(error),)
+    sys.stderr.write("".join(last_line(log_format, problem) for problem in problems))
     raise SystemExit(1)

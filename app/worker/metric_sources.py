@@ -9,6 +9,7 @@ from agents.kafka.authority import Authority
 from agents.mqtt.bridge import MqttBridge
 from agents.projector.projector import Projector
 from agents.relay.relay import Relay
+from app.version import VERSION, python_version
 from headrace.events.genuine_records import Reason
 from headrace.events.intake_counts import IntakeCounts
 from headrace.process import metrics
@@ -17,6 +18,11 @@ from tables.intake.backlog import Backlog
 from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
 from web.requests.bodies import BodyBudget
+
+
+def build() -> Iterator[Sample]:
+    """The versions of this worker."""
+    yield Sample(metrics.BUILD, 1, (VERSION, python_version()))
 
 
 def intake(transport: str, counts: IntakeCounts) -> Source:

@@ -22,8 +22,11 @@ class LogAction(Enum):
     def __str__(self) -> str:
         return str(self.value[0])
 
-    WORKER_STARTED = ("worker.started", "INFO", "services ingestion query mqtt kafka topic")
-    WORKER_STOPPING = ("worker.stopping", "INFO", "seconds")
+    WORKER_STARTING = ("worker.starting", "INFO", "version python services database broker")
+    SETTING_UNKNOWN = ("setting.unknown", "WARNING", "name meant")
+    WORKER_STARTED = ("worker.started", "INFO", "services ingestion query health mqtt kafka topic")
+    WORKER_WAITING = ("worker.waiting", "INFO", "missing")
+    WORKER_STOPPING = ("worker.stopping", "INFO", "signal seconds")
     WORKER_FAILED = ("worker.failed", "CRITICAL", "")
     WORKER_CRASHED = ("worker.crashed", "ERROR", "error")
     WORKER_UNFINISHED = ("worker.unfinished", "INFO", "task seconds")
@@ -43,6 +46,7 @@ class LogAction(Enum):
     KAFKA_FETCH_FAILED = ("kafka.fetch_failed", "WARNING", "error")
     KAFKA_COMMIT_FAILED = ("kafka.commit_failed", "WARNING", "error")
     KAFKA_GROUP_FAILED = ("kafka.group_failed", "WARNING", "error")
+    PARTITIONS_ASSIGNED = ("partitions.assigned", "INFO", "topic partitions")
     TOPIC_TOO_SMALL = ("topic.too_small", "WARNING", "error")
     TOPIC_SETTING = ("topic.setting", "WARNING", "setting value needed")
     RECORD_SKIPPED = ("record.skipped", "WARNING", "partition error")

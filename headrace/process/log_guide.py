@@ -19,8 +19,23 @@ class Guide(NamedTuple):
 
 
 GUIDE: Mapping[LogAction, Guide] = {
-    LogAction.WORKER_STARTED: Guide("The worker is up; the fields are its services and their addresses."),
-    LogAction.WORKER_STOPPING: Guide("The worker stops, and keeps serving for `seconds`."),
+    LogAction.WORKER_STARTING: Guide(
+        "The worker starts: nothing that is checked first prevents it. The fields are what it works with."
+    ),
+    LogAction.SETTING_UNKNOWN: Guide(
+        "A variable resembles a setting and is none, so it has no effect.", "Correct its name, or unset it."
+    ),
+    LogAction.WORKER_STARTED: Guide(
+        "All chosen services work: an event that is posted now is visible at once. The fields are the services and "
+        "their addresses."
+    ),
+    LogAction.WORKER_WAITING: Guide(
+        "The worker is not up yet; `missing` names what does not work yet, and why. What works is served meanwhile.",
+        "Nothing, unless it persists: read the lines before it.",
+    ),
+    LogAction.WORKER_STOPPING: Guide(
+        "The worker stops, and keeps serving for `seconds`. `signal` is what it was sent; absent after a failure."
+    ),
     LogAction.WORKER_FAILED: Guide(
         "The worker cannot start, or cannot continue. In text format the line begins with `headrace:`.",
         "Do what the line says.",
@@ -59,6 +74,9 @@ GUIDE: Mapping[LogAction, Guide] = {
     LogAction.KAFKA_GROUP_FAILED: Guide(
         "The event handler cannot join its consumer group.",
         "Check the other members of `CONSUMER_GROUP`, and its permissions.",
+    ),
+    LogAction.PARTITIONS_ASSIGNED: Guide(
+        "A rebalance of the consumer group ended: the event handler fetches these partitions, or stands by."
     ),
     LogAction.TOPIC_TOO_SMALL: Guide(
         "The topic has fewer partitions than the events that are stored.",

@@ -38,6 +38,7 @@ def _family(name: str, kind: Literal["counter", "gauge", "histogram"], labels: s
     return FAMILIES[name]
 
 
+BUILD = _family("build_info", "gauge", "version python", "Always 1; the labels are the versions of this worker.")
 REQUESTS = _family("http_request_duration_seconds", "histogram", "service route status", "Duration of requests.")
 ACCEPTED = _family("events_accepted", "counter", "transport", "New events that were committed.")
 DUPLICATE = _family(

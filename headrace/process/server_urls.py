@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 SCHEMES = frozenset({"postgresql", "postgres"})
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
@@ -47,3 +47,12 @@ def is_broker_url(url: str) -> bool:
 def _is_port(text: str) -> bool:
     """Whether the text is a port, or empty, which means the default port."""
     return not text or (_PORT.fullmatch(text) is not None and 1 <= int(text) <= 65_535)  # noqa: PLR2004 - the maximum
+
+
+def place_of(url: str) -> str:
+    """The hosts and the database of an address of PostgreSQL, as `host:port/database`; nothing else of it."""
+    parts = urlsplit(url)
+    parameters = parse_qs(parts.query)
+    host = parts.netloc.rpartition("@")[2] or parameters.get("host", [""])[0]
+    database = parts.path.removeprefix("/") or parameters.get("dbname", parameters.get("database", [""]))[0]
+    return f"{unquote(host)}/{unquote(database)}" if host or database else ""

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.servers.system import Answer, System, running
+from tests.support.waiting import until
 
 both_ports = pytest.mark.parametrize("port", ["ingestion", "query"])
 
@@ -31,8 +32,15 @@ async def test_get_livez(system: System, port: str) -> None:
 async def test_get_readyz_and_verbose_lists_each_dependency(system: System, port: str) -> None:
     answer = await ask(system, port, "/readyz")
     assert (answer.status, answer.json) == (200, {"status": "ready"})
+
+    async def all_work() -> bool:
+        return "starting" not in (await ask(system, port, "/readyz?verbose")).body.decode()
+
+    await until(all_work, 60)
     answer = await ask(system, port, "/readyz?verbose")
-    assert (answer.status, answer.json) == (200, {"status": "ready", "dependencies": {"postgresql": "ok"}})
+    names = ("postgresql", "disk", "relay", "event_handler", "kafka")
+    dependencies = {name: {"state": "ok"} for name in names}
+    assert (answer.status, answer.json) == (200, {"status": "ready", "dependencies": dependencies})
 
 
 @pytest.mark.parametrize("service", ["ingestion", "query"])

@@ -23,7 +23,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 # Its examples go on from those of the README.
 QUERIES = (ROOT / "docs" / "query.md").read_text("utf-8")
 UP_SECONDS = 120.0
-SECOND_START_SECONDS = 10.0
+# Until everything works, Kafka included, which starts in 4 s on an idle machine.
+SECOND_START_SECONDS = 30.0
 END_SECONDS = 10.0
 VISIBLE_SECONDS = 20.0
 
@@ -63,7 +64,7 @@ class Make:
             self._environment.pop(name, None)
 
     def start(self) -> float:
-        """Start; how many seconds until the banner, with ports that answer."""
+        """Start; how many seconds until the banner, when everything works."""
         started = time.monotonic()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -95,6 +96,7 @@ def make() -> Iterator[Make]:
 
 def test_the_commands_give_the_output_that_is_printed(make: Make) -> None:
     assert commands()
+    is_applied = False
     for command, output in commands():
         if command.startswith("mosquitto_pub") and not shutil.which("mosquitto_pub"):
             skip_without("mosquitto-clients")
@@ -104,10 +106,11 @@ def test_the_commands_give_the_output_that_is_printed(make: Make) -> None:
             answer = subprocess.run(["bash", "-c", ours], capture_output=True, text=True, timeout=30, check=True)
             if without_clock(answer.stdout.strip()) == without_clock(output):
                 break
-            # The first event of a new system waits for the first meeting of the consumer group.
             assert time.monotonic() < deadline, f"{command}\n{answer.stdout}\nis not\n{output}"
             assert "POST" not in command
+            assert not is_applied, f"{command} is not visible at once:\n{answer.stdout}"
             time.sleep(0.1)
+        is_applied = "prefer: wait" in command
 
 
 def test_the_device_of_the_readme_is_seen(make: Make) -> None:
@@ -122,7 +125,7 @@ def test_the_device_of_the_readme_is_seen(make: Make) -> None:
         time.sleep(0.1)
 
 
-def test_it_ends_and_starts_again_within_ten_seconds(make: Make) -> None:
+def test_it_ends_within_ten_seconds_and_starts_again(make: Make) -> None:
     ended = make.interrupt()
     started = make.start()
     code = make.process.poll()

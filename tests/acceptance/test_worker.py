@@ -81,7 +81,7 @@ async def test_the_three_services_run_in_three_workers(tmp_path: Path, settings:
             await worker.ready()
         assert listening(workers["ingestion"]) == {workers["ingestion"].ingestion_port}
         assert listening(workers["query"]) == {workers["query"].query_port}
-        assert listening(workers["event_handler"]) == set()
+        assert listening(workers["event_handler"]) == {workers["event_handler"].health_port}
         for number in range(20):
             assert await post(workers["ingestion"].ingestion, str(number)) == 202
 

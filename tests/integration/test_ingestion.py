@@ -256,7 +256,7 @@ async def test_postgres_is_away(database_dsn: str) -> None:
         async with client.get("/readyz?verbose") as response:
             assert (response.status, await response.json()) == (
                 200,
-                {"status": "ready", "dependencies": {"postgresql": "ok"}},
+                {"status": "ready", "dependencies": {"postgresql": {"state": "ok"}}},
             )
     away.close()
 

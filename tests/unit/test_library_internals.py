@@ -74,6 +74,7 @@ PRIVATE_METHODS = [
     Method("agents/mqtt", Client, "_handle_publish", "(self)"),
     Method("app/worker", faust.App, "_new_transport", "(self)"),
     Method("app/worker", faust.App, "_create_directories", "(self)"),
+    Method("app/worker", faust.Worker, "_schedule_shutdown", "(self, signal)"),
     Method("app/worker", faust.Worker, "_sentinel_task", "async (self)"),
     Method("app/worker", faust.Worker, "_say", "(self, msg, file=None, end='\\n', **kwargs)"),
     Method("web/server", web.AppRunner, "_make_server", "async (self)"),

@@ -11,7 +11,7 @@ from app.settings import Settings, allowed, read_settings
 from headrace.errors import InvalidSettingError
 
 FIELDS: dict[str, Any] = {field.name: field.type.type for field in msgspec.inspect.type_info(Settings).fields}  # type: ignore[attr-defined]
-ANY_TEXT = {"ingestion_host", "query_host", "data_dir", "consumer_group"}
+ANY_TEXT = {"ingestion_host", "query_host", "health_host", "data_dir", "consumer_group"}
 CHECKED_BY_HAND = {"database_url", "broker_url", "services", "fault_points"}
 CHECKED_BY_HAND |= {"mqtt_url", "mqtt_ca_file", "mqtt_certificate_file", "mqtt_key_file"}
 
@@ -118,6 +118,14 @@ def test_listening_beyond_loopback_needs_a_word_on_authentication(service: str) 
         read_settings({f"{service}_HOST": "0.0.0.0"})  # noqa: S104
     settings = read_settings({f"{service}_HOST": "0.0.0.0", "AUTH": "off"})  # noqa: S104
     assert settings.auth == "off"
+
+
+def test_the_health_port_of_an_event_handler_alone_needs_the_same_word() -> None:
+    alone = {"SERVICES": "event_handler", "HEALTH_HOST": "0.0.0.0"}  # noqa: S104
+    with pytest.raises(InvalidSettingError, match="AUTH=off"):
+        read_settings(alone)
+    assert read_settings({**alone, "AUTH": "off"}).health_host == "0.0.0.0"  # noqa: S104
+    assert read_settings({**alone, "SERVICES": "query"}).runs == {"query"}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])

@@ -70,14 +70,16 @@ SHARED = [
         tag=SELF,
         summary="Whether requests can be served now",
         parameters=[
-            Parameter("verbose", "query", TEXT, "With any value, the answer includes the state of each dependency.")
+            Parameter(
+                "verbose", "query", TEXT, "With any value, the answer includes the state of each dependency and part."
+            )
         ],
         answers={
             **EVERYWHERE,
             200: Answer("Requests can be served.", {JSON: Readiness}),
             503: Answer(
-                "Not ready: a dependency is away, or the worker is stopping. A problem when there are too many "
-                "connections.",
+                "Not ready: a dependency is away, a part of the worker does not work, or the worker is stopping. "
+                "A problem when there are too many connections.",
                 {JSON: Readiness, CONTENT_TYPE: ProblemDetails},
                 ("Retry-After",),
             ),

@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz`, on both ports."""
+"""`/livez` and `/readyz`, on every port."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from typing import Literal, TypeVar
 import msgspec
 from aiohttp import web
 
+from headrace.process.action_log import in_words
+from headrace.process.parts import OK, Condition, Parts, State
+from headrace.process.secrets import without_secrets
 from tables.database import is_away
 from tables.history.epochs import LostEvents
 from tables.projections.stalls import Stall
 
 CHECK_SECONDS = 2.0
 
+NOT_WORKING: frozenset[State] = frozenset({"starting", "waiting", "away", "failing"})
+
 Check = Callable[[], Awaitable[object]]
-State = Literal["ok", "away"]
 Reported = TypeVar("Reported")
 
 
@@ -26,12 +30,22 @@ class Liveness(msgspec.Struct, frozen=True):
     status: Literal["ok"]
 
 
+class Dependency(msgspec.Struct, omit_defaults=True):
+    """A server that the worker uses, or a part of the worker."""
+
+    state: State
+    reason: str = ""
+    """Why it does not work; left out if it works."""
+
+
 class Readiness(msgspec.Struct, omit_defaults=True):
-    """Whether requests can be served."""
+    """Whether requests can be served, and whether all parts of the worker work that can."""
 
     status: Literal["ready", "not ready", "stopping"]
-    dependencies: Mapping[str, State] | None = None
-    """Only with `?verbose`."""
+    problems: Mapping[str, str] | None = None
+    """By dependency, why the worker is not ready; left out when it is."""
+    dependencies: Mapping[str, Dependency] | None = None
+    """Only with `?verbose`: all of them. Some do not decide whether the worker is ready."""
     stalled: Sequence[Stall] | None = None
     """Left out when no projection is stalled."""
     lost_events: Sequence[LostEvents] | None = None
@@ -42,7 +56,7 @@ ALIVE = msgspec.json.encode(Liveness("ok"))
 
 
 class Health:
-    """Alive: the process answers. Ready: it is not stopping, and the servers that its service needs answer."""
+    """Alive: the process answers. Ready: it is not stopping, what its services need answers, and no part is failing."""
 
     def __init__(
         self,
@@ -51,8 +65,15 @@ class Health:
         stalls: Callable[[], Awaitable[Sequence[Stall]]] | None = None,
         *,
         lost_events: Callable[[], Awaitable[Sequence[LostEvents]]] | None = None,
+        parts: Parts | None = None,
+        needs_all_parts: bool = False,
     ) -> None:
-        """`needs` decide whether it is ready; all others are only reported: the service works without."""
+        """`needs` and failing `parts` decide whether it is ready; all others are only reported: it works without.
+
+        `needs_all_parts`: nothing is served here, so that it is ready only when all parts work.
+        """
+        self._parts = parts or Parts()
+        self._fatal: frozenset[State] = NOT_WORKING if needs_all_parts else frozenset({"failing"})
         self._needs = needs
         self._uses = uses or {}
         self._stalls = stalls
@@ -67,12 +88,22 @@ class Health:
         return web.Response(body=ALIVE, content_type="application/json")
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        checks = {**self._needs, **self._uses} if "verbose" in request.query else self._needs
-        states = dict(zip(checks, await asyncio.gather(*map(_state, checks.values())), strict=True))
-        ready = not self.stopping and all(states[name] == "ok" for name in self._needs)
-        answer = Readiness("stopping" if self.stopping else "ready" if ready else "not ready")
-        if "verbose" in request.query:
-            answer.dependencies = states
+        is_verbose = "verbose" in request.query
+        checks = {**self._needs, **self._uses} if is_verbose else self._needs
+        checked = dict(zip(checks, await asyncio.gather(*map(_checked, checks.values())), strict=True))
+        parts = self._parts.conditions()
+        found = parts | checked
+        problems = {
+            name: without_secrets(one.reason)
+            for name, one in found.items()
+            if not one.works and (name in self._needs or (name in parts and one.state in self._fatal))
+        }
+        ready = not self.stopping and not problems
+        answer = Readiness("stopping" if self.stopping else "ready" if ready else "not ready", problems or None)
+        if is_verbose:
+            answer.dependencies = {
+                name: Dependency(one.state, without_secrets(one.reason)) for name, one in found.items()
+            }
             answer.lost_events = await _reported(self._lost_events) or None
         answer.stalled = await _reported(self._stalls) or None
         return web.Response(
@@ -90,10 +121,10 @@ async def _reported(report: Callable[[], Awaitable[Sequence[Reported]]] | None) 
         return ()  # the dependencies in the same answer say that it is away
 
 
-async def _state(check: Check) -> State:
+async def _checked(check: Check) -> Condition:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await check()
-    except Exception:  # noqa: BLE001 - whatever it is: the dependency does not work; details stay in the log
-        return "away"
-    return "ok"
+    except Exception as error:  # noqa: BLE001 - whatever it is: the dependency does not work
+        return Condition("away", in_words(error))
+    return OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable, Sequence
 from errno import EACCES, EADDRINUSE
 
@@ -78,6 +79,19 @@ class HttpServer(Service):
             await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
         except OSError as error:
             raise StartError(self._refusal(error)) from error
+
+    async def problems(self) -> list[str]:
+        """Why it could not listen now, before it does; usually empty."""
+        try:
+            for family, kind, protocol, _, address in await asyncio.get_running_loop().getaddrinfo(
+                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            ):
+                with socket.socket(family, kind, protocol) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(address)
+        except OSError as error:
+            return [self._refusal(error)]
+        return []
 
     def _refusal(self, error: OSError) -> str:
         if error.errno in {EADDRINUSE, EACCES}:

@@ -27,11 +27,13 @@ GONE_SECONDS = 30.0
 class OwnKafka:
     """One broker; start, fault and start again as often as wanted."""
 
-    def __init__(self, folder: Path, *, proxy_port: int) -> None:
+    def __init__(self, folder: Path, *, proxy_port: int, more_settings: str = "") -> None:
+        """`more_settings`: lines for server.properties."""
         self.proxy_port = proxy_port
         self.port = free_port(but=proxy_port)
         self._controller_port = free_port(but=self.port)
         self._folder = folder / "kafka"
+        self._more_settings = more_settings
         self._jars = folder / "jars"
 
     @property
@@ -47,7 +49,8 @@ class OwnKafka:
         text = settings.read_text()
         advertised = f"advertised.listeners=BROKER://127.0.0.1:{self.port}"
         assert advertised in text
-        settings.write_text(text.replace(advertised, f"advertised.listeners=BROKER://127.0.0.1:{self.proxy_port}"))
+        text = text.replace(advertised, f"advertised.listeners=BROKER://127.0.0.1:{self.proxy_port}")
+        settings.write_text(text + self._more_settings)
         if cluster_id(self._folder) is None:
             await asyncio.to_thread(format_data, self._folder, class_path)
         logs = LogTail(self._folder / "log")

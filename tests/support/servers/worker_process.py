@@ -27,6 +27,8 @@ class WorkerProcess:
         """Where the product's code is; read by `start`."""
         self.ingestion_port = free_port()
         self.query_port = free_port()
+        self.health_port = free_port()
+        self.health = f"http://127.0.0.1:{self.health_port}"
         self.ingestion = f"http://127.0.0.1:{self.ingestion_port}"
         self.query = f"http://127.0.0.1:{self.query_port}"
         self.log = folder / f"worker-{self.ingestion_port}.log"
@@ -36,6 +38,7 @@ class WorkerProcess:
             "MQTT_URL": "off",
             "INGESTION_PORT": str(self.ingestion_port),
             "QUERY_PORT": str(self.query_port),
+            "HEALTH_PORT": str(self.health_port),
             "DATA_DIR": str(folder / "data"),
             "PYTHONWARNINGS": "ignore",
             "DRAIN_SECONDS": "0",  # nothing is in front of it
@@ -67,10 +70,13 @@ class WorkerProcess:
         return self._process
 
     async def ready(self) -> None:
-        """Return when the services that listen are ready."""
+        """Return when the services that listen are ready; an event handler alone, when it listens."""
         services = self._environment.get("SERVICES", "ingestion,query")
+        addresses = {"ingestion": f"{self.ingestion}/readyz", "query": f"{self.query}/readyz"}
+        if services == "event_handler":
+            addresses["event_handler"] = f"{self.health}/livez"
         async with aiohttp.ClientSession() as session:
-            for name, address in (("ingestion", self.ingestion), ("query", self.query)):
+            for name, address in addresses.items():
                 if name in services:
                     await until(lambda address=address: self._answers(session, address), START_SECONDS)  # type: ignore[misc]
 
@@ -78,7 +84,7 @@ class WorkerProcess:
         if self.process.poll() is not None:
             raise AssertionError(f"the worker ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
         try:
-            async with session.get(f"{address}/readyz", timeout=aiohttp.ClientTimeout(total=2)) as response:
+            async with session.get(address, timeout=aiohttp.ClientTimeout(total=2)) as response:
                 return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False

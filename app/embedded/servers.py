@@ -139,6 +139,7 @@ class EmbeddedServers:
             self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
             await self._acquire_share()
             async with alone(self._folder / lock_name, wait_seconds=STARTING_SECONDS):
+                self._check_wanted()
                 yield
         except ImportError as error:
             raise StartError(_no_package(error.name)) from error

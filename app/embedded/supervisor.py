@@ -105,6 +105,8 @@ class Embedded(Service):
                 waits = backoff_seconds(most=MAX_WAIT_SECONDS)
             else:
                 await self.sleep(next(waits))
+            if self.should_stop:
+                return  # a start would acquire a new share, and leave a server behind
             process, since = await self._start_again(server), time.monotonic()
 
     async def _start_again(self, server: _Server) -> psutil.Process | None:

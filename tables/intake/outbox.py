@@ -9,6 +9,7 @@ from typing import NamedTuple
 from headrace.events import rfc3339
 from headrace.events.envelope import ParsedEvent
 from headrace.events.partition_key import key_hash
+from headrace.process.turns import off_the_loop
 from tables.database import AnyConnection, Connection
 from tables.lock_keys import TRY_LOCK
 
@@ -32,6 +33,8 @@ async def accept(connection: AnyConnection, events: Sequence[ParsedEvent]) -> di
     its index and whether its content is the same; None where only `compare` can tell. All others are new and now
     durable.
     """
+    large = sum(len(event.text) for event in events if len(event.text) > SMALL_CHARACTERS)
+    digests = await off_the_loop(lambda: [digest(event) for event in events], large)
     rows = await connection.fetch(
         ACCEPT,
         [event.id for event in events],
@@ -43,7 +46,7 @@ async def accept(connection: AnyConnection, events: Sequence[ParsedEvent]) -> di
         [event.partition_key for event in events],
         [key_hash(event.partition_key) for event in events],
         [event.text for event in events],
-        [digest(event) for event in events],
+        digests,
     )
     return {row["index"] - 1: row["same"] for row in rows}
 

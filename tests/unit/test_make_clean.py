@@ -23,8 +23,16 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(checkout: Path, target: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(
-        ["make", target], cwd=checkout, input=answer, capture_output=True, text=True, timeout=30, check=False
+        ["make", target],
+        cwd=checkout,
+        env=environment,
+        input=answer,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
 
 

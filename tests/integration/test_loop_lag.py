@@ -147,11 +147,11 @@ async def test_a_good_event_after_many_wrong_ones_is_kept(door: str) -> None:
     assert {one["error"]["code"] for one in answer["results"][:300]} == {"not_an_object"}
 
 
-async def test_the_answer_to_a_batch_of_any_size_does_not_hold_the_loop(database: Database) -> None:
+async def test_a_batch_of_twice_the_usual_limit_does_not_hold_the_loop(database: Database) -> None:
     lags: list[LoopLag] = []
-    async with opened_door(database, Limits(batch_events=20_000)) as door:
+    async with opened_door(database, Limits(batch_events=10_000)) as door:
         for attempt in range(ATTEMPTS):
-            good = [START.replace(b'"x"', b'"%d-%d"' % (attempt, n)) + b"1}" for n in range(20_000)]
+            good = [START.replace(b'"x"', b'"%d-%d"' % (attempt, n)) + b"1}" for n in range(10_000)]
             body = b"[" + b",".join(good) + b"]"
             lags.append(LoopLag())
             status, answer = await post(door, body, {})

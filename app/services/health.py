@@ -39,4 +39,6 @@ def health_service(settings: Settings, database: Database, metrics: MetricsView,
         service="HEALTH",
         limits=connection_limits(settings),
         guard=guard(settings, settings.health_host),
+        # Several event handlers on one machine work without a setting; a port that was chosen must be free.
+        is_optional=settings.health_port == Settings().health_port,
     )

@@ -77,6 +77,7 @@ class LogAction(Enum):
     REQUEST_FAILED = ("request.failed", "ERROR", "method path instance")
     RESPONSE_BROKEN = ("response.broken", "ERROR", "method path")
     EVENT_UNREADABLE = ("event.unreadable", "ERROR", "")
+    HEALTH_UNSERVED = ("health.unserved", "WARNING", "host port error")
     CONNECTIONS_LIMITED = ("connections.limited", "WARNING", "allowed connections wanted")
     FED_BY_FAILED = ("projection.fed_by_failed", "WARNING", "projection key error")
     FEED_FAILED = ("feed.failed", "ERROR", "")

@@ -165,6 +165,10 @@ GUIDE: Mapping[LogAction, Guide] = {
         "Reading or storing an event failed unexpectedly. It is refused; over MQTT it becomes a dead letter.",
         "Report the traceback.",
     ),
+    LogAction.HEALTH_UNSERVED: Guide(
+        "Another program has the port on which this worker would serve health and metrics; it works without.",
+        "Set `HEALTH_PORT` to a free port.",
+    ),
     LogAction.CONNECTIONS_LIMITED: Guide(
         "The process may not open enough files for `MAX_CONNECTIONS`.", "Raise `ulimit -n`, or lower `MAX_CONNECTIONS`."
     ),

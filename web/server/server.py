@@ -11,6 +11,8 @@ from aiohttp import web
 from mode import Service
 
 from headrace.errors import StartError
+from headrace.process.action_log import ActionLog
+from headrace.process.log_actions import LogAction
 from web.server.expectations import with_late_continue
 from web.server.guard import Guard
 from web.server.health import Health
@@ -22,6 +24,8 @@ from web.server.request_times import RequestTimes
 
 # How long requests in flight may run when the worker stops.
 SHUTDOWN_SECONDS = 3.0
+
+log = ActionLog(__name__)
 
 
 def make_application(
@@ -52,10 +56,11 @@ class HttpServer(Service):
         max_connections: int = 1_000,
         limits: ConnectionLimits | None = None,
         guard: Guard | None = None,
+        is_optional: bool = False,
     ) -> None:
         """`service` is the prefix of the settings for host and port; without a `guard`, only loopback is answered.
 
-        `limits` override `max_connections`.
+        `limits` override `max_connections`. An optional server is left out, with a warning, if its port is not free.
         """
         super().__init__()
         self.application = application
@@ -66,6 +71,7 @@ class HttpServer(Service):
         self._hot_paths = hot_paths
         self._limits = limits or ConnectionLimits(max_connections, max_connections)
         self._guard = guard or Guard(listens_on=host)
+        self._is_optional = is_optional
         self._runner: web.AppRunner | None = None
 
     async def on_start(self) -> None:
@@ -78,10 +84,23 @@ class HttpServer(Service):
         try:
             await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
         except OSError as error:
-            raise StartError(self._refusal(error)) from error
+            if not self._is_optional:
+                raise StartError(self._refusal(error)) from error
+            runner, self._runner = self._runner, None
+            await runner.cleanup()
+            log.warning(
+                LogAction.HEALTH_UNSERVED,
+                "Health and metrics of this worker are not served, because {host}:{port} is in use ({error}). "
+                "Set HEALTH_PORT to a free port",
+                host=self._host,
+                port=self._port,
+                error=error.strerror,
+            )
 
     async def problems(self) -> list[str]:
-        """Why it could not listen now, before it does; usually empty."""
+        """Why it could not listen now, before it does; usually empty, and always if it is optional."""
+        if self._is_optional:
+            return []
         try:
             for family, kind, protocol, _, address in await asyncio.get_running_loop().getaddrinfo(
                 self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -25,3 +25,5 @@ $$;
 CREATE TRIGGER progress_is_not_forgotten
     BEFORE INSERT ON progress
     FOR EACH ROW EXECUTE FUNCTION progress_is_not_forgotten();
+-- Not even a session with session_replication_role = replica disables it.
+ALTER TABLE progress ENABLE ALWAYS TRIGGER progress_is_not_forgotten;

@@ -28,6 +28,7 @@ from headrace.process.log_actions import LogAction
 from headrace.process.parts import OK, STANDBY, Condition, Headway
 from headrace.process.waiting import WakeUp, backoff_seconds
 from tables import database
+from tables.adaptive_size import AdaptiveSize
 from tables.database import TIMED_OUT, Database
 from tables.history import epochs
 from tables.intake import outbox
@@ -44,9 +45,6 @@ PAST_EVENTS_AT_ONCE = 200
 ALL_POSITIONS = 2**62
 # Longer than any statement should need: a round waits at most for the locks of other writers.
 TIMEOUT_SECONDS = 30.0
-SMALLER_AFTER_TIME_OUT = 4
-# After a time-out, before rounds grow again: a larger one would probably take too long.
-NO_MORE_SECONDS = 30.0
 PAUSE_SECONDS = 0.004
 # A round with more events means some 2,000 events a second or more, where throughput matters more than latency.
 FEW_EVENTS = 20
@@ -82,8 +80,7 @@ class Relay(Background):
         self._publisher = publisher
         self._paced = PacedPublisher(publisher)
         self._wake_up = wake_up
-        self._batch_events = self._round_events = batch_events
-        self._no_more_before = float("-inf")
+        self._round = AdaptiveSize(batch_events)
         self._watchdog_seconds = watchdog_seconds
         self._within_last = outbox.MAX_ROUND_EVENTS
         self._headway = Headway(Condition("starting", "waits for PostgreSQL"))
@@ -125,8 +122,7 @@ class Relay(Background):
             text = "The outbox holds an event that is already stored; publishing it again"
             self.throttled.warning(LogAction.RELAY_DUPLICATE, text)
         except TIMED_OUT:
-            self._round_events = max(self._round_events // SMALLER_AFTER_TIME_OUT, 1)
-            self._no_more_before = self.loop.time() + NO_MORE_SECONDS
+            self._round.note_time_out(self._round.events)
             raise
         except asyncpg.DiskFullError as error:
             self._disk_space.note_error(error)
@@ -167,6 +163,7 @@ class Relay(Background):
                 continue
             events = await outbox.store_next(connection, published, partitions=partitions, **self._limits())
             published = []
+            self._round.note_done()
             self._headway.note(OK)
             if not events:
                 await self._wait_for_events(connection)
@@ -177,16 +174,14 @@ class Relay(Background):
             await outbox.delete(connection, published)
 
     def _limits(self) -> dict[str, int]:
-        if self._round_events < self._batch_events and self.loop.time() > self._no_more_before:
-            self._round_events = min(self._round_events * 2, self._batch_events)
-        return {"at_most": self._round_events, "at_most_bytes": self._paced.piece_bytes}
+        return {"at_most": self._round.events, "at_most_bytes": self._paced.piece_bytes}
 
     def _pause_seconds(self, events: int) -> float:
         """How long to let events accumulate after a round, because each round has a fixed cost downstream.
 
         0 if more events are waiting already. An event that arrives after the pause is not delayed.
         """
-        if events >= self._round_events:
+        if events >= self._round.events:
             return 0
         more = max(events - FEW_EVENTS, 0)
         return min(PAUSE_SECONDS + more * PAUSE_SECONDS_PER_EXTRA_EVENT, MAX_PAUSE_SECONDS)

@@ -20,6 +20,7 @@ from headrace.events.envelope import ParsedEvent
 from headrace.events.outcome import REFUSALS, Outcome
 from headrace.process.fault_points import DOOR_COMMITTED, DOOR_TAKEN
 from headrace.process.waiting import backoff_seconds
+from tables.adaptive_size import AdaptiveSize
 from tables.database import TIMED_OUT, AnyConnection, Database, is_away
 from tables.intake import outbox
 from tables.intake.comparisons import Comparisons, ComparisonsBusyError
@@ -31,9 +32,6 @@ MAX_GROUP_EVENTS = 2_000
 MAX_GROUP_BYTES = 8_000_000
 # More events in a statement would hold the event loop. After a time-out there are fewer.
 MAX_AT_ONCE = 5_000
-SMALLER_AFTER_TIME_OUT = 4
-# After a time-out, before statements grow again: a larger one would probably take too long.
-NO_MORE_SECONDS = 30.0
 # Three colliding workers can deadlock repeatedly unless they retry at different times.
 DEADLOCK_TRIES = 8
 DEADLOCK_WAIT_SECONDS = 0.01
@@ -73,8 +71,7 @@ class GroupCommit:
         self._comparisons = Comparisons(database, max_bytes=max_queued_bytes)
         self._queue: deque[Submission] = deque()
         self._writer: asyncio.Task[None] | None = None
-        self._at_once = MAX_AT_ONCE
-        self._no_more_before = float("-inf")
+        self._at_once = AdaptiveSize(MAX_AT_ONCE)
         self._events_per_second = 0.0
         self._group_started = 0.0
 
@@ -245,16 +242,13 @@ class GroupCommit:
 
         left = places
         while left:
-            part, left = left[: self._at_once], left[self._at_once :]
-            started = time.monotonic()
+            part, left = left[: self._at_once.events], left[self._at_once.events :]
             try:
                 await halve(part, write, set_aside)
             except TIMED_OUT:
-                self._at_once = max(len(part) // SMALLER_AFTER_TIME_OUT, 1)
-                self._no_more_before = time.monotonic() + NO_MORE_SECONDS
+                self._at_once.note_time_out(len(part))
                 raise
-            if self._at_once < MAX_AT_ONCE and started > self._no_more_before:
-                self._at_once = min(self._at_once * 2, MAX_AT_ONCE)
+            self._at_once.note_done()
 
 
 async def _accept_with_retry(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool | None]:

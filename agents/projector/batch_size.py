@@ -10,7 +10,7 @@ MAX_EVENTS = 10_000
 MAX_BYTES = 4 * 1024 * 1024
 """Of the data of events that are applied together, unless it is a single event."""
 QUICK_SECONDS = 1.0
-FEWEST_PARTS_BEFORE_MORE = 4
+FEWEST_PARTS_BEFORE_MORE = 8
 MOST_PARTS_BEFORE_MORE = 64
 FIRST_LONG_SECONDS = 10.0
 MAX_LONG_SECONDS = 40.0
@@ -25,6 +25,7 @@ class BatchSize:
         self._limit = most
         self._parts = 0
         self._parts_before_more = FEWEST_PARTS_BEFORE_MORE
+        self._has_grown = False
         self.seconds: float | None = None
         """The timeout of a statement; None for the pool's. It grows for a single event that takes too long."""
 
@@ -45,10 +46,12 @@ class BatchSize:
     def note_time_out(self, events: int) -> None:
         """Apply a quarter of this number of events next time; give a single event more time.
 
-        Each time-out also doubles the number of quick parts after which more than this number is tried again.
+        If more was tried than took too long before, twice as many quick parts must come before that is tried again.
         """
         self._limit, self._parts = max(events // 2, 1), 0
-        self._parts_before_more = min(self._parts_before_more * 2, MOST_PARTS_BEFORE_MORE)
+        if self._has_grown:
+            self._parts_before_more = min(self._parts_before_more * 2, MOST_PARTS_BEFORE_MORE)
+        self._has_grown = False
         if events > 1:
             self.events = max(events // 4, 1)
         else:
@@ -66,6 +69,8 @@ class BatchSize:
         self.seconds = None
         self._parts += 1
         if self._parts >= self._parts_before_more:
+            self._has_grown = self._limit < self._most
             self._limit, self._parts = min(self._limit * 2, self._most), 0
-            self._parts_before_more = max(self._parts_before_more // 2, FEWEST_PARTS_BEFORE_MORE)
+            if not self._has_grown:
+                self._parts_before_more = FEWEST_PARTS_BEFORE_MORE
         self.events = min(self.events * 2, self._limit)

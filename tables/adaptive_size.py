@@ -11,7 +11,7 @@ MAX_WAIT_SECONDS = 30.0
 
 
 class AdaptiveSize:
-    """A number of events that shrinks after a time-out and grows by and by.
+    """A number of events that shrinks after a time-out, and then grows again in steps.
 
     A time-out may be the fault of the statement, or have passed already. So the wait before the next growth is short at
     first; it doubles whenever a larger statement times out again.

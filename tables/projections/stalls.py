@@ -10,21 +10,7 @@ import msgspec
 
 from tables.database import AnyConnection
 from tables.projections.positions import positions
-
-# An event that is still in the outbox may not be published yet, so it cannot be applied and is not a stall.
-WAITING = """
-SELECT asked.projection, stored.partition, coalesce(reached.position, 0) AS position
-FROM unnest($1::text[]) AS asked (projection)
-JOIN topic_partitions AS stored ON stored.partition = ANY ($2::integer[])
-LEFT JOIN progress AS reached ON reached.projection = asked.projection AND reached.partition = stored.partition
-CROSS JOIN LATERAL (
-    SELECT s.source, s.id FROM event_store AS s
-    WHERE s.partition = stored.partition AND s.position > coalesce(reached.position, 0)
-    ORDER BY s.position LIMIT 1
-) AS first
-WHERE coalesce(reached.position, 0) < stored.last_position
-  AND NOT EXISTS (SELECT FROM outbox WHERE outbox.source = first.source AND outbox.id = first.id)
-"""
+from tables.projections.undelivered import behind
 
 
 async def waiting(
@@ -35,8 +21,8 @@ async def waiting(
     Parked events count as applied.
     """
     found: dict[str, dict[int, int]] = defaultdict(dict)
-    for row in await connection.fetch(WAITING, projections, list(partitions)):
-        found[row["projection"]][row["partition"]] = row["position"]
+    for one in await behind(connection, projections, partitions):
+        found[one.projection][one.partition] = one.position
     return found
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from tables.database import AnyConnection
 
-# An event that is still in the outbox may not be published yet: nothing else may deliver it.
+# An event that is still in the outbox may not be published yet: nothing else may deliver it, and it is no stall.
 BEHIND = """
 SELECT asked.projection, stored.partition, coalesce(reached.position, 0) AS position, stored.last_position
 FROM unnest($1::text[]) AS asked (projection)
@@ -19,6 +19,7 @@ CROSS JOIN LATERAL (
     ORDER BY s.position LIMIT 1
 ) AS first
 WHERE coalesce(reached.position, 0) < stored.last_position
+  AND ($2::integer[] IS NULL OR stored.partition = ANY ($2))
   AND NOT EXISTS (SELECT FROM outbox WHERE outbox.source = first.source AND outbox.id = first.id)
 ORDER BY stored.partition, asked.projection
 """
@@ -41,9 +42,15 @@ class Behind(NamedTuple):
     """The last stored position: of the partition, or, beyond the store, of all."""
 
 
-async def behind(connection: AnyConnection, projections: Sequence[str]) -> list[Behind]:
-    """The partitions with stored events that are not applied yet, unless the relay is still publishing them."""
-    return [Behind(*row) for row in await connection.fetch(BEHIND, projections)]
+async def behind(
+    connection: AnyConnection, projections: Sequence[str], partitions: Collection[int] | None = None
+) -> list[Behind]:
+    """The partitions with stored events that are not applied yet, unless the relay is still publishing them.
+
+    Parked events count as applied. Without `partitions`, all are asked.
+    """
+    asked = None if partitions is None else list(partitions)
+    return [Behind(*row) for row in await connection.fetch(BEHIND, projections, asked)]
 
 
 async def ahead(connection: AnyConnection, projections: Sequence[str]) -> list[Behind]:

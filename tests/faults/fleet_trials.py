@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,9 +23,7 @@ EVENTS = 10_000
 # The rest is published when things have been broken, however long that takes on a busy machine.
 MEANTIME_EVENTS = 9_000
 SECONDS = 240.0
-# What was acknowledged and is not stored, while a worker keeps up with its devices.
-FEW = 200
-# What devices publish while no worker runs.
+# What devices publish while no worker runs, or while it stands still.
 MEANWHILE = 100
 COUNT = "SELECT count(*) FROM event_store"
 
@@ -108,12 +107,49 @@ class FleetTrial:
         await self.start_worker()
 
     async def kill_broker(self) -> None:
-        """While the worker keeps up."""
+        """With messages in it that the worker has not acknowledged."""
         raise NotImplementedError
 
-    async def keeps_up(self) -> None:
-        """Return when little of what was acknowledged is not stored."""
-        await self.when(lambda stored: self.acknowledged - stored < FEW, "the worker does not keep up")
+    async def fill_broker(self, broker: psutil.Process, file: Path) -> None:
+        """Devices publish while the worker stands still, until the broker's file has all that it acknowledged.
+
+        mosquitto acknowledges before it writes, so only what it has written survives kill -9.
+        """
+        self.worker.process.send_signal(signal.SIGSTOP)
+        await self.have_published_more(self.acknowledged)
+        await self.are_quiet()
+        written = file.stat().st_mtime_ns if file.exists() else 0
+        broker.send_signal(signal.SIGUSR1)  # mosquitto writes its file
+
+        async def is_written() -> bool:
+            return file.exists() and file.stat().st_mtime_ns > written
+
+        await until(is_written, SECONDS, "mosquitto did not write its file")
+
+    def go_on(self) -> None:
+        """The worker runs, and devices publish again."""
+        self.worker.process.send_signal(signal.SIGCONT)
+        for device in self.devices:
+            device.go_on()
+
+    async def have_published_more(self, before: int) -> None:
+        """Return when some more events than so many are acknowledged."""
+
+        async def have_published() -> bool:
+            return self.acknowledged >= min(before + MEANWHILE, self.allowed)
+
+        await until(have_published, SECONDS, "devices do not publish")
+
+    async def are_quiet(self) -> None:
+        """Let devices publish nothing; returns when all that they published is acknowledged."""
+        for device in self.devices:
+            device.hold()
+        sent = [device.all_is_acknowledged for device in self.devices]
+
+        async def is_acknowledged() -> bool:
+            return all([await one() for one in sent])
+
+        await until(is_acknowledged, SECONDS, "something is not acknowledged")
 
     def connections(self) -> int:
         """How often the worker has connected to the broker."""
@@ -145,9 +181,10 @@ class OwnBrokerTrial(FleetTrial):
 
     async def kill_broker(self) -> None:
         """The worker lives, and comes again."""
-        await self.keeps_up()
         before = self.connections()
+        await self.fill_broker(psutil.Process(self._broker.pid), self._broker.database)
         self._broker.kill()
+        self.go_on()
         await self._broker.start()
         await self.connected_again(before)
 
@@ -169,9 +206,10 @@ class EmbeddedTrial(FleetTrial):
 
     async def kill_broker(self) -> None:
         """The broker, and, when it has taken what came from it, the worker."""
-        await self.keeps_up()
         ended = self._ended()
+        await self.fill_broker(self.broker(), self._folder / "mqtt/data/mosquitto.db")
         self.broker().kill()
+        self.go_on()
 
         async def has_taken_all() -> bool:
             return self._ended() > ended
@@ -202,17 +240,13 @@ class AmqttTrial(EmbeddedTrial):
         await self._hold()
         self.worker.kill()
         before = self.acknowledged
-        self._go_on()
-
-        async def have_published() -> bool:
-            return self.acknowledged >= min(before + MEANWHILE, self.allowed)
-
-        await until(have_published, SECONDS)
+        self._publish_again()
+        await self.have_published_more(before)
         for device in self.devices:
             device.hold()
         await self.start_worker()
         await self._hold()
-        self._go_on()
+        self._publish_again()
 
     async def kill_worker_before_it_acknowledges(self) -> None:
         """Two deaths, like the others."""
@@ -225,19 +259,12 @@ class AmqttTrial(EmbeddedTrial):
         self.broker().kill()
         self.worker.kill()
         await self.start_worker()
-        self._go_on()
+        self._publish_again()
 
     async def _hold(self) -> None:
-        for device in self.devices:
-            device.hold()
-        sent = [device.all_is_acknowledged for device in self.devices]
-
-        async def are_quiet() -> bool:
-            return all([await one() for one in sent])
-
-        await until(are_quiet, SECONDS)
+        await self.are_quiet()
         await self.when(lambda stored: stored == self.acknowledged, "something that was acknowledged is not stored")
 
-    def _go_on(self) -> None:
+    def _publish_again(self) -> None:
         for device in self.devices:
             device.go_on()

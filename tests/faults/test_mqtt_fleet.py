@@ -1,9 +1,9 @@
 """Devices publish while the worker and the broker are killed: what was acknowledged is stored once and in order.
 
-With mosquitto, of the test's own or the embedded one, they are killed anywhere, as long as the worker keeps up:
-mosquitto acknowledges, and then writes what waits. amqtt loses what is in flight when a worker dies, and everything
-when it dies itself (docs/mqtt.md). So with amqtt nothing is in flight then; what devices publish while no worker runs
-is kept, and the rest of the promise is the same.
+With mosquitto, of the test's own or the embedded one, the worker is killed anywhere, and the broker with messages in it
+that are in its file: mosquitto acknowledges before it writes. amqtt loses what is in flight when a worker dies, and
+everything when it dies itself (docs/mqtt.md). So with amqtt nothing is in flight then; what devices publish while no
+worker runs is kept, and the rest of the promise is the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.servers.fresh import free_port, server_folder
 from tests.support.servers.mosquitto import Mosquitto, mosquitto_program
 from tests.support.servers.worker_process import WorkerProcess
 
-# mosquitto acknowledges before it writes its file: the worker must keep up when it is killed, so no other test may run.
+# Thousands of messages a second: no other test may run.
 pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 

@@ -33,6 +33,7 @@ WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 
 PORTS = range(10_000 + WORKER, 20_000, 10)
 
 _numbers = itertools.count(1)
+_ports = itertools.cycle(random.sample(PORTS, len(PORTS)))
 
 
 def quick_folder() -> Path | None:
@@ -100,9 +101,9 @@ def database_url(dsn: str, name: str) -> str:
 
 
 def free_port() -> int:
-    """A port on loopback that is free now."""
-    while True:
-        port = random.choice(PORTS)
+    """A port on loopback that is free now, and that this process was not given before, unless it was given all."""
+    for port in _ports:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("the ports do not end")

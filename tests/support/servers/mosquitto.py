@@ -73,6 +73,12 @@ class Mosquitto:
         except OSError:
             return False
 
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None, "not started"
+        return self._process.pid
+
     async def has_written(self, text: bytes) -> bool:
         """Whether this is in its file."""
         return self.database.exists() and text in self.database.read_bytes()

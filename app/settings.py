@@ -10,12 +10,13 @@ import msgspec
 from msgspec import Meta
 
 from app.secret_files import URLS, with_secret_files
-from headrace.errors import InvalidSettingError
+from app.setting_groups.kafka import KafkaSettings, check_kafka
+from app.setting_groups.refusals import refused
 from headrace.process import host_names
 from headrace.process.fault_points import POINTS, SYNTAX, Fault, read_faults
 from headrace.process.mqtt_address import read_mqtt_url
 from headrace.process.secrets import redacted
-from headrace.process.server_urls import NO_LOGIN, is_broker_url, is_database_url
+from headrace.process.server_urls import is_database_url
 
 ServiceName = Literal["ingestion", "event_handler", "query"]
 SERVICE_NAMES: tuple[ServiceName, ...] = get_args(ServiceName)
@@ -30,16 +31,15 @@ StallSeconds = Annotated[float, Meta(ge=1, le=31_536_000, description="seconds, 
 LargeBytes = Annotated[int, Meta(ge=1_000, le=10**15, description="bytes, 1000 or more")]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(KafkaSettings, frozen=True, kw_only=True):
     """All settings. The variable is the name in upper case.
 
-    The description in `Meta` is what is allowed; the text below a field is what it does. docs/settings.md has both.
+    Those of `app.setting_groups` come first. The description in `Meta` is what is allowed; the text below a field is
+    what it does. docs/settings.md has both.
     """
 
     database_url: Annotated[str, Meta(description="postgresql://…; empty: embedded PostgreSQL")] = ""
     """Address of PostgreSQL."""
-    broker_url: Annotated[str, Meta(description="kafka://host:port[,host:port]; empty: embedded Apache Kafka")] = ""
-    """Addresses of Kafka brokers to bootstrap from."""
     mqtt_url: Annotated[
         str,
         Meta(description="mqtt://user:password@host:port, mqtts://… for TLS, or off; empty: embedded MQTT broker"),
@@ -84,16 +84,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Address on which a worker that runs only the event handler serves /livez, /readyz and /metrics."""
     health_port: Port = 8082
     """Port of the same. Other workers serve them on the ports of their services."""
-    auth: Annotated[Literal["off", ""], Meta(description="off; empty: loopback addresses only")] = ""
-    """Permission to listen beyond loopback, although Headrace does not authenticate clients."""
-    allowed_hosts: Annotated[
-        str, Meta(pattern=host_names.HOSTS_PATTERN, description="comma-separated names, .name with subdomains, or *")
-    ] = ""
-    """Names that the workers are reached by, besides loopback and the listening address; other `Host`s are refused."""
-    cors_origins: Annotated[
-        str, Meta(pattern=host_names.ORIGINS_PATTERN, description="comma-separated origins such as https://example.com")
-    ] = ""
-    """Origins of foreign web pages that may read and post (CORS)."""
     data_dir: Text = ".headrace"
     """Folder for the data of the embedded servers."""
     embedded_kafka_port: Port = 9092
@@ -191,11 +181,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         chosen = {name.strip() for name in self.services.split(",")}
         return frozenset(name for name in SERVICE_NAMES if name in chosen)
 
-    @property
-    def bootstrap_servers(self) -> str:
-        """The brokers as `host:port,host:port`."""
-        return self.broker_url.replace("kafka://", "")
-
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the settings from `environment`.
@@ -219,12 +204,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return settings
 
 
-def refused(field: str, value: str, allowed: str) -> InvalidSettingError:
-    """The error for a value that is not allowed. Of a URL it shows what is no secret."""
-    shown = redacted(value) if field.upper() in URLS or "://" in value else value
-    return InvalidSettingError(f"{field.upper()}={shown}: not allowed; allowed: {allowed}")
-
-
 def allowed(field: str) -> str:
     """The allowed values of a setting, in words."""
     hints = msgspec.inspect.type_info(Settings)
@@ -237,6 +216,7 @@ def allowed(field: str) -> str:
 def _check_together(settings: Settings) -> None:
     _check_services(settings)
     _check_urls(settings)
+    check_kafka(settings, allowed("broker_url"))
     _check_mqtt(settings)
     _check_fault_points(settings)
     if settings.ingestion_port == settings.query_port and settings.ingestion_host == settings.query_host:
@@ -263,10 +243,6 @@ def _check_services(settings: Settings) -> None:
 def _check_urls(settings: Settings) -> None:
     if settings.database_url and not is_database_url(settings.database_url):
         raise refused("database_url", settings.database_url, allowed("database_url"))
-    if "@" in settings.broker_url:
-        raise refused("broker_url", settings.broker_url, NO_LOGIN)
-    if settings.broker_url and not is_broker_url(settings.broker_url):
-        raise refused("broker_url", settings.broker_url, allowed("broker_url"))
 
 
 def _check_mqtt(settings: Settings) -> None:

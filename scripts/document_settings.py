@@ -17,7 +17,7 @@ HEAD = """# Settings
 
 Environment variables, or lines of `.env` in the folder where the worker starts; the environment wins. An empty value
 counts as not set. A wrong value stops the worker at once, with a line that names the variable, the value and what is
-allowed. This page is generated from `app/settings.py` by `make docs`.
+allowed. This page is generated from `app/settings.py` and `app/setting_groups/` by `make docs`.
 
 `DATABASE_URL` and `MQTT_URL` may hold passwords. `DATABASE_URL_FILE` and `MQTT_URL_FILE` name a file with the value;
 one line break at its end is ignored. To set both a variable and its file is an error. No log line, error message or
@@ -30,9 +30,12 @@ command shows the user, the password or another secret of an address.
 
 def meanings(settings: type) -> dict[str, str]:
     """What each field of a class does: the string that follows it. A field without one is absent."""
+    found: dict[str, str] = {}
+    for base in settings.__bases__:
+        if base.__module__.startswith("app."):
+            found |= meanings(base)
     (class_,) = ast.parse(inspect.getsource(settings)).body
     assert isinstance(class_, ast.ClassDef)
-    found = {}
     for field, text in pairwise(class_.body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
             assert isinstance(text.value, ast.Constant)

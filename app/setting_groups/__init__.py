@@ -1,0 +1,1 @@
+"""Settings by what they concern: each file is a part of `app.settings.Settings`, with the checks of its own."""

@@ -1,0 +1,41 @@
+"""Which events a caller may write and read, by prefixes of three attributes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Allowed(NamedTuple):
+    """The values of one attribute that are allowed: those that begin with one of `prefixes`, and the exact ones."""
+
+    prefixes: tuple[str, ...]
+    """Each ends in `/`."""
+    exact: frozenset[str]
+
+    @classmethod
+    def of(cls, patterns: tuple[str, ...]) -> Allowed:
+        """From a list in which a pattern that ends in `/` is a prefix, and any other is exact."""
+        return cls(
+            tuple(one for one in patterns if one.endswith("/")),
+            frozenset(one for one in patterns if not one.endswith("/")),
+        )
+
+    def has(self, value: str | None) -> bool:
+        """Whether the value is allowed; an attribute that an event lacks is not."""
+        return value is not None and (value in self.exact or value.startswith(self.prefixes))
+
+
+class Grant(NamedTuple):
+    """What a caller may touch. None: every value of that attribute."""
+
+    sources: Allowed | None = None
+    subjects: Allowed | None = None
+    types: Allowed | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is anything that the caller may not touch."""
+        return self != EVERYTHING
+
+
+EVERYTHING = Grant()

@@ -27,6 +27,7 @@ from tables.intake.backlog import Backlog
 from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
 from tables.projections.applied_events import AppliedEvents
+from web.access.gate import Gate
 from web.ingestion.door import Door
 from web.ingestion.event_status import EventStories
 from web.ingestion.event_types import EventTypeViews
@@ -46,6 +47,7 @@ def ingestion_service(
     disk_space: DiskSpace,
     metrics: MetricsView,
     parts: Parts,
+    gate: Gate | None = None,
 ) -> tuple[HttpServer, list[ServiceT]]:
     """Create the HTTP server of the ingestion port, and the services that run with it, in start order."""
     wake_up = WakeUp()
@@ -87,6 +89,7 @@ def ingestion_service(
         backlog=backlog,
         metrics=metrics,
         parts=parts,
+        gate=gate,
     )
     return server, [
         relay,
@@ -133,6 +136,7 @@ def _server(
     backlog: Backlog,
     metrics: MetricsView,
     parts: Parts,
+    gate: Gate | None,
 ) -> HttpServer:
     names = [projection.name for projection in projections]
     applied = AppliedEvents(database, names)
@@ -150,7 +154,7 @@ def _server(
         *metrics.routes(),
         *documentation_of_ingestion(projections, limits, refuse_unknown=settings.unknown_types == "reject").routes(),
     ]
-    application = make_application(routes, settings.max_body_bytes, times)
+    application = make_application(routes, settings.max_body_bytes, times, gate)
     application.on_shutdown.append(applied.on_shutdown)
     return HttpServer(
         application,

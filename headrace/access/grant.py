@@ -39,3 +39,4 @@ class Grant(NamedTuple):
 
 
 EVERYTHING = Grant()
+NOTHING = Grant(*[Allowed((), frozenset())] * 3)

@@ -52,7 +52,7 @@ Example:
 """
 ROTATE_HELP = """Make another key of the same name, which may do the same, and print it.
 
-The old key stays valid for the overlap, so that its user can change to the new one.
+The old key stays valid for the overlap, so that its user can change to the new key.
 
 \b
 Examples:

@@ -15,6 +15,7 @@ from tables.database import Database
 from web.access.credentials import Verifier
 from web.access.gate import Gate
 from web.access.keys import KeyVerifier
+from web.openapi.both_ports import Admission
 from web.server.metrics import MetricsView
 
 
@@ -29,7 +30,7 @@ class Access(NamedTuple):
 
 def access_of(settings: Settings, database: Database, metrics: MetricsView) -> Access:
     """The gate of the worker's ports, with the verifiers that AUTH names."""
-    if settings.auth in {"", "off"}:
+    if not settings.authenticates:
         return Access(None, [])
     refusals = Refusals()
     metrics.add(metric_sources.refusals(refusals))
@@ -40,3 +41,12 @@ def access_of(settings: Settings, database: Database, metrics: MetricsView) -> A
         verifiers.append(KeyVerifier(cache, refusals))
         services.append(KeyWatch(database, cache))
     return Access(Gate(verifiers, refusals, open_docs=settings.auth_open_docs == "on"), services)
+
+
+def admission(settings: Settings) -> Admission:
+    """What the documents of the ports say about it."""
+    return Admission(
+        is_needed=settings.authenticates,
+        with_keys=settings.accepts_keys,
+        open_docs=settings.auth_open_docs == "on",
+    )

@@ -11,6 +11,7 @@ from agents.relay.outbox_listener import OutboxListener, OutboxNotifier
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from agents.upkeep.backlog_watch import BacklogWatch
+from app.services.access import admission
 from app.services.client_limits import connection_limits, guard
 from app.services.health import used_by
 from app.services.lost_events import lost_events_of
@@ -146,13 +147,16 @@ def _server(
     health = Health(needs, used_by(settings), lost_events=lost_events_of(database), parts=parts)
     times = RequestTimes("ingestion")
     metrics.add(times.samples, metric_sources.intake("http", door.counts), metric_sources.memory(group_commit, bodies))
+    documentation = documentation_of_ingestion(
+        projections, limits, refuse_unknown=settings.unknown_types == "reject", admission=admission(settings)
+    )
     routes = [
         *door.routes(),
         *EventStories(database, names).routes(),
         *EventTypeViews(known.known).routes(),
         *health.routes(),
         *metrics.routes(),
-        *documentation_of_ingestion(projections, limits, refuse_unknown=settings.unknown_types == "reject").routes(),
+        *documentation.routes(),
     ]
     application = make_application(routes, settings.max_body_bytes, times, gate)
     application.on_shutdown.append(applied.on_shutdown)

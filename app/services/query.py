@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.parked.retrier import Retrier
+from app.services.access import admission
 from app.services.client_limits import connection_limits, guard
 from app.services.health import used_by
 from app.services.lost_events import lost_events_of
@@ -60,7 +61,7 @@ def query_service(
         *(key_routes(database) if settings.accepts_keys else []),
         *health.routes(),
         *metrics.routes(),
-        *documentation_of_query(projections).routes(),
+        *documentation_of_query(projections, admission(settings)).routes(),
     ]
     application = make_application(routes, settings.max_body_bytes, times, gate)
     application.on_shutdown.append(views.close)

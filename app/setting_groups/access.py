@@ -32,6 +32,11 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Origins of foreign web pages that may read and post (CORS)."""
 
     @property
+    def authenticates(self) -> bool:
+        """Whether clients must show who they are."""
+        return self.auth not in {"", "off"}
+
+    @property
     def accepts_keys(self) -> bool:
         """Whether API keys authenticate."""
         return "keys" in self.auth.split(",")

@@ -19,7 +19,7 @@ DEFAULT_OVERLAP = "7d"
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 DURATION_IN_WORDS = "a number and d, h or m for days, hours or minutes, such as 90d"
 
-_DURATION = re.compile(r"([0-9]{1,6})([dhm])").fullmatch
+_DURATION = re.compile(r"(0|[1-9][0-9]{0,5})([dhm])").fullmatch
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
 
 

@@ -68,7 +68,7 @@ def is_key(text: str) -> bool:
 
 
 def has_key(text: str) -> bool:
-    """Whether a key, or what looks like one, is anywhere in the text."""
+    """Whether a text of the form of a key is anywhere in this text."""
     return PREFIX in text and _IN_A_TEXT(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Requests that were refused for lack of rights, counted by cause. Clients are not told the cause of a 401."""
+"""Requests that were refused for lack of rights, counted by cause. No answer shows the cause of a 401."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The keys of a worker that are in use, kept in memory: a request costs no query, and an outage stops no known client.
 
 Guarantees: what is known of a key was read at most FRESH_SECONDS ago, or AWAY_SECONDS longer while PostgreSQL is away.
-A change that is heard of (`forget`) takes effect with the next request, also if a look-up was on its way. Ids that
+A change that is heard of (`forget`) takes effect with the next request, also if a query was in flight. Ids that
 nobody has cost at most one query at a time and one each PAUSE_SECONDS, and a bounded amount of memory.
 """
 
@@ -91,7 +91,7 @@ class KeyCache:
         return self._held.get(key_id)
 
     def forget(self, key_id: str) -> None:
-        """The key was made or changed: look it up before it is used again."""
+        """The key was made or changed: read it before it is used again."""
         self._held.pop(key_id, None)
         self._unknown.pop(key_id, None)
         self._changed[key_id] = monotonic()

@@ -14,10 +14,10 @@ CHECK_SECONDS = 15.0
 
 
 class Verifier(Protocol):
-    """Tells who presents a bearer token: `web.access.keys` for keys, `web.access.tokens` for JWT."""
+    """Finds who presents a bearer token: `web.access.keys` for keys, `web.access.tokens` for JWT."""
 
     def is_meant(self, token: str) -> bool:
-        """Whether the token looks like one of this kind; cheap."""
+        """Whether the token has the form of this kind; cheap."""
         ...
 
     def known(self, token: str) -> Caller | None:

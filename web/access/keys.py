@@ -17,7 +17,7 @@ NO_HASH = bytes(32)
 
 
 class KeyVerifier:
-    """Tells whose key a token is; a `web.access.credentials.Verifier`."""
+    """Finds whose key a token is; a `web.access.credentials.Verifier`."""
 
     def __init__(self, cache: KeyCache, refusals: Refusals) -> None:
         self._cache = cache

@@ -188,4 +188,4 @@ def _invalid(error: InvalidKeyError) -> Problem:
 
 
 def _unknown() -> Problem:
-    return Problem(404, "unknown_key", "Key not found", "No live key has this id or name.")
+    return Problem(404, "unknown_api_key", "Key not found", "No live key has this id or name.")

@@ -96,7 +96,7 @@ async def _answer_expecting(
 async def _refused(request: HotRequest, application: web.Application, error: web.HTTPException) -> web.StreamResponse:
     """The answer from the head alone: nobody needs to send the body. It is the last one on its connection.
 
-    It passes through the middlewares, because a client that may not come in is not told why else it is refused.
+    It passes through the middlewares, because a client that is not admitted learns nothing else.
     """
 
     async def refuse(_: web.Request) -> web.StreamResponse:

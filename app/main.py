@@ -25,6 +25,7 @@ from agents.upkeep.field_indexes import FieldIndexes
 from agents.upkeep.leftovers import Leftovers
 from app.commands.command_line import adapt_command_line
 from app.commands.forget import add_forget
+from app.commands.keys import add_keys
 from app.commands.migrate import add_migrate
 from app.commands.parked import add_parked
 from app.commands.unpublished import add_unpublished
@@ -34,6 +35,7 @@ from app.embedded.servers import EmbeddedServers
 from app.embedded.supervisor import Embedded, ServerName
 from app.environment import environment
 from app.secret_files import hide_secrets, with_secret_files
+from app.services.access import access_of
 from app.services.event_handler import event_handler_service
 from app.services.health import health_service
 from app.services.ingestion import ingestion_service
@@ -79,6 +81,7 @@ def make_app(settings: Settings) -> Headrace:
     database_opener = DatabaseOpener(database, settings.database_url)
     disk_space = DiskSpace()
     metrics = _metrics(settings, database, disk_space)
+    access = access_of(settings, database, metrics)
     parts = Parts()
     parts.add("postgresql", database_opener.condition)
     parts.add("disk", partial(_disk, disk_space))
@@ -86,18 +89,18 @@ def make_app(settings: Settings) -> Headrace:
     ingestion: list[ServiceT] = []
     if "ingestion" in settings.runs:
         server, ingestion = ingestion_service(
-            settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics, parts=parts
+            settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics, parts=parts, gate=access.gate
         )
         http_servers.append(server)
     if "query" in settings.runs:
-        http_servers.append(query_service(settings, PROJECTIONS, database, metrics, parts))
+        http_servers.append(query_service(settings, PROJECTIONS, database, metrics, parts, gate=access.gate))
     event_handler = (
         event_handler_service(app, settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics, parts=parts)
         if handles_events
         else []
     )
     if not http_servers:
-        http_servers.append(health_service(settings, database, metrics, parts))
+        http_servers.append(health_service(settings, database, metrics, parts, gate=access.gate))
     app.http_servers = http_servers
     embedded = _embedded(settings, database_opener, startup, with_kafka=embedded_kafka)
     app.services = [
@@ -106,6 +109,7 @@ def make_app(settings: Settings) -> Headrace:
         *http_servers,
         *embedded,
         database_opener,
+        *access.services,
         *_disk_watch(settings, database, disk_space),
         *_of_projections(settings, database, metrics),
         *ingestion,
@@ -119,6 +123,7 @@ def make_app(settings: Settings) -> Headrace:
 def _add_commands(app: Headrace, settings: Settings, *, embedded_kafka: bool) -> None:
     add_migrate(app, settings)
     add_forget(settings, PROJECTIONS)
+    add_keys(settings)
     add_parked(settings, PROJECTIONS)
     add_verify(settings, PROJECTIONS, embedded=embedded_kafka)
     add_unpublished(settings, embedded=embedded_kafka)

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from app.secret_files import URLS, with_secret_files
+from app.setting_groups.access import check_access
 from app.setting_groups.kafka import KafkaSettings, check_kafka
 from app.setting_groups.refusals import refused
 from headrace.process import host_names
@@ -216,16 +217,16 @@ def allowed(field: str) -> str:
 def _check_together(settings: Settings) -> None:
     _check_services(settings)
     _check_urls(settings)
+    check_access(settings)
     check_kafka(settings, allowed("broker_url"))
     _check_mqtt(settings)
     _check_fault_points(settings)
     if settings.ingestion_port == settings.query_port and settings.ingestion_host == settings.query_host:
         raise refused("query_port", str(settings.query_port), "a port other than INGESTION_PORT")
     for service, host in _listening(settings):
-        if settings.auth != "off" and not host_names.is_loopback(host):
-            raise refused(
-                f"{service}_host", host, "a loopback address; AUTH=off permits others, without authentication"
-            )
+        if not settings.auth and not host_names.is_loopback(host):
+            allowed_hosts = "a loopback address; AUTH=keys permits others, and AUTH=off does without authentication"
+            raise refused(f"{service}_host", host, allowed_hosts)
 
 
 def _listening(settings: Settings) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from app.services.lost_events import lost_events_of
 from app.settings import Settings
 from headrace.process.parts import Parts
 from tables.database import Database
+from web.access.gate import Gate
 from web.server.health import Check, Health
 from web.server.metrics import MetricsView
 from web.server.server import HttpServer, make_application
@@ -23,7 +24,9 @@ def used_by(settings: Settings) -> Mapping[str, Check]:
     return {"kafka": partial(probe.answers, settings.bootstrap_servers)}
 
 
-def health_service(settings: Settings, database: Database, metrics: MetricsView, parts: Parts) -> HttpServer:
+def health_service(
+    settings: Settings, database: Database, metrics: MetricsView, parts: Parts, *, gate: Gate | None = None
+) -> HttpServer:
     """Create the HTTP server of a worker that runs the event handler alone: health and metrics."""
     health = Health(
         {"postgresql": database.answers, **used_by(settings)},
@@ -32,7 +35,7 @@ def health_service(settings: Settings, database: Database, metrics: MetricsView,
         needs_all_parts=True,
     )
     return HttpServer(
-        make_application([*health.routes(), *metrics.routes()], settings.max_body_bytes),
+        make_application([*health.routes(), *metrics.routes()], settings.max_body_bytes, gate=gate),
         settings.health_host,
         settings.health_port,
         health,

@@ -11,6 +11,7 @@ from agents.relay.outbox_listener import OutboxListener, OutboxNotifier
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from agents.upkeep.backlog_watch import BacklogWatch
+from app.services.access import admission
 from app.services.client_limits import connection_limits, guard
 from app.services.health import used_by
 from app.services.lost_events import lost_events_of
@@ -27,6 +28,7 @@ from tables.intake.backlog import Backlog
 from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
 from tables.projections.applied_events import AppliedEvents
+from web.access.gate import Gate
 from web.ingestion.door import Door
 from web.ingestion.event_status import EventStories
 from web.ingestion.event_types import EventTypeViews
@@ -46,6 +48,7 @@ def ingestion_service(
     disk_space: DiskSpace,
     metrics: MetricsView,
     parts: Parts,
+    gate: Gate | None = None,
 ) -> tuple[HttpServer, list[ServiceT]]:
     """Create the HTTP server of the ingestion port, and the services that run with it, in start order."""
     wake_up = WakeUp()
@@ -87,6 +90,7 @@ def ingestion_service(
         backlog=backlog,
         metrics=metrics,
         parts=parts,
+        gate=gate,
     )
     return server, [
         relay,
@@ -133,6 +137,7 @@ def _server(
     backlog: Backlog,
     metrics: MetricsView,
     parts: Parts,
+    gate: Gate | None,
 ) -> HttpServer:
     names = [projection.name for projection in projections]
     applied = AppliedEvents(database, names)
@@ -142,15 +147,18 @@ def _server(
     health = Health(needs, used_by(settings), lost_events=lost_events_of(database), parts=parts)
     times = RequestTimes("ingestion")
     metrics.add(times.samples, metric_sources.intake("http", door.counts), metric_sources.memory(group_commit, bodies))
+    documentation = documentation_of_ingestion(
+        projections, limits, refuse_unknown=settings.unknown_types == "reject", admission=admission(settings)
+    )
     routes = [
         *door.routes(),
         *EventStories(database, names).routes(),
         *EventTypeViews(known.known).routes(),
         *health.routes(),
         *metrics.routes(),
-        *documentation_of_ingestion(projections, limits, refuse_unknown=settings.unknown_types == "reject").routes(),
+        *documentation.routes(),
     ]
-    application = make_application(routes, settings.max_body_bytes, times)
+    application = make_application(routes, settings.max_body_bytes, times, gate)
     application.on_shutdown.append(applied.on_shutdown)
     return HttpServer(
         application,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.parked.retrier import Retrier
+from app.services.access import admission
 from app.services.client_limits import connection_limits, guard
 from app.services.health import used_by
 from app.services.lost_events import lost_events_of
@@ -14,9 +15,11 @@ from headrace.process.parts import Parts
 from headrace.projection import Projection
 from tables.database import Database
 from tables.projections.stalls import Stall, stalls
+from web.access.gate import Gate
 from web.openapi.both_ports import documentation_of_query
 from web.query.audit_log import AuditLog
 from web.query.dead_letters import dead_letter_routes
+from web.query.keys import key_routes
 from web.query.parked import parked_routes
 from web.query.projections import Projections
 from web.server.health import Health
@@ -29,7 +32,13 @@ RETRY_SECONDS = 20.0
 
 
 def query_service(
-    settings: Settings, projections: Sequence[Projection[Any]], database: Database, metrics: MetricsView, parts: Parts
+    settings: Settings,
+    projections: Sequence[Projection[Any]],
+    database: Database,
+    metrics: MetricsView,
+    parts: Parts,
+    *,
+    gate: Gate | None = None,
 ) -> HttpServer:
     """Create the HTTP server of the query port."""
     names = [projection.name for projection in projections]
@@ -49,11 +58,12 @@ def query_service(
         *AuditLog(database).routes(),
         *parked_routes(database, names, retrier),
         *dead_letter_routes(database),
+        *(key_routes(database) if settings.accepts_keys else []),
         *health.routes(),
         *metrics.routes(),
-        *documentation_of_query(projections).routes(),
+        *documentation_of_query(projections, admission(settings)).routes(),
     ]
-    application = make_application(routes, settings.max_body_bytes, times)
+    application = make_application(routes, settings.max_body_bytes, times, gate)
     application.on_shutdown.append(views.close)
     return HttpServer(
         application,

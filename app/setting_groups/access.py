@@ -7,14 +7,21 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from app.setting_groups.refusals import refused
 from headrace.process import host_names
 
 
 class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Who may do what."""
 
-    auth: Annotated[Literal["off", ""], Meta(description="off; empty: loopback addresses only")] = ""
-    """Permission to listen beyond loopback, although Headrace does not authenticate clients."""
+    auth: Annotated[
+        Literal["off", "keys", "jwt", "keys,jwt", ""],
+        Meta(description="keys, jwt, keys,jwt or off; empty: off, on loopback addresses only"),
+    ] = ""
+    """How clients of the HTTP ports authenticate: with API keys, see docs/access.md. off: not at all, although the
+    worker may listen beyond loopback."""
+    auth_open_docs: Annotated[Literal["on", "off"], Meta(description="on or off")] = "off"
+    """Whether /docs and /openapi.json need no key where AUTH is on."""
     allowed_hosts: Annotated[
         str, Meta(pattern=host_names.HOSTS_PATTERN, description="comma-separated names, .name with subdomains, or *")
     ] = ""
@@ -23,3 +30,19 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(pattern=host_names.ORIGINS_PATTERN, description="comma-separated origins such as https://example.com")
     ] = ""
     """Origins of foreign web pages that may read and post (CORS)."""
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether clients must show who they are."""
+        return self.auth not in {"", "off"}
+
+    @property
+    def accepts_keys(self) -> bool:
+        """Whether API keys authenticate."""
+        return "keys" in self.auth.split(",")
+
+
+def check_access(settings: AccessSettings) -> None:
+    """Raises InvalidSettingError."""
+    if "jwt" in settings.auth.split(","):
+        raise refused("auth", settings.auth, "keys or off; this version has no tokens yet")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from agents.kafka.authority import Authority
 from agents.mqtt.bridge import MqttBridge
 from agents.projector.projector import Projector
 from agents.relay.relay import Relay
 from app.version import VERSION, python_version
+from headrace.access.refusals import Cause, Refusals
 from headrace.events.genuine_records import Reason
 from headrace.events.intake_counts import IntakeCounts
 from headrace.process import metrics
@@ -23,6 +24,16 @@ from web.requests.bodies import BodyBudget
 def build() -> Iterator[Sample]:
     """The versions of this worker."""
     yield Sample(metrics.BUILD, 1, (VERSION, python_version()))
+
+
+def refusals(counts: Refusals) -> Source:
+    """Requests that were refused for lack of rights, by cause."""
+
+    def samples() -> Iterator[Sample]:
+        for cause in get_args(Cause):
+            yield Sample(metrics.REFUSED, counts.by_cause[cause], (cause,))
+
+    return samples
 
 
 def intake(transport: str, counts: IntakeCounts) -> Source:

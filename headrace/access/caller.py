@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from headrace.access.grant import EVERYTHING, Grant
+from headrace.access.grant import EVERYTHING, NOTHING, Grant
 from headrace.access.scopes import ALL_SCOPES, Scope
 
 
@@ -20,3 +20,6 @@ class Caller(NamedTuple):
 
 ANYBODY = Caller("", "", ALL_SCOPES)
 """Who calls where AUTH is off."""
+
+NOBODY = Caller("", "", frozenset(), NOTHING)
+"""Who calls a path that is open to all, where AUTH is on."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Allowed(NamedTuple):
-    """The values of one attribute that are allowed: those that begin with one of `prefixes`, and the exact ones."""
+    """The values of one attribute that are allowed: those that begin with one of `prefixes`, and exact values."""
 
     prefixes: tuple[str, ...]
     """Each ends in `/`."""
@@ -39,3 +39,4 @@ class Grant(NamedTuple):
 
 
 EVERYTHING = Grant()
+NOTHING = Grant(*[Allowed((), frozenset())] * 3)

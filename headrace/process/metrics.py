@@ -40,6 +40,7 @@ def _family(name: str, kind: Literal["counter", "gauge", "histogram"], labels: s
 
 BUILD = _family("build_info", "gauge", "version python", "Always 1; the labels are the versions of this worker.")
 REQUESTS = _family("http_request_duration_seconds", "histogram", "service route status", "Duration of requests.")
+REFUSED = _family("requests_refused", "counter", "cause", "Requests without a valid key, or without the scope.")
 ACCEPTED = _family("events_accepted", "counter", "transport", "New events that were committed.")
 DUPLICATE = _family(
     "events_duplicate", "counter", "transport", "Events that were already known, with the same content."

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote, unquote_plus
 
+from headrace.access.key_text import without_keys
+
 HIDDEN = "…"
 MIN_CHARACTERS = 4
 """A shorter password is hidden only where its URL is quoted; elsewhere it would blank out parts of words."""
@@ -62,11 +64,11 @@ def hide(urls: Iterable[str]) -> None:
 
 
 def without_secrets(text: str) -> str:
-    """The text without the secrets of this process's settings."""
+    """The text without the secrets of this process's settings, and without API keys."""
     for secret, shown in _known.items():
         if secret in text:
             text = text.replace(secret, shown)
-    return text
+    return without_keys(text)
 
 
 def _secrets_in(url: str) -> Iterator[str]:

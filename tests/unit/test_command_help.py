@@ -7,6 +7,7 @@ import pytest
 from faust.cli.base import cli
 
 from app.commands.forget import add_forget
+from app.commands.keys import add_keys
 from app.commands.parked import add_parked
 from app.commands.unpublished import add_unpublished
 from app.commands.verify import add_verify
@@ -17,6 +18,12 @@ from app.settings import Settings
     "path",
     [
         "forget",
+        "keys",
+        "keys create",
+        "keys list",
+        "keys show",
+        "keys rotate",
+        "keys revoke",
         "verify",
         "parked",
         "parked list",
@@ -30,6 +37,7 @@ from app.settings import Settings
 )
 def test_help_has_an_example(path: str) -> None:
     add_forget(Settings(), [])
+    add_keys(Settings())
     add_parked(Settings(), [])
     add_verify(Settings(), [], embedded=False)
     add_unpublished(Settings(), embedded=False)

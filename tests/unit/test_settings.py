@@ -69,7 +69,7 @@ def test_services_are_chosen_by_name() -> None:
         ("MAX_EVENT_BYTES", "1MB", "bytes, 1000 or more"),
         ("LOG_LEVEL", "info", "DEBUG, INFO, WARNING or ERROR"),
         ("LOG_FORMAT", "logfmt", "text or json"),
-        ("AUTH", "on", "off; empty: loopback addresses only"),
+        ("AUTH", "on", "keys, jwt, keys,jwt or off; empty: off, on loopback addresses only"),
     ],
 )
 def test_a_wrong_value_names_the_variable_the_value_and_what_is_allowed(
@@ -118,6 +118,22 @@ def test_listening_beyond_loopback_needs_a_word_on_authentication(service: str) 
         read_settings({f"{service}_HOST": "0.0.0.0"})  # noqa: S104
     settings = read_settings({f"{service}_HOST": "0.0.0.0", "AUTH": "off"})  # noqa: S104
     assert settings.auth == "off"
+    settings = read_settings({f"{service}_HOST": "0.0.0.0", "AUTH": "keys"})  # noqa: S104
+    assert settings.authenticates
+    assert settings.accepts_keys
+
+
+@pytest.mark.parametrize("auth", ["", "off"])
+def test_without_a_choice_nobody_is_authenticated(auth: str) -> None:
+    settings = read_settings({"AUTH": auth})
+    assert not settings.authenticates
+    assert not settings.accepts_keys
+
+
+@pytest.mark.parametrize("auth", ["jwt", "keys,jwt"])
+def test_tokens_are_refused_until_there_are_any(auth: str) -> None:
+    with pytest.raises(InvalidSettingError, match="no tokens yet"):
+        read_settings({"AUTH": auth})
 
 
 def test_the_health_port_of_an_event_handler_alone_needs_the_same_word() -> None:

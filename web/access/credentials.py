@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from headrace.access.caller import ANYBODY, Caller
+from web.server.problems import Problem
+
+CHECK_SECONDS = 15.0
+"""How often a request that lasts checks that its caller may still send it."""
 
 
 class Verifier(Protocol):
-    """Tells who presents a bearer token: `web.access.keys` for keys, `web.access.tokens` for JWT."""
+    """Finds who presents a bearer token: `web.access.keys` for keys, `web.access.tokens` for JWT."""
 
     def is_meant(self, token: str) -> bool:
-        """Whether the token looks like one of this kind; cheap."""
+        """Whether the token has the form of this kind; cheap."""
         ...
 
     def known(self, token: str) -> Caller | None:
@@ -28,10 +32,32 @@ class Verifier(Protocol):
         ...
 
 
+class Admission:
+    """Knows whether a caller may still do what it once was admitted for: `web.access.gate`."""
+
+    async def still_admits(self, request: web.BaseRequest) -> bool:
+        """Whether the caller of the request may still send it."""
+        raise NotImplementedError
+
+
 CALLER = web.RequestKey("caller", Caller)
+GATE = web.RequestKey("gate", Admission)
+"""Who admitted the caller; absent where AUTH is off."""
 
 
 def caller_of(request: web.BaseRequest) -> Caller:
     """Who sent the request; set before any view is called."""
     caller: Caller = request.get(CALLER, ANYBODY)
     return caller
+
+
+async def still_admitted(request: web.BaseRequest) -> bool:
+    """Whether the caller may still do what the request was admitted for; ask each CHECK_SECONDS while it lasts."""
+    gate = request.get(GATE)
+    return gate is None or await gate.still_admits(request)
+
+
+def unauthorized() -> Problem:
+    """401, the same for every cause."""
+    detail = "This needs a valid key in the header Authorization: Bearer …"
+    return Problem(401, "unauthorized", "Unauthorized", detail, headers={hdrs.WWW_AUTHENTICATE: "Bearer"})

@@ -3,37 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.events.envelope import Limits
 from headrace.projection import Projection
-from web.openapi.document import document
+from web.openapi.access import SCHEMES, secured
+from web.openapi.document import Operation, document
 from web.openapi.event_schemas import event_schemas
 from web.openapi.ingestion import OPERATIONS
+from web.openapi.keys import key_operations
 from web.openapi.pages import Documentation
 from web.openapi.query import operations_of_query
 
 
+class Admission(NamedTuple):
+    """What clients must show, as the documents say it."""
+
+    is_needed: bool = False
+    """Whether operations need a credential."""
+    with_keys: bool = False
+    """Whether there are operations on API keys."""
+    open_docs: bool = False
+    """Whether the documentation itself needs none."""
+
+    def described(self, operations: Sequence[Operation]) -> Sequence[Operation]:
+        """The operations with what they need."""
+        return secured(operations, open_docs=self.open_docs) if self.is_needed else operations
+
+
 def documentation_of_ingestion(
-    projections: Sequence[Projection[Any]], limits: Limits, *, refuse_unknown: bool
+    projections: Sequence[Projection[Any]],
+    limits: Limits,
+    *,
+    refuse_unknown: bool,
+    admission: Admission = Admission(),  # noqa: B008 - immutable
 ) -> Documentation:
     """The documentation of the ingestion port; known event types are those of `projections`."""
     return Documentation(
         document(
             "Headrace: ingestion",
             "Accepts CloudEvents, stores every event, and shows its progress.",
-            OPERATIONS,
+            admission.described(OPERATIONS),
             written=event_schemas(projections, limits, refuse_unknown=refuse_unknown),
+            security_schemes=SCHEMES if admission.is_needed else None,
         )
     )
 
 
-def documentation_of_query(projections: Sequence[Projection[Any]]) -> Documentation:
+def documentation_of_query(
+    projections: Sequence[Projection[Any]],
+    admission: Admission = Admission(),  # noqa: B008 - immutable
+) -> Documentation:
     """The documentation of the query port, with paths for each projection."""
+    operations = [*operations_of_query(projections), *(key_operations() if admission.with_keys else [])]
     return Documentation(
         document(
             "Headrace: query",
             "Projections of the events: rows by key, in pages, and as they change; stored events; parked events.",
-            operations_of_query(projections),
+            admission.described(operations),
+            security_schemes=SCHEMES if admission.is_needed else None,
         )
     )

@@ -56,6 +56,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body_description: str = ""
     body_is_required: bool = True
     answers: Mapping[int, Answer]
+    security: Sequence[Mapping[str, Sequence[str]]] = ()
+    """Each of them will do; empty: nothing is needed."""
 
     @property
     def route_of(self) -> tuple[str, str]:
@@ -75,7 +77,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 HEADERS: Mapping[str, Schema] = {
     "Accept-Encoding": {"description": "The supported content codings.", "schema": {"type": "string"}},
     "ETag": {"description": "Changes whenever the row does.", "schema": {"type": "string"}},
-    "Location": {"description": "The path of the event's progress.", "schema": {"type": "string"}},
+    "Location": {"description": "The path of what was made, or of the event's progress.", "schema": {"type": "string"}},
     "Preference-Applied": {
         "description": "The preferences that the answer follows (RFC 7240).",
         "schema": {"type": "string"},
@@ -84,6 +86,7 @@ HEADERS: Mapping[str, Schema] = {
         "description": "Seconds after which the same request may succeed.",
         "schema": {"type": "integer", "minimum": 0},
     },
+    "WWW-Authenticate": {"description": "How to authenticate (RFC 6750).", "schema": {"type": "string"}},
 }
 
 
@@ -93,6 +96,7 @@ def document(
     operations: Sequence[Operation],
     *,
     written: Mapping[str, Schema] | None = None,
+    security_schemes: Mapping[str, Schema] | None = None,
 ) -> dict[str, Any]:
     """The document of one port; `written` are further schemas, by name, beside those of the operations' types."""
     described = list(dict.fromkeys(one for operation in operations for one in operation.types()))
@@ -109,7 +113,11 @@ def document(
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
         "paths": _paths(operations, by_type),
-        "components": {"schemas": _as_answered({**components, **(written or {})}), "headers": dict(HEADERS)},
+        "components": {
+            "schemas": _as_answered({**components, **(written or {})}),
+            "headers": dict(HEADERS),
+            **({"securitySchemes": dict(security_schemes)} if security_schemes else {}),
+        },
     }
 
 
@@ -146,6 +154,8 @@ def _operation(operation: Operation, by_type: Mapping[Any, Schema]) -> dict[str,
     if operation.body:
         body = {"required": operation.body_is_required, "content": _content(operation.body, by_type)}
         described["requestBody"] = {"description": operation.body_description, **body}
+    if operation.security:
+        described["security"] = list(operation.security)
     described["responses"] = {
         str(status): _answer(answer, by_type) for status, answer in sorted(operation.answers.items())
     }

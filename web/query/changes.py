@@ -18,6 +18,7 @@ from headrace.events.problem_document import ProblemError
 from headrace.folding.folding import Folding
 from tables.database import Database, is_away
 from tables.projections.changes import Change, Point
+from web.access.credentials import CHECK_SECONDS, still_admitted
 from web.query.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
 from web.query.change_points import from_text, to_text
 from web.server.connections import cancel_when_lost, holding
@@ -35,6 +36,7 @@ SEND_SECONDS = 30.0
 MOST_BYTES_AT_ONCE = 65_536
 RETRY = b"retry: 1000\n"
 STOPPING = b": the server stops; reconnect with Last-Event-ID\n\n"
+NOT_ADMITTED = b": the key is no longer valid\n\n"
 
 encode = msgspec.json.Encoder().encode
 
@@ -112,13 +114,19 @@ class _Stream:
         listener.is_behind = since is not None
 
     async def send_to(self, request: web.Request) -> web.StreamResponse:
-        """Send events until the client disconnects or the worker stops."""
+        """Send events until the client disconnects or is no longer admitted, or the worker stops."""
         response = web.StreamResponse(headers=HEADERS)
         await response.prepare(request)
         sending = asyncio.create_task(self._send(response))
         cancel_when_lost(request, sending)
         try:
-            await asyncio.wait([sending])
+            while (await asyncio.wait([sending], timeout=CHECK_SECONDS))[1]:
+                if not await still_admitted(request):
+                    sending.cancel()
+                    await asyncio.wait([sending])
+                    sending = asyncio.create_task(self._write(response, NOT_ADMITTED))
+                    await asyncio.wait([sending])
+                    break
         finally:
             sending.cancel()
         if not sending.cancelled() and (error := sending.exception()) is not None:

@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 from tables.database import Database, can_hold
 from tables.history import event_status
 from tables.projections.applied_events import AppliedEvents
+from web.access.credentials import still_admitted, unauthorized
 from web.requests.query_parameters import QueryParameters
 from web.requests.waiting_answers import while_client_stays
 from web.server.problems import Problem
@@ -60,12 +61,15 @@ class OwnWrites:
     async def require(self, request: web.Request, write: OwnWrite, projection: str) -> None:
         """Return once the projection has applied or discarded the event.
 
-        Raises Problem (503) when that does not happen in time, or the event is parked.
+        Raises Problem: 503 when that does not happen in time, or the event is parked; 401 when the client's key has
+        ended meanwhile.
         """
         state = await self._state(write, projection)
         if state == "waiting" and write.seconds:
             waiting = self._applied.wait(write.source, write.id, write.seconds, projection)
             await while_client_stays(request, waiting)
+            if not await still_admitted(request):
+                raise unauthorized()
             state = await self._state(write, projection)
         if state == "applied":
             return

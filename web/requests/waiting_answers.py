@@ -8,6 +8,7 @@ from collections.abc import Collection, Coroutine
 from aiohttp import web
 
 from tables.projections.applied_events import AppliedEvents, Name
+from web.access.credentials import CHECK_SECONDS, still_admitted
 from web.server.connections import cancel_when_lost, holding
 
 
@@ -17,7 +18,7 @@ async def are_applied(request: web.Request, applied: AppliedEvents, events: Coll
 
 
 async def while_client_stays(request: web.Request, waiting: Coroutine[None, None, bool]) -> bool:
-    """The result; False when the client disconnects first, or too many requests wait already."""
+    """The result; False when the client disconnects or is no longer admitted, or too many requests wait already."""
     with holding(request) as has_room:
         if not has_room:
             waiting.close()
@@ -25,7 +26,9 @@ async def while_client_stays(request: web.Request, waiting: Coroutine[None, None
         task = asyncio.create_task(waiting)
         cancel_when_lost(request, task)
         try:
-            await asyncio.wait([task])
+            while (await asyncio.wait([task], timeout=CHECK_SECONDS))[1]:
+                if not await still_admitted(request):
+                    return False
         finally:
             task.cancel()
     return not task.cancelled() and task.result()

@@ -14,7 +14,8 @@ from aiohttp import hdrs, web
 
 from web.server.expectations import ExpectingRequest
 from web.server.guard import NO_HEADERS, Guard
-from web.server.problems import problem_of, set_common_headers
+from web.server.problems import set_common_headers
+from web.server.request_times import UNMATCHED
 
 View = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -64,7 +65,7 @@ def take_short_cuts(
             return refusal
         length = request.headers.get(hdrs.CONTENT_LENGTH)
         if length is not None and int(length) > request.client_max_size:
-            return _too_large(request)
+            return await _refused(request, application, web.HTTPRequestEntityTooLarge(request.client_max_size))
         if hdrs.EXPECT in request.headers:
             return await _answer_expecting(request, application, handle)
         method, path = request.method, request.raw_path
@@ -85,18 +86,24 @@ async def _answer_expecting(
     """Answer a client that waits before it sends the body. If the body is not asked for, the connection closes."""
     found = await application.router.resolve(request)
     if found.http_exception is not None:
-        answer: web.StreamResponse = problem_of(request, found.http_exception).answer()
-        answer.force_close()
-        return answer
+        return await _refused(request, application, found.http_exception)
     answer = await handle(request)
     if request.continue_is_due:
         answer.force_close()
     return answer
 
 
-def _too_large(request: web.Request) -> web.Response:
-    """The answer from the head alone: nobody needs to send the body. It is the last one on its connection."""
-    answer = problem_of(request, web.HTTPRequestEntityTooLarge(request.client_max_size)).answer()
+async def _refused(request: HotRequest, application: web.Application, error: web.HTTPException) -> web.StreamResponse:
+    """The answer from the head alone: nobody needs to send the body. It is the last one on its connection.
+
+    It passes through the middlewares, because a client that is not admitted learns nothing else.
+    """
+
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        raise error
+
+    request.hot_route = UNMATCHED
+    answer = await _through_middlewares(application, refuse)(request)
     answer.force_close()
     return answer
 

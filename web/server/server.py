@@ -6,8 +6,10 @@ import asyncio
 import socket
 from collections.abc import Iterable, Sequence
 from errno import EACCES, EADDRINUSE
+from typing import Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from mode import Service
 
 from headrace.errors import StartError
@@ -28,15 +30,32 @@ SHUTDOWN_SECONDS = 3.0
 log = ActionLog(__name__)
 
 
+class Gatekeeper(Protocol):
+    """Decides which requests reach a view: `web.access.gate`."""
+
+    def check_routes(self, routes: Iterable[web.AbstractRoute]) -> None:
+        """Raises HeadraceError for a route about which nothing is decided."""
+
+    def middleware(self) -> Middleware:
+        """Raises Problem instead of calling a view that the client may not call."""
+
+
 def make_application(
-    routes: Iterable[web.AbstractRouteDef], max_body_bytes: int, times: RequestTimes | None = None
+    routes: Iterable[web.AbstractRouteDef],
+    max_body_bytes: int,
+    times: RequestTimes | None = None,
+    gate: Gatekeeper | None = None,
 ) -> web.Application:
-    """An application whose errors are problems (RFC 9457); `times` measures its requests."""
-    middlewares = [problems] if times is None else [times.middleware(), problems]
+    """An application whose errors are problems (RFC 9457); `times` measures its requests, `gate` admits them."""
+    middlewares: list[Middleware] = [problems] if times is None else [times.middleware(), problems]
+    if gate is not None:
+        middlewares.append(gate.middleware())
     # web/requests/bodies.py decompresses bodies: aiohttp has no limit for the memory that a zstd frame asks for.
     arguments = {"auto_decompress": False}
     application = web.Application(middlewares=middlewares, client_max_size=max_body_bytes, handler_args=arguments)
     application.add_routes(with_late_continue(routes))
+    if gate is not None:
+        gate.check_routes(application.router.routes())
     application.on_response_prepare.append(common_headers)
     return application
 

@@ -83,6 +83,8 @@ class TcpProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for link in self.links:
             link.reset()  # also those of which one side has ended
+        writers = [writer for link in self.links for writer in (link.client, link.server)]
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
     @property
     def swallowed(self) -> int:

@@ -1,0 +1,139 @@
+"""Who may pass: a middleware that authenticates each request, and refuses what its scopes do not allow.
+
+It runs before a view, hence before a body is read or asked for. Paths that do not exist are refused too, so that a
+client without a key learns nothing. Where AUTH is off, no application has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from headrace.access.caller import NOBODY, Caller
+from headrace.access.key_text import PREFIX, has_key
+from headrace.access.refusals import Refusals
+from headrace.errors import HeadraceError
+from tables.database import is_away
+from web.access.credentials import CALLER, GATE, Admission, Verifier, unauthorized
+from web.access.route_scopes import DOCUMENTATION, OPEN, ROUTE_SCOPES, WITH_PARAMETER, Need
+from web.server.problems import Problem
+
+SCHEME = "bearer "
+
+
+class UnscopedRouteError(HeadraceError):
+    """A route has no scope in web/access/route_scopes.py."""
+
+
+class Gate(Admission):
+    """Authenticates requests with the first verifier that a token is meant for."""
+
+    def __init__(self, verifiers: Sequence[Verifier], refusals: Refusals, *, open_docs: bool = False) -> None:
+        """`open_docs`: the documentation needs no key."""
+        self._verifiers = tuple(verifiers)
+        self._refusals = refusals
+        self._needs = {**ROUTE_SCOPES, **(dict.fromkeys(DOCUMENTATION, OPEN) if open_docs else {})}
+        self._by_parameter = {route: (name, need) for (route, name), need in WITH_PARAMETER.items()}
+
+    def check_routes(self, routes: Iterable[web.AbstractRoute]) -> None:
+        """Raises UnscopedRouteError for a route that nobody decided about."""
+        for route in routes:
+            path = "" if route.resource is None else route.resource.canonical
+            if (_as_get(route.method), path) not in self._needs:
+                raise UnscopedRouteError(f"{route.method} {path} has no scope in web/access/route_scopes.py")
+
+    def middleware(self) -> Middleware:
+        """To be inside `web.server.problems.problems`, outside all views."""
+
+        @web.middleware
+        async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+            need = self._need(request)
+            if need is not None and not need:
+                request[CALLER] = NOBODY
+                return await handler(request)
+            caller = self._known(request)
+            if caller is None and (caller := await self._authenticated(request)) is None:
+                raise unauthorized()
+            if need is not None and need.isdisjoint(caller.scopes):
+                self._refusals.add("scope")
+                raise _scope_missing(need)
+            request[CALLER] = caller
+            request[GATE] = self
+            return await handler(request)
+
+        return admitted
+
+    async def still_admits(self, request: web.BaseRequest) -> bool:
+        """Whether the caller of a request that was admitted is the same today, with no fewer scopes.
+
+        False too where nobody can tell any more.
+        """
+        try:
+            caller = self._known(request) or await self._authenticated(request)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return False
+        before: Caller = request[CALLER]
+        return caller is not None and caller.id == before.id and caller.scopes >= before.scopes
+
+    def _need(self, request: web.Request) -> Need | None:
+        """What the route needs; None if there is no such route, or not with this method."""
+        route = (_as_get(request.method), getattr(request, "hot_route", None) or _pattern(request))
+        parameter = self._by_parameter.get(route)
+        if parameter is not None and parameter[0] in request.query:
+            return parameter[1]
+        return self._needs.get(route)
+
+    def _known(self, request: web.BaseRequest) -> Caller | None:
+        token = _token(request)
+        if token is not None:
+            for verifier in self._verifiers:
+                if verifier.is_meant(token):
+                    return verifier.known(token)
+        return None
+
+    async def _authenticated(self, request: web.BaseRequest) -> Caller | None:
+        token = _token(request)
+        if token is None:
+            given = hdrs.AUTHORIZATION in request.headers
+            self._refusals.add("in_url" if _has_key_in_url(request) else "malformed" if given else "missing")
+            return None
+        for verifier in self._verifiers:
+            if verifier.is_meant(token):
+                return await verifier.caller(token)
+        self._refusals.add("malformed")
+        return None
+
+
+def _token(request: web.BaseRequest) -> str | None:
+    """The bearer token of the one header that may carry it; None also if a key is in the URL, where logs show it."""
+    given = request.headers.getall(hdrs.AUTHORIZATION, ())
+    if len(given) != 1 or given[0][: len(SCHEME)].lower() != SCHEME or _has_key_in_url(request):
+        return None
+    return given[0][len(SCHEME) :]
+
+
+def _has_key_in_url(request: web.BaseRequest) -> bool:
+    path = request.raw_path
+    return PREFIX in path and has_key(path.partition("?")[2])
+
+
+def _as_get(method: str) -> str:
+    return "GET" if method == "HEAD" else method
+
+
+def _pattern(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return "" if resource is None else resource.canonical
+
+
+def _scope_missing(need: Need) -> Problem:
+    names = ", ".join(sorted(need))
+    detail = f"The key is valid, but it has none of the scopes that this needs: {names}."
+    headers: dict[str, str] = {
+        hdrs.WWW_AUTHENTICATE: f'Bearer error="insufficient_scope", scope="{" ".join(sorted(need))}"'
+    }
+    return Problem(403, "scope_missing", "Scope missing", detail, headers=headers)

@@ -1,0 +1,64 @@
+"""Bearer tokens that are API keys."""
+
+from __future__ import annotations
+
+import hashlib
+from hmac import compare_digest
+from time import monotonic
+
+from headrace.access.caller import Caller
+from headrace.access.key_text import ID_END, PREFIX, id_of, is_like_key
+from headrace.access.refusals import Refusals
+from tables.access.key_cache import HeldKey, KeyCache
+
+ID = slice(len(PREFIX), ID_END)
+NO_HASH = bytes(32)
+"""Compared with where no key has the id, so that the time of an answer does not tell whether one has."""
+
+
+class KeyVerifier:
+    """Finds whose key a token is; a `web.access.credentials.Verifier`."""
+
+    def __init__(self, cache: KeyCache, refusals: Refusals) -> None:
+        self._cache = cache
+        self._refusals = refusals
+
+    def is_meant(self, token: str) -> bool:
+        """Whether the token begins as a key does."""
+        return token.startswith(PREFIX)
+
+    def known(self, token: str) -> Caller | None:
+        """The caller if the key is in memory, and live."""
+        held = self._cache.held(token[ID])
+        if held is None or not _is_same(token, held.hash):
+            return None
+        now = monotonic()
+        if now >= held.ends_at:
+            return None
+        held.used_at = now
+        return held.caller
+
+    async def caller(self, token: str) -> Caller | None:
+        """The caller; None if the key is malformed, unknown, expired or revoked."""
+        key_id = id_of(token) if is_like_key(token) else None
+        if key_id is None:
+            self._refusals.add("malformed")
+            return None
+        held = await self._cache.find(key_id)
+        if not _is_same(token, NO_HASH if held is None else held.hash) or held is None:
+            self._refusals.add("unknown")
+            return None
+        return self._live(held)
+
+    def _live(self, held: HeldKey) -> Caller | None:
+        now = monotonic()
+        if now >= held.ends_at:
+            self._refusals.add("revoked" if held.is_revoked else "expired")
+            return None
+        held.used_at = now
+        return held.caller
+
+
+def _is_same(token: str, known: bytes) -> bool:
+    """In a time that does not depend on how much of it is right."""
+    return compare_digest(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest(), known)

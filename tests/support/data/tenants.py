@@ -11,16 +11,10 @@ from aiohttp.test_utils import TestClient
 from agents.parked.retrier import Retrier
 from agents.projector.projector import Projector
 from headrace.access.grant import EVERYTHING, Grant
-from headrace.events.envelope import Limits, ParsedEvent
-from headrace.events.known_types import EventTypes
+from headrace.events.envelope import ParsedEvent
 from headrace.projection import Event, Field, Projection
 from tables.database import Database
 from tables.intake import outbox
-from tables.intake.group_commit import GroupCommit
-from tables.projections.applied_events import AppliedEvents
-from web.ingestion.door import Door
-from web.ingestion.event_status import EventStories
-from web.ingestion.event_types import EventTypeViews
 from web.openapi.both_ports import documentation_of_query
 from web.query.audit_log import AuditLog
 from web.query.dead_letters import dead_letter_routes
@@ -100,7 +94,7 @@ def serving_tenants(database: Database, grant: Grant = EVERYTHING, **options: An
     routes = [
         *views.routes(),
         *AuditLog(database).routes(),
-        *parked_routes(database, names, Retrier(PROJECTIONS, database)),
+        *parked_routes(database, names, Retrier(PROJECTIONS, database), owned_by_key=[BY_SUBJECT.name]),
         *dead_letter_routes(database),
         *health.routes(),
         *documentation_of_query(PROJECTIONS).routes(),
@@ -109,22 +103,3 @@ def serving_tenants(database: Database, grant: Grant = EVERYTHING, **options: An
     application.middlewares.append(calling_with(grant))
     application.on_shutdown.append(views.close)
     return TestClient(HotServer(application, [views.hot_path()]))
-
-
-def ingesting_tenants(database: Database, grant: Grant = EVERYTHING) -> Client:
-    """All routes of the ingestion port, for callers with this grant; no relay empties the outbox."""
-    names = [one.name for one in PROJECTIONS]
-    known, applied = EventTypes(PROJECTIONS), AppliedEvents(database, names)
-    group_commit = GroupCommit(database, max_queued_events=1_000, committed=lambda: None)
-    door = Door(group_commit, known, Limits(batch_events=100), applied=applied)
-    health = Health({"postgresql": database.answers})
-    routes = [
-        *door.routes(),
-        *EventStories(database, names).routes(),
-        *EventTypeViews(known.known).routes(),
-        *health.routes(),
-    ]
-    application = make_application(routes, max_body_bytes=100_000)
-    application.middlewares.append(calling_with(grant))
-    application.on_shutdown.append(applied.on_shutdown)
-    return TestClient(HotServer(application, [door.hot_path()]))

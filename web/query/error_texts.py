@@ -25,6 +25,8 @@ class ErrorTexts:
 
     def of_groups(self, limits: Grant | None, groups: Sequence[ParkedGroup]) -> Sequence[ParkedGroup]:
         """The groups, with the texts that the caller may read."""
+        if limits is None:
+            return groups
         return [replace(one, error=self._text(limits, one.projection, one.key, one.error)) for one in groups]
 
     def of_one(self, limits: Grant | None, one: ParkedOne) -> ParkedOne:

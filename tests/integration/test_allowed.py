@@ -10,7 +10,7 @@ from tables.allowed import Arguments, condition
 from tables.database import Connection
 
 letters = st.sampled_from(
-    [*"aA/0.%_\\' ", "\u00e9", "e\u0301", "\ud7ff", "\ue000", "\uffff", "\U0001f331", "\U0010ffff"]
+    [*"aA/0.%_\\' ", "\u00e9", "\u0301", "\ud7ff", "\ue000", "\uffff", "\U0001f331", "\U0010ffff"]
 )
 texts = st.text(letters, max_size=4)
 patterns = st.one_of(texts, st.text(st.one_of(letters, st.sampled_from(["\0", "\ud800"])), max_size=3))

@@ -9,7 +9,7 @@ MOST_NAMED = 10
 
 
 class Allowed(NamedTuple):
-    """The values of one attribute that are allowed: those that begin with one of `prefixes`, and the exact ones.
+    """The values of one attribute that are allowed: those that begin with a prefix, and the exact values.
 
     Texts are compared by their code points: nothing is decoded, normalized or resolved, here and in SQL
     (`tables.allowed`). So `/a/../b/` begins with `/a/`, and `/A/` does not.

@@ -15,13 +15,13 @@ from web.server.problems import Problem
 def limits_of(request: web.BaseRequest) -> Grant | None:
     """What the caller may touch; None: everything."""
     if not len(request):
-        return None  # nobody was set, where AUTH is off: a third of the time of the look-up
+        return None  # nobody was set, where AUTH is off: cheaper than a failing lookup
     grant = caller_of(request).grant
     return grant if grant is not EVERYTHING and grant.is_limited else None
 
 
 def not_yours(detail: str, errors: Iterable[ProblemError] = ()) -> Problem:
-    """403. Raised for what the request alone says, so it tells nothing about what is stored."""
+    """403. Raised for what the request alone says, so it reveals nothing about what is stored."""
     return Problem(403, "not_yours", "Not yours", detail, errors=list(errors))
 
 

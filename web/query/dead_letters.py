@@ -48,7 +48,7 @@ def dead_letter_routes(database: Database) -> list[web.RouteDef]:
 
 
 def _devices(request: web.Request) -> Allowed | None:
-    """The devices whose messages the caller may read; None: all. Raises Problem (403) if that cannot be told.
+    """The devices whose messages the caller may read; None: all. Raises Problem (403) if that is unknown.
 
     The topic names the device, which is the subject of its events. A message that is no event has no source or type.
     """

@@ -59,7 +59,7 @@ def is_own_row(owners: Owners, row: Row) -> bool:
 
 
 def is_own_change(owners: Owners, change: Change) -> bool:
-    """Whether the caller may be told of a change; a row that is gone belongs to the subject of its last events."""
+    """Whether the caller may receive a change; a row that is gone belongs to the subject of its last events."""
     if change.row is not None:
         return is_own_row(owners, change.row)
     if owners.member == ROW_KEY:

@@ -66,7 +66,7 @@ class OwnWrites:
         """Return once the projection has applied or discarded the event.
 
         Raises Problem (503) when that does not happen in time, or the event is parked. An event that the caller may not
-        touch is one that was never accepted; its source alone is told apart (403).
+        touch is answered like an unknown event, except that its source alone may be refused (403).
         """
         limits = limits_of(request)
         check_asked_source(limits, write.source)
@@ -92,7 +92,7 @@ class OwnWrites:
             state = await self._state(write, projection, limits)
             if state != "waiting" or not is_over or limits is None:
                 return state
-            # Another's event that is applied must take as long as one that is unknown.
+            # Another's applied event must take as long as an unknown event.
         return state
 
     async def _state(self, write: OwnWrite, projection: str, limits: Grant | None) -> str:

@@ -212,7 +212,7 @@ class Projections:
             return None
         if owners is None:
             return await self._as_of.read(name, key, position)
-        # Whose a row is may be known by its state alone: another's row must not be folded, because the time it needs would reveal it.
+        # Whose a row is may be known by its state alone: the time that folding another's row needs would reveal it.
         if owners.member != ROW_KEY and await read_own_row(self._database, name, key, owners) is None:
             return None
         row = await self._as_of.read(name, key, position)

@@ -16,6 +16,8 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 RESERVED_NAMES = frozenset({"changes"})
 PAGE_PARAMETERS = frozenset({"limit", "cursor", "sort", "source", "id", "wait"})
 """Parameters of a page: a field of such a name could not be asked for."""
+SUBJECT_IS_KEY = "key"
+"""For a projection's `subject`: the row's key is the subject of its events."""
 UNREACHABLE = re.compile(r"^-|[\[\]\0\ud800-\udfff]|^$")
 """In a field's name: what a query string would read as something else, or not at all."""
 MAX_TYPE_BYTES = 255
@@ -170,6 +172,29 @@ def check_fields(projection: str, state: Any, fields: Mapping[str, Any]) -> None
             )
 
 
+def check_subject(projection: str, state: Any, subject: object, fields: Mapping[str, Any]) -> None:
+    """Raise InvalidProjectionError for a subject that is neither the key nor a field which is always a text or null."""
+    if subject == SUBJECT_IS_KEY:
+        if SUBJECT_IS_KEY in fields:
+            raise InvalidProjectionError(
+                f"projection {projection}: subject={SUBJECT_IS_KEY!r} is the row's key, and there is a field of this "
+                "name too; give the field another name"
+            )
+        return
+    if not isinstance(subject, str) or subject not in fields:
+        has = ", ".join([SUBJECT_IS_KEY, *fields])
+        raise InvalidProjectionError(f"projection {projection}: subject={subject!r} is not one of {has}")
+    try:
+        values = _field_values(type_info(state), subject)
+    except NameError:
+        values = []
+    if fields[subject].kind != "text" or not all(_is_text_or_null(one) for one in values):
+        raise InvalidProjectionError(
+            f"projection {projection}: subject={subject!r} must be a field of the kind text whose type is a text: it "
+            "says whose row it is"
+        )
+
+
 def member_of(name: str, state: Any) -> str | tuple[str, ...]:
     """The member that a field names, or the members that lead to its value, unless a member has that very name."""
     try:
@@ -232,6 +257,10 @@ def _is_text(found: Any) -> bool:
     if isinstance(found, msgspec.inspect.EnumType):
         return issubclass(found.cls, str)
     return not isinstance(found, msgspec.inspect.IntType | msgspec.inspect.FloatType | msgspec.inspect.DecimalType)
+
+
+def _is_text_or_null(found: Any) -> bool:
+    return type(found).__name__ in {*_TEXTS, "NoneType"} and _is_text(found)
 
 
 def _group(found: Any) -> str | None:

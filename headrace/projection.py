@@ -75,9 +75,12 @@ class Projection(Generic[State]):
         description: str,
         fields: Mapping[str, Field] | None = None,
         fed_by: Callable[[str], FedBy] | None = None,
+        subject: str | None = None,
     ) -> None:
         """`fed_by` says, for the key of a row, where its events are; without it, `as_of` reads all events of the
-        projection's types. Raises InvalidProjectionError, a ValueError, for what cannot work.
+        projection's types. `subject` says which part of a row is the subject of all its events: `"key"` or the name of
+        a text field. Without it, callers that may read only some subjects read no row. Raises InvalidProjectionError,
+        a ValueError, for what cannot work.
         """
         declared.check_name(name)
         declared.check_function(name, "key", key, arguments=1)
@@ -85,6 +88,8 @@ class Projection(Generic[State]):
         declared.check_fields(name, state, fields or {})
         if fed_by is not None:
             declared.check_function(name, "fed_by", fed_by, arguments=1)
+        if subject is not None:
+            declared.check_subject(name, state, subject, fields or {})
         self.name = name
         self.state = state
         self.key = key
@@ -93,8 +98,16 @@ class Projection(Generic[State]):
         self.fields: Mapping[str, Field] = fields or {}
         self.members = {field: declared.member_of(field, state) for field in self.fields}
         """By field, the member of the state, or the members that lead to its value."""
+        self.subject = subject
         self.by_type: dict[str, Subscription[State]] = {}
         self.otherwise: Subscription[State] | None = None
+
+    @property
+    def subject_member(self) -> str | tuple[str, ...] | None:
+        """The member of the state with the subject of the row's events, `()` for the row's key; None if undeclared."""
+        if self.subject is None or self.subject == declared.SUBJECT_IS_KEY:
+            return None if self.subject is None else ()
+        return self.members[self.subject]
 
     def on(
         self, event_type: str, data: type[Data]

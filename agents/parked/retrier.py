@@ -17,6 +17,7 @@ import asyncpg
 
 from agents.parked.group_replay import Replay
 from agents.projector.batch_size import BatchSize
+from headrace.access.grant import Grant
 from headrace.errors import HeadraceError
 from headrace.events.topic_record import past_records
 from headrace.folding.failures import place_of, reason
@@ -28,7 +29,7 @@ from headrace.process.log_actions import LogAction
 from headrace.projection import Projection
 from tables import database
 from tables.database import TIMED_OUT, AnyConnection, Database
-from tables.parked import discarded, parked, parked_list
+from tables.parked import discarded, own_groups, parked, parked_list
 from tables.parked.parked_list import ParkedGroup
 from tables.projections import writing
 from tables.unstorable import UNSTORABLE, TooLargeError
@@ -71,76 +72,93 @@ class Retrier:
         self._max_seconds = max_seconds
         self._turn = asyncio.Lock()
 
-    async def retry(self, projection: str, group: Group | None) -> ParkedOutcome:
+    async def retry(self, projection: str, group: Group | None, *, grant: Grant | None = None) -> ParkedOutcome:
         """Retry a group, or all groups if it is None. Raises NotParkedError if the group has no parked events."""
         async with self._turn, self._source.acquire() as connection:
             if group is None:
-                return await self._retry_all(connection, projection)
-            if not await parked.count(connection, projection, group):
+                return await self._retry_all(connection, projection, grant)
+            is_own = grant is None or await own_groups.is_own(connection, projection, group, grant)
+            if not is_own or not await parked.count(connection, projection, group):
                 raise NotParkedError(f"No events of this key are parked in {projection}.")
-            return await self._retry_group(connection, projection, group, self._deadline())
+            return await self._retry_group(connection, projection, group, self._deadline(), grant=grant)
 
-    async def discard(self, projection: str, what: Group | int, *, reason: str, by: str) -> ParkedOutcome:
+    async def discard(
+        self, projection: str, what: Group | int, *, reason: str, by: str, grant: Grant | None = None
+    ) -> ParkedOutcome:
         """Discard a group, or the first event of a group by its position, then retry the events behind it.
 
         Raises NotParkedError if nothing is parked there, and NotFirstError if the event is not the first of its group.
         """
         async with self._turn, self._source.acquire() as connection:
             group = what if isinstance(what, Group) else await parked.group_of(connection, projection, what)
+            if grant and group and not await own_groups.is_own(connection, projection, group, grant):
+                group = None
             deadline = self._deadline()
             count = 0
             if group is not None:
                 only = what if isinstance(what, int) else None
                 # Events that are parked from now on were not asked for.
                 last = only or await parked.last(connection, projection, group)
-                while found := await self._discard_some(connection, projection, group, only, last, why=reason, by=by):
+                while found := await self._discard_some(
+                    connection, projection, group, only, last, why=reason, by=by, grant=grant
+                ):
                     count += found
                     if only is not None or time.monotonic() >= deadline:
                         break
             if not count or group is None:
                 raise NotParkedError(f"No such event is parked in {projection}.")
-            outcome = await self._retry_group(connection, projection, group, deadline)
+            outcome = await self._retry_group(connection, projection, group, deadline, grant=grant)
             return ParkedOutcome(projection, count, outcome.applied, outcome.still_parked, outcome.failures)
 
     def _deadline(self) -> float:
         return time.monotonic() + self._max_seconds
 
-    async def _retry_all(self, connection: AnyConnection, projection: str) -> ParkedOutcome:
+    async def _retry_all(self, connection: AnyConnection, projection: str, grant: Grant | None) -> ParkedOutcome:
         deadline = self._deadline()
-        applied, failures = 0, list[Failure]()
+        applied, left, failures = 0, 0, list[Failure]()
         after, more = parked_list.BEGINNING, True
         while more:
             page = await parked_list.first_of_groups(
-                connection, projection=projection, after=after, at_most=GROUPS_AT_ONCE
+                connection, projection=projection, after=after, at_most=GROUPS_AT_ONCE, grant=grant
             )
             for one in page.groups:
-                outcome = await self._retry_one_of_all(connection, projection, one, deadline)
+                outcome = await self._retry_one_of_all(connection, projection, one, deadline, grant=grant)
                 applied += outcome.applied
+                left += outcome.still_parked
                 failures += outcome.failures[: MAX_FAILURES - len(failures)]
                 after = parked_list.After(projection, one.position)
             more = page.more
-        return ParkedOutcome(projection, 0, applied, (await parked.counts(connection)).get(projection, 0), failures)
+        if grant is None:
+            left = (await parked.counts(connection)).get(projection, 0)
+        return ParkedOutcome(projection, 0, applied, left, failures)
 
     async def _retry_one_of_all(
-        self, connection: AnyConnection, projection: str, first: ParkedGroup, deadline: float
+        self,
+        connection: AnyConnection,
+        projection: str,
+        first: ParkedGroup,
+        deadline: float,
+        *,
+        grant: Grant | None,
     ) -> ParkedOutcome:
         """Retry a group; an unforeseen error is its failure, and the other groups are retried all the same."""
         try:
-            return await self._retry_group(connection, projection, first.group, deadline)
+            return await self._retry_group(connection, projection, first.group, deadline, grant=grant)
         except Exception as error:
             if database.is_away(error):
                 raise
             _log_unforeseen(projection, first.key, error)
-            return ParkedOutcome(projection, 0, 0, 0, [Failure(first.position, first.key, reason(error))])
+            left = first.waiting_behind + 1
+            return ParkedOutcome(projection, 0, 0, left, [Failure(first.position, first.key, reason(error))])
 
     async def _retry_group(
-        self, connection: AnyConnection, projection: str, group: Group, deadline: float
+        self, connection: AnyConnection, projection: str, group: Group, deadline: float, *, grant: Grant | None
     ) -> ParkedOutcome:
         applied, moved, failure, size = 0, 0, None, BatchSize(EVENTS_AT_ONCE)
         while time.monotonic() < deadline:
             started = time.monotonic()
             try:
-                step = await self._step(connection, projection, group, size)
+                step = await self._step(connection, projection, group, size, grant=grant)
             except CONFLICTS:
                 continue
             except TIMED_OUT:
@@ -164,13 +182,18 @@ class Retrier:
         left = await parked.count(connection, projection, group)
         return ParkedOutcome(projection, 0, applied, left + moved, [failure] if failure else [])
 
-    async def _step(self, connection: AnyConnection, projection: str, group: Group, size: BatchSize) -> _Step:
+    async def _step(
+        self, connection: AnyConnection, projection: str, group: Group, size: BatchSize, *, grant: Grant | None
+    ) -> _Step:
         """Apply the first events of a group in one transaction, up to the first failure."""
         at_most, seconds = size.events, size.seconds
         await writing.start_all_progress(connection, projection)
         async with connection.transaction():
             await writing.lock_all_progress(connection, projection)
             waiting = await parked.first(connection, projection, group, at_most=at_most, seconds=seconds)
+            # While the progress is locked, no event is parked, so none of another caller joins these.
+            if grant and not await own_groups.are_own(connection, [one.position for one in waiting.events], grant):
+                return _Step(0, 0, None, is_last=True)
             replay = Replay(self._foldings[projection], group, waiting.events)
             keys = sorted(replay.keys)
             others = [Group(key) for key in keys if Group(key) != group]
@@ -209,10 +232,11 @@ class Retrier:
         *,
         why: str,
         by: str,
+        grant: Grant | None,
     ) -> int:
         while True:
             try:
-                gone = await self._discard_once(connection, projection, group, only, last, why=why, by=by)
+                gone = await self._discard_once(connection, projection, group, only, last, why=why, by=by, grant=grant)
             except CONFLICTS:
                 continue
             _log(projection, gone, why, by)
@@ -228,6 +252,7 @@ class Retrier:
         *,
         why: str,
         by: str,
+        grant: Grant | None,
     ) -> Sequence[discarded.Discarded]:
         await writing.start_all_progress(connection, projection)
         async with connection.transaction():
@@ -242,6 +267,8 @@ class Retrier:
                     else None
                 )
             asked = [position for position in positions if position <= last]
+            if grant and not await own_groups.are_own(connection, asked, grant):
+                return []
             return await discarded.discard(connection, projection, asked, reason=why, by=by)
 
 

@@ -44,6 +44,7 @@ devices = Projection(
     state=Device,
     key=device_of,
     fed_by=lambda key: FedBy(subjects=[key]),
+    subject="key",
     description="Each device: its registration, its status, and the latest reading of each metric.",
     fields={
         "status": Field("text"),

@@ -51,6 +51,7 @@ readings_hourly = Projection(
     state=Hour,
     key=_key,
     fed_by=_fed_by,
+    subject="device",
     description="The readings of each device and metric in each hour (UTC): count, sum, min, max and last.",
     fields={
         "device": Field("text"),

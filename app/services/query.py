@@ -56,7 +56,9 @@ def query_service(
     routes = [
         *views.routes(),
         *AuditLog(database).routes(),
-        *parked_routes(database, names, retrier),
+        *parked_routes(
+            database, names, retrier, owned_by_key=[one.name for one in projections if one.subject == "key"]
+        ),
         *dead_letter_routes(database),
         *(key_routes(database) if settings.accepts_keys else []),
         *health.routes(),

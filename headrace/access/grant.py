@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+MOST_NAMED = 10
+"""So many prefixes and values are named in a refusal."""
+
 
 class Allowed(NamedTuple):
-    """The values of one attribute that are allowed: those that begin with one of `prefixes`, and exact values."""
+    """The values of one attribute that are allowed: those that begin with a prefix, and the exact values.
+
+    Texts are compared by their code points: nothing is decoded, normalized or resolved, here and in SQL
+    (`tables.allowed`). So `/a/../b/` begins with `/a/`, and `/A/` does not.
+    """
 
     prefixes: tuple[str, ...]
     """Each ends in `/`."""
@@ -23,6 +30,13 @@ class Allowed(NamedTuple):
     def has(self, value: str | None) -> bool:
         """Whether the value is allowed; an attribute that an event lacks is not."""
         return value is not None and (value in self.exact or value.startswith(self.prefixes))
+
+    @property
+    def in_words(self) -> str:
+        """What is allowed, for people, shortened if it is much."""
+        named = [*(f"those that begin with {one}" for one in self.prefixes), *sorted(self.exact)]
+        more = [f"{len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else []
+        return ", ".join([*named[:MOST_NAMED], *more]) or "none"
 
 
 class Grant(NamedTuple):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from headrace.access.grant import EVERYTHING, Grant
 from headrace.events.envelope import InvalidEnvelope, ParsedEvent, unreadable
 from headrace.events.known_types import EventTypes
+from headrace.events.ownership import not_yours
 from headrace.events.refusals import Refusal, invalid, misfit
 
 
-def checked(parse: Callable[[], ParsedEvent | InvalidEnvelope], event_types: EventTypes) -> ParsedEvent | Refusal:
-    """What `parse` returns, if it fits its type; otherwise its refusal.
+def checked(
+    parse: Callable[[], ParsedEvent | InvalidEnvelope], event_types: EventTypes, grant: Grant = EVERYTHING
+) -> ParsedEvent | Refusal:
+    """What `parse` returns, if its sender may write it and it fits its type; otherwise its refusal.
 
     That is also so if it raises InvalidEnvelope, or any error but MemoryError, of which the log has the traceback.
     """
@@ -18,6 +22,8 @@ def checked(parse: Callable[[], ParsedEvent | InvalidEnvelope], event_types: Eve
         event = parse()
         if isinstance(event, InvalidEnvelope):
             return invalid(event)
+        if grant is not EVERYTHING and (refusal := not_yours(event, grant)) is not None:
+            return refusal
         errors = event_types.errors(event)
         return misfit(event, errors) if errors else event
     except InvalidEnvelope as error:

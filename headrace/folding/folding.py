@@ -139,10 +139,10 @@ class Folding(Generic[State]):
                 raise StateError(f"a handler is not a pure function: when called again, {failed[0].error}")
         return keys
 
-    def keys(self, events: Sequence[PastEvent]) -> dict[int, str]:
-        """The key of the row of each event, by position; events without a handler are left out."""
+    def keys(self, events: Sequence[PastEvent]) -> dict[int, tuple[str, str | None]]:
+        """The key of the row of each event, and its subject, by position; events without a handler are left out."""
         chosen, _ = self.choose(past_records(events))
-        return {candidate.event.position: candidate.key for candidate in chosen}
+        return {candidate.event.position: (candidate.key, candidate.event.subject) for candidate in chosen}
 
     def cached_row(self, row: ReadRow | None) -> CachedRow[State]:
         """A row from the database, decoded; None if it does not exist. Raises StateError."""

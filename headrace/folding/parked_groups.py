@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from headrace.access.grant import Grant
 from headrace.errors import HeadraceError
 
 
@@ -47,12 +48,17 @@ class NotFirstError(HeadraceError):
 
 
 class Parking(Protocol):
-    """Retries and discards. Both methods raise NotParkedError if nothing is parked, and the database's errors."""
+    """Retries and discards. Both methods raise NotParkedError if nothing is parked, and the database's errors.
 
-    async def retry(self, projection: str, group: Group | None) -> ParkedOutcome:
+    With a grant, groups that have events which the caller may not touch do not exist.
+    """
+
+    async def retry(self, projection: str, group: Group | None, *, grant: Grant | None = None) -> ParkedOutcome:
         """Apply the parked events of a group, or of all groups for None, in order; stop in a group at a failure."""
 
-    async def discard(self, projection: str, what: Group | int, *, reason: str, by: str) -> ParkedOutcome:
+    async def discard(
+        self, projection: str, what: Group | int, *, reason: str, by: str, grant: Grant | None = None
+    ) -> ParkedOutcome:
         """Discard the events of a group, or the first event of a group by its position; then retry the events behind
         it. Raises NotFirstError for an event that is not the first of its group.
         """

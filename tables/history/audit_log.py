@@ -8,7 +8,10 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from headrace.access.grant import Grant
 from headrace.events.topic_record import is_whole
+from tables import allowed
+from tables.allowed import Arguments, Columns
 from tables.database import AnyConnection
 
 Filter = Literal["type", "source", "subject", "after", "from", "to"]
@@ -37,6 +40,7 @@ CONDITIONS: dict[Filter, str] = {
     "from": "event_time >= {value}::text::timestamptz",
     "to": "event_time < {value}::text::timestamptz",
 }
+COLUMNS = Columns("source", "subject", "event_type")
 # Both orders follow an index; a range of times may be anywhere among the positions.
 BY_POSITION = "position"
 BY_TIME = "event_time, position"
@@ -80,13 +84,19 @@ def is_by_time(filters: Mapping[Filter, str]) -> bool:
 
 
 async def read_log(
-    connection: AnyConnection, filters: Mapping[Filter, str], *, after: LogPlace | None = None, limit: int
+    connection: AnyConnection,
+    filters: Mapping[Filter, str],
+    *,
+    after: LogPlace | None = None,
+    limit: int,
+    grant: Grant | None = None,
 ) -> LogPage:
     """The first `limit` events after a place that match all filters; fewer if they exceed 8 MiB of JSON.
 
+    Only events that the caller may touch; None: all.
     An event that PostgreSQL cannot write as text has no data and an `error`.
     """
-    statement, arguments = _statement(filters, after)
+    statement, arguments = _statement(filters, after, grant)
     rows = await connection.fetch(statement, limit + 1, MAX_PAGE_BYTES, *arguments)
     page = rows[:limit]
     events = [_logged(row["position"], row["recorded_at"], row["text"]) for row in page]
@@ -102,15 +112,14 @@ def _logged(position: int, recorded_at: datetime, text: str) -> LoggedEvent:
     return LoggedEvent(position, recorded_at, msgspec.Raw(text.strip().encode()), error)
 
 
-def _statement(filters: Mapping[Filter, str], after: LogPlace | None) -> tuple[str, list[str]]:
+def _statement(
+    filters: Mapping[Filter, str], after: LogPlace | None, grant: Grant | None = None
+) -> tuple[str, list[str | list[str]]]:
     """PAGE, composed of the fragments above; all values are arguments."""
-    arguments: list[str] = []
-
-    def argument(value: str) -> str:
-        arguments.append(value)
-        return f"${len(arguments) + 2}"
-
+    arguments = Arguments(before=2)
+    argument = arguments.add
     conditions = [CONDITIONS[name].format(value=argument(value)) for name, value in filters.items()]
+    conditions += allowed.conditions(grant, COLUMNS, argument)
     by_time = is_by_time(filters)
     if after is not None and after.time is not None:
         conditions.append(AFTER_TIME.format(time=argument(after.time), position=argument(after.position)))

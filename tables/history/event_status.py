@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+from headrace.access.grant import Grant
+from tables.allowed import Arguments, Columns, conditions
 from tables.database import AnyConnection
 
 FIND = """
@@ -23,8 +25,13 @@ SELECT coalesce(waiting.received_at, stored.received_at) AS received_at,
 FROM (VALUES ($1::text, $2::text)) AS asked (source, id)
 LEFT JOIN outbox AS waiting ON waiting.source = asked.source AND waiting.id = asked.id
 LEFT JOIN event_store AS stored ON stored.source = asked.source AND stored.id = asked.id
-WHERE waiting.seq IS NOT NULL OR stored.position IS NOT NULL
+WHERE (waiting.seq IS NOT NULL OR stored.position IS NOT NULL){conditions}
 """
+COLUMNS = Columns(
+    'asked.source COLLATE "C"',
+    "coalesce(waiting.subject, stored.subject)",
+    "coalesce(waiting.event_type, stored.event_type)",
+)
 
 
 class EventStatus(NamedTuple):
@@ -40,7 +47,11 @@ class EventStatus(NamedTuple):
     discarded_by: list[str]
 
 
-async def find(connection: AnyConnection, source: str, event_id: str) -> EventStatus | None:
-    """The status of an event; None if it is unknown."""
-    row = await connection.fetchrow(FIND, source, event_id)
+async def find(
+    connection: AnyConnection, source: str, event_id: str, *, grant: Grant | None = None
+) -> EventStatus | None:
+    """The status of an event; None if it is unknown, or the caller may not touch it."""
+    arguments = Arguments(before=2)
+    own = "".join(f" AND {one}" for one in conditions(grant, COLUMNS, arguments.add))
+    row = await connection.fetchrow(FIND.format(conditions=own), source, event_id, *arguments)
     return None if row is None else EventStatus(*row)

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from headrace.access.grant import Allowed
 from headrace.process.turns import off_the_loop
+from tables.allowed import Arguments, condition
 from tables.database import AnyConnection
 
 # Payloads and topics are truncated to this. An event within the usual size limit fits.
@@ -48,7 +50,7 @@ FROM (
     FROM (
         SELECT *, octet_length(payload) + octet_length(topic) + octet_length(reason) + octet_length(problem) AS bytes
         FROM dead_letters
-        WHERE number < $1
+        WHERE number < $1{own}
         ORDER BY number DESC
         LIMIT $2
     ) AS next
@@ -56,6 +58,11 @@ FROM (
 WHERE bytes_before < $3
 ORDER BY number DESC
 """
+# Who published the message: the broker allows a device its own topics alone. Of a topic that was cut, nobody knows.
+DEVICE = (
+    f"(CASE WHEN length(topic) < {MAX_TOPIC_CHARACTERS} THEN substring(topic FROM '^devices/([^/]+)/events$') END"
+    ' COLLATE "C")'
+)
 MAX_PAGE_BYTES = 3 * 1024 * 1024
 """Of dead letters that are read together, unless it is a single letter; base64 adds a third to a payload."""
 MAX_STATEMENT_BYTES = 4 * 1024 * 1024
@@ -140,12 +147,16 @@ async def _store_part(connection: AnyConnection, messages: Sequence[RefusedMessa
     return bool(has_new)
 
 
-async def newest(connection: AnyConnection, *, before: int = NEWEST_NUMBER, at_most: int) -> DeadLetters:
-    """At most `at_most` dead letters with a number less than `before`, newest first.
+async def newest(
+    connection: AnyConnection, *, before: int = NEWEST_NUMBER, at_most: int, devices: Allowed | None = None
+) -> DeadLetters:
+    """At most `at_most` dead letters with a number less than `before`, newest first; those of `devices`, or all.
 
     Fewer if they exceed `MAX_PAGE_BYTES`, but at least one if there is any.
     """
-    found = await connection.fetch(NEWEST, before, at_most + 1, MAX_PAGE_BYTES)
+    arguments = Arguments(before=3)
+    own = "" if devices is None else f" AND {condition(DEVICE, devices, arguments.add)}"
+    found = await connection.fetch(NEWEST.format(own=own), before, at_most + 1, MAX_PAGE_BYTES, *arguments)
     rows = [dict(row) for row in found[:at_most]]
     more = [row.pop("found") > len(rows) for row in rows][-1:] == [True]
     return DeadLetters([DeadLetter(**{**row, "problem": msgspec.Raw(row["problem"].encode())}) for row in rows], more)

@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from headrace.access.grant import Grant
 from headrace.folding.parked_groups import Group
+from tables.allowed import Arguments
 from tables.bounded import bounded
 from tables.database import AnyConnection
+from tables.parked.own_groups import no_others
 
 # $1: a projection or NULL, $2: a key or NULL, $3 and $4: the projection and position to continue after, $5: the limit.
 _FIRST_OF_GROUPS = """
@@ -28,7 +31,7 @@ WHERE ($1::text IS NULL OR p.projection = $1)
       SELECT FROM parked AS before
       WHERE before.projection = p.projection AND before.key_is_known = p.key_is_known AND before.key = p.key
         AND hashtextextended(before.key, 0) = hashtextextended(p.key, 0) AND before.position < p.position
-  )
+  ){own}
 ORDER BY p.projection, p.position
 LIMIT $5
 """
@@ -41,6 +44,7 @@ _SIZE = (
     "+ coalesce(octet_length(subject), 0))"
 )
 FIRST_OF_GROUPS = bounded(_FIRST_OF_GROUPS, _COLUMNS + ", found", size=_SIZE, order="projection, position", limit="$6")
+"""With a place for the condition that the groups are the caller's."""
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 """Of groups that are read together, unless it is a single group."""
 FIND = """
@@ -52,7 +56,7 @@ SELECT p.projection, p.key, p.key_is_known, p.position, p.error, p.traceback, p.
        ) AS first_position,
        event_as_text(s.event) AS event
 FROM parked AS p LEFT JOIN event_store AS s ON s.position = p.position
-WHERE p.projection = $1 AND p.position = $2
+WHERE p.projection = $1 AND p.position = $2{own}
 """
 
 
@@ -128,19 +132,26 @@ async def first_of_groups(
     key: str | None = None,
     after: After = BEGINNING,
     at_most: int,
+    grant: Grant | None = None,
 ) -> ParkedPage:
-    """A page of the first events of groups, in order of projection and position.
+    """A page of the first events of groups that the caller may touch, in order of projection and position.
 
     It has fewer than `at_most` if they exceed `MAX_PAGE_BYTES`, but at least one if there is any.
     """
-    rows = await connection.fetch(FIRST_OF_GROUPS, projection, key, *after, at_most + 1, MAX_PAGE_BYTES)
+    arguments = Arguments(before=6)
+    statement = FIRST_OF_GROUPS.format(own=no_others(grant, arguments.add))
+    rows = await connection.fetch(statement, projection, key, *after, at_most + 1, MAX_PAGE_BYTES, *arguments)
     groups = [ParkedGroup(*list(row)[:-1]) for row in rows[:at_most]]
     return ParkedPage(groups, more=bool(groups) and rows[0]["found"] > len(groups))
 
 
-async def find(connection: AnyConnection, projection: str, position: int) -> ParkedOne | None:
-    """A parked event by its position; None if it is not parked."""
-    row = await connection.fetchrow(FIND, projection, position)
+async def find(
+    connection: AnyConnection, projection: str, position: int, *, grant: Grant | None = None
+) -> ParkedOne | None:
+    """A parked event by its position; None if it is not parked, or the caller may not touch its group."""
+    arguments = Arguments(before=2)
+    statement = FIND.format(own=no_others(grant, arguments.add))
+    row = await connection.fetchrow(statement, projection, position, *arguments)
     if row is None:
         return None
     event = row["event"]

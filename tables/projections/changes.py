@@ -82,6 +82,8 @@ class Change(NamedTuple):
     """The position of the last event that changed the row."""
     events: Point
     """The positions of the last events that changed the row, by partition."""
+    subjects: frozenset[str | None]
+    """The subjects of the events that changed the row."""
 
 
 class Changes(NamedTuple):
@@ -128,11 +130,24 @@ async def _read_unparked(
 ) -> Changes:
     found = await connection.fetch(READ_UNPARKED, projection, since.unparked, now.unparked, at_most, MAX_READ_BYTES)
     keys = folding.keys([PastEvent(position, partition, text) for _, position, partition, text, _ in found])
-    last = {keys[position]: (number, position) for number, position, *_ in found if position in keys}
+    last: dict[str, tuple[int, int]] = {}
+    subjects: dict[str, set[str | None]] = {}
+    for number, position, *_ in found:
+        if position in keys:
+            key, subject = keys[position]
+            last[key] = (number, position)
+            subjects.setdefault(key, set()).add(subject)
     ordered = sorted(last.items(), key=lambda one: one[1])
     rows = await read_first_rows(connection, projection, [key for key, _ in ordered])
     changes = [
-        Change(key, rows[key], Point(now.life, number, since.progress), position, Point(now.life, number, {}))
+        Change(
+            key,
+            rows[key],
+            Point(now.life, number, since.progress),
+            position,
+            Point(now.life, number, {}),
+            frozenset(subjects[key]),
+        )
         for key, (number, position) in ordered
         if key in rows
     ]
@@ -151,7 +166,7 @@ async def _read_applied(
     touched: dict[str, list[PastEvent]] = {}
     for event in events:
         if event.position in keys:
-            touched.setdefault(keys[event.position], []).append(event)
+            touched.setdefault(keys[event.position][0], []).append(event)
     ordered = sorted(touched.items(), key=lambda one: one[1][-1].position)
     rows = await read_first_rows(connection, projection, [key for key, _ in ordered])
     changes = []
@@ -159,7 +174,8 @@ async def _read_applied(
         if _may_have_changed(rows[key], of[0].position):
             last = of[-1].position
             touching = Point(now.life, 0, {event.partition: event.position for event in of})
-            changes.append(Change(key, rows[key], _between(since, now, last), last, touching))
+            subjects = frozenset(keys[event.position][1] for event in of)
+            changes.append(Change(key, rows[key], _between(since, now, last), last, touching, subjects))
     if len(rows) < len(ordered):
         return Changes(changes, _between(since, now, ordered[len(rows) - 1][1][-1].position), is_all=False)
     return Changes(changes, now if is_all else _between(since, now, events[-1].position), is_all)

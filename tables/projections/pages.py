@@ -6,12 +6,13 @@ statements here are written so that filters and sorts can use it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 
+from tables import allowed
+from tables.allowed import Arguments, Owners, end_of_prefix
 from tables.database import AnyConnection
 from tables.projections.rows import Row
 
@@ -103,7 +104,6 @@ CONDITION: dict[Operator, str] = {
 LONG_PREFIX = "starts_with({member}, {value})"
 KEY_PREFIX = "{member} >= {value}"
 BELOW = " AND {member} < {value}"
-SURROGATES, AFTER_SURROGATES = 0xD800, 0xE000
 COUNT = "SELECT count(*) FROM projections WHERE projection = $1{conditions}"
 
 # First the rows with a sort value, in either direction, then those without. Row comparisons of (value, key), because
@@ -165,15 +165,18 @@ async def read_page(
     sort: Sort | None = None,
     after: Place | None = None,
     limit: int,
+    owners: Owners | None = None,
 ) -> Page:
     """The first `limit` rows after a place that match all conditions, in order of `sort`, or of key if it is None.
+
+    Other rows than those of `owners` do not exist; None: all do.
 
     Fewer if their states exceed `MAX_PAGE_BYTES`, but at least one.
     """
     rows: list[Row] = []
     places: list[Place] = []
     left = MAX_PAGE_BYTES
-    for statement, arguments in page_statements(conditions, sort, after):
+    for statement, arguments in page_statements(conditions, sort, after, owners):
         for key, position, version, updated_at, state, value, size in await connection.fetch(
             statement, projection, limit + 1 - len(rows), left, *arguments
         ):
@@ -187,10 +190,12 @@ async def read_page(
     return Page(rows, None)
 
 
-async def count_rows(connection: AnyConnection, projection: str, conditions: Sequence[Condition]) -> int:
+async def count_rows(
+    connection: AnyConnection, projection: str, conditions: Sequence[Condition], owners: Owners | None = None
+) -> int:
     """How many rows match all conditions; it reads all of them."""
-    arguments = _Arguments(before=1)
-    statement = COUNT.format(conditions=_conditions(conditions, arguments))
+    arguments = Arguments(before=1)
+    statement = COUNT.format(conditions=_conditions((conditions, owners), arguments))
     count: int = await connection.fetchval(statement, projection, *arguments)
     return count
 
@@ -206,39 +211,28 @@ def path_of(member: Member) -> tuple[str, ...]:
 
 
 def page_statements(
-    conditions: Sequence[Condition], sort: Sort | None, after: Place | None
+    conditions: Sequence[Condition], sort: Sort | None, after: Place | None, owners: Owners | None = None
 ) -> Iterator[tuple[str, list[str | list[str]]]]:
     """The statements whose results together are a page, each with its arguments after projection, limit and bytes.
 
     A statement is PAGE within WITHIN_BYTES, composed of the fragments above; all values are arguments.
     """
+    matching = (conditions, owners)
     if sort is None:
-        yield _statement(conditions, None, "WHERE true" + AFTER_KEY if after else "", BY_KEY, after)
+        yield _statement(matching, None, "WHERE true" + AFTER_KEY if after else "", BY_KEY, after)
         return
     if after is None or after.sort_value is not None:
         following = AFTER_DESCENDING if sort.descending else AFTER_ASCENDING
         part = WITH_VALUE.format(after=following if after else "")
-        yield _statement(conditions, sort, part, DESCENDING if sort.descending else ASCENDING, after)
+        yield _statement(matching, sort, part, DESCENDING if sort.descending else ASCENDING, after)
         after = None
-    yield _statement(conditions, sort, WITHOUT_VALUE.format(after=AFTER_KEY if after else ""), ASCENDING, after)
-
-
-class _Arguments(list[str | list[str]]):
-    """The arguments of a statement after the first, which for a page are the projection, the limit and the bytes."""
-
-    def __init__(self, before: int = 3) -> None:
-        super().__init__()
-        self._before = before
-
-    def add(self, value: str | list[str]) -> str:
-        self.append(value)
-        return f"${len(self) + self._before}"
+    yield _statement(matching, sort, WITHOUT_VALUE.format(after=AFTER_KEY if after else ""), ASCENDING, after)
 
 
 def _statement(
-    conditions: Sequence[Condition], sort: Sort | None, part: str, order: str, after: Place | None
+    matching: tuple[Sequence[Condition], Owners | None], sort: Sort | None, part: str, order: str, after: Place | None
 ) -> tuple[str, list[str | list[str]]]:
-    arguments = _Arguments()
+    arguments = Arguments(before=3)
     sorted_by = "NULL"
     if sort is not None:
         sorted_by = _member(SORT_VALUE[sort.kind], sort.member, arguments)
@@ -249,24 +243,35 @@ def _statement(
             place["value"] = CAST[sort.kind].format(value=arguments.add(after.sort_value))
     statement = PAGE.format(
         sorted_by=sorted_by,
-        conditions=_conditions(conditions, arguments),
+        conditions=_conditions(matching, arguments),
         part=part.format(**place),
         order=order,
     )
     return WITHIN_BYTES.format(page=statement), arguments
 
 
-def _member(template: str, member: Member, arguments: _Arguments) -> str:
+def _member(template: str, member: Member, arguments: Arguments) -> str:
     return expression(template, [arguments.add(name) + "::text" for name in path_of(member)])
 
 
-def _conditions(conditions: Sequence[Condition], arguments: _Arguments) -> str:
-    return "".join(
-        f" AND {_on_key(one, arguments) if one.member == ROW_KEY else _condition(one, arguments)}" for one in conditions
-    )
+def _conditions(matching: tuple[Sequence[Condition], Owners | None], arguments: Arguments) -> str:
+    conditions, owners = matching
+    found = [_on_key(one, arguments) if one.member == ROW_KEY else _condition(one, arguments) for one in conditions]
+    if owners is not None:
+        found.append(_owned(owners, arguments))
+    return "".join(f" AND {one}" for one in found)
 
 
-def _condition(condition: Condition, arguments: _Arguments) -> str:
+def _owned(owners: Owners, arguments: Arguments) -> str:
+    if owners.member == ROW_KEY:
+        return allowed.condition("key", owners.allowed, arguments.add)
+    # As in _condition: truncated texts decide it, unless a pattern is longer.
+    is_short = all(len(one) < SORT_TEXT_CHARACTERS for one in (*owners.allowed.prefixes, *owners.allowed.exact))
+    text = _member((SORT_VALUE if is_short else VALUE)["text"], owners.member, arguments)
+    return allowed.condition(text, owners.allowed, arguments.add)
+
+
+def _condition(condition: Condition, arguments: Arguments) -> str:
     member, kind, operator, value = condition
     # Truncated texts, which an index has, decide every comparison with a shorter value.
     values = [value] if isinstance(value, str) else value
@@ -278,21 +283,12 @@ def _condition(condition: Condition, arguments: _Arguments) -> str:
     )
 
 
-def _on_key(condition: Condition, arguments: _Arguments) -> str:
+def _on_key(condition: Condition, arguments: Arguments) -> str:
     """A condition on the key, which the index of the primary key serves."""
     value = (CAST_LIST if condition.operator == "in" else CAST)["text"].format(value=arguments.add(condition.value))
     if condition.operator != "prefix":
         return CONDITION[condition.operator].format(member="key", value=value)
     assert isinstance(condition.value, str)
-    end = _end_of_prefix(condition.value)
+    end = end_of_prefix(condition.value)
     below = "" if end is None else BELOW.format(member="key", value=arguments.add(end) + "::text")
     return KEY_PREFIX.format(member="key", value=value) + below
-
-
-def _end_of_prefix(prefix: str) -> str | None:
-    """The least text, by code points, after all texts with this prefix; None if there is none."""
-    for length in range(len(prefix), 0, -1):
-        following = ord(prefix[length - 1]) + 1
-        if following <= sys.maxunicode:
-            return prefix[: length - 1] + chr(AFTER_SURROGATES if following == SURROGATES else following)
-    return None

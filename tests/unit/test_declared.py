@@ -262,6 +262,36 @@ def test_a_field_whose_member_never_has_a_value_of_its_kind_is_refused(name: str
     assert f"field {name} can never be a {kind}" in refusal(fields={name: Field(kind)})
 
 
+OF_TEXTS = {"text": Field("text"), "n": Field("text"), "last.text": Field("text"), "anything": Field("text")}
+
+
+@pytest.mark.parametrize(
+    ("subject", "member"), [(None, None), ("key", ()), ("text", "text"), ("last.text", ("last", "text"))]
+)
+def test_the_subject_of_a_row_is_its_key_or_a_text(subject: str | None, member: Any) -> None:
+    assert declare(fields=OF_TEXTS, subject=subject).subject_member == member
+
+
+@pytest.mark.parametrize("subject", ["", "made", "key ", 1, "Text"])
+def test_a_subject_that_is_neither_the_key_nor_a_field_is_refused(subject: Any) -> None:
+    assert f"subject={subject!r} is not one of key, text, n" in refusal(fields=OF_TEXTS, subject=subject)
+
+
+@pytest.mark.parametrize("subject", ["n", "anything"])
+def test_a_subject_that_may_be_no_text_is_refused(subject: str) -> None:
+    assert "it says whose row it is" in refusal(fields=OF_TEXTS, subject=subject)
+
+
+def test_a_subject_of_another_kind_is_refused() -> None:
+    assert "must be a field of the kind text" in refusal(fields={"text": Field("time")}, subject="text")
+
+
+def test_a_subject_that_could_be_the_key_or_a_field_is_refused() -> None:
+    state = msgspec.defstruct("Keyed", [("key", str)])
+    found = refusal(fields={"key": Field("text")}, state=state, subject="key")
+    assert "there is a field of this name too" in found
+
+
 def test_an_event_type_is_checked_before_its_handler_is_kept() -> None:
     projection = declare()
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from aiohttp import hdrs, web
 
+from headrace.access.grant import EVERYTHING
 from headrace.events import rfc3339
 from headrace.events.binary_mode import parse_binary
 from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_element
@@ -17,6 +18,7 @@ from headrace.process.turns import off_the_loop
 from tables.intake.backlog import Backlog
 from tables.intake.group_commit import GroupCommit, QueueFullError
 from tables.projections.applied_events import AppliedEvents, Name
+from web.access.limits import limits_of
 from web.ingestion.answers import batch_answer, event_answer, refused, summarize
 from web.ingestion.content_modes import ContentMode, content_mode
 from web.ingestion.event_headers import read_attributes
@@ -83,9 +85,10 @@ class Door:
     async def _take(self, request: web.Request, mode: ContentMode, body: bytes) -> web.Response:
         if mode is ContentMode.PLAIN and body.lstrip(JSON_WHITE_SPACE)[:1] == b"[":
             mode = ContentMode.BATCH
+        grant = limits_of(request) or EVERYTHING
         if mode is ContentMode.BATCH:
-            return await self._take_batch(request, await self._reader.batch(body))
-        event = await self._reader.event(lambda: self._parse(request, mode, body), len(body))
+            return await self._take_batch(request, await self._reader.batch(body, grant))
+        event = await self._reader.event(lambda: self._parse(request, mode, body), len(body), grant)
         return await self._take_event(request, event)
 
     def _parse(self, request: web.Request, mode: ContentMode, body: bytes) -> ParsedEvent | InvalidEnvelope:

@@ -12,8 +12,10 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import web
 
+from headrace.access.grant import Grant
 from tables.database import Database, can_hold
 from tables.history import event_status
+from web.access.limits import check_asked_source, limits_of
 from web.server.problems import Problem
 
 PATH = "/api/v1/events/status"
@@ -77,19 +79,21 @@ class EventStories:
         return [web.get(PATH, self.get_story)]
 
     async def get_story(self, request: web.Request) -> web.Response:
-        """The story of one event."""
+        """The story of one event, if the caller may touch it."""
         if set(request.query) != {"source", "id"} or len(request.query) != len({"source", "id"}):
             raise Problem(400, "invalid_parameter", "Parameters not valid", "Give source and id, once each.")
         source, event_id = request.query["source"], request.query["id"]
+        limits = limits_of(request)
+        check_asked_source(limits, source)
         # PostgreSQL has no event whose name it cannot store.
-        found = await self._find(source, event_id) if can_hold(source) and can_hold(event_id) else None
+        found = await self._find(source, event_id, limits) if can_hold(source) and can_hold(event_id) else None
         if found is None:
             raise Problem(404, "event_not_found", "Event not found", "No event with this source and id was accepted.")
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
-    async def _find(self, source: str, event_id: str) -> Story | None:
+    async def _find(self, source: str, event_id: str, limits: Grant | None) -> Story | None:
         async with self._database.acquire("rows") as connection:
-            status = await event_status.find(connection, source, event_id)
+            status = await event_status.find(connection, source, event_id, grant=limits)
         if status is None:
             return None
         stored = published = None

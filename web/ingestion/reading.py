@@ -9,6 +9,7 @@ from time import perf_counter
 
 import msgspec
 
+from headrace.access.grant import EVERYTHING, Grant
 from headrace.events import rfc3339
 from headrace.events.checked_event import checked
 from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, elements, parse_element
@@ -25,7 +26,7 @@ DETAILED_ERRORS = 500
 
 
 class EventReader:
-    """Reads events, and checks them against their types."""
+    """Reads events, and checks them against their types and what their sender may write."""
 
     def __init__(self, event_types: EventTypes, limits: Limits) -> None:
         self._event_types = event_types
@@ -33,16 +34,18 @@ class EventReader:
         self._turn = asyncio.Lock()
         """Between two slices, of any batches, other requests have their turn."""
 
-    async def event(self, parse: Callable[[], ParsedEvent | InvalidEnvelope], size: int) -> ParsedEvent | Refusal:
+    async def event(
+        self, parse: Callable[[], ParsedEvent | InvalidEnvelope], size: int, grant: Grant = EVERYTHING
+    ) -> ParsedEvent | Refusal:
         """One event, or why it is refused."""
         if size <= LARGE_BYTES:
-            return checked(parse, self._event_types)
-        return await off_the_loop(lambda: checked(parse, self._event_types), size)
+            return checked(parse, self._event_types, grant)
+        return await off_the_loop(lambda: checked(parse, self._event_types, grant), size)
 
-    async def batch(self, body: bytes) -> list[ParsedEvent | Refusal]:
+    async def batch(self, body: bytes, grant: Grant = EVERYTHING) -> list[ParsedEvent | Refusal]:
         """The events of a JSON array, in order. Raises InvalidEnvelope where it is none."""
         found = await off_the_loop(partial(elements, body, self._limits), len(body))
-        read = partial(self._read, received_at=rfc3339.now())
+        read = partial(self._read, received_at=rfc3339.now(), grant=grant)
         batch = _Batch(found, read)
         while True:
             async with self._turn:
@@ -53,8 +56,8 @@ class EventReader:
                 return batch.taken
             await asyncio.sleep(0)
 
-    def _read(self, raw: bytes, received_at: str) -> ParsedEvent | Refusal:
-        return checked(lambda: parse_element(raw, self._limits, received_at), self._event_types)
+    def _read(self, raw: bytes, received_at: str, grant: Grant) -> ParsedEvent | Refusal:
+        return checked(lambda: parse_element(raw, self._limits, received_at), self._event_types, grant)
 
 
 class _Batch:

@@ -11,7 +11,7 @@ from web.ingestion.event_status import Story
 from web.ingestion.event_types import SCHEMA_TYPE, EventTypesAnswer
 from web.openapi.document import Answer, Operation, Parameter, reference
 from web.openapi.event_schemas import BATCH, EVENT
-from web.openapi.shared import EVERYWHERE, JSON, SHARED, TEXT, WRITING, problem_answer, unavailable
+from web.openapi.shared import EVERYWHERE, JSON, NOT_YOURS, SHARED, TEXT, WRITING, problem_answer, unavailable
 
 TAG = "Events"
 TYPES_TAG = "Event types"
@@ -66,6 +66,11 @@ OPERATIONS = [
             ),
             207: Answer("Some events of the batch are refused.", {JSON: Summary}, ("Preference-Applied",)),
             400: problem_answer(ENVELOPE, "malformed_json", "missing_attribute", "unreadable_body", "…"),
+            403: problem_answer(
+                "The key may not touch this event; or a web page of another origin must not write here.",
+                "not_yours",
+                "origin_not_allowed",
+            ),
             408: problem_answer("The request was not complete in time.", "slow_head", "slow_body"),
             409: problem_answer(
                 "An event with this source and id but other content was accepted before.", "id_conflict"
@@ -105,6 +110,7 @@ OPERATIONS = [
             400: problem_answer(
                 "The parameters are not exactly source and id.", "invalid_parameter", "malformed_request"
             ),
+            403: NOT_YOURS,
             404: problem_answer("No such event was accepted.", "event_not_found"),
         },
     ),

@@ -12,7 +12,17 @@ from tables.projections.pages import Kind
 from tables.projections.rows import Row
 from web.openapi.document import Answer, Operation, Parameter, Schema
 from web.openapi.parked import parked_operations
-from web.openapi.shared import EVERYWHERE, EXPENSIVE, JSON, SHARED, TEXT, invalid_query, problem_answer, unavailable
+from web.openapi.shared import (
+    EVERYWHERE,
+    EXPENSIVE,
+    JSON,
+    NOT_YOURS,
+    SHARED,
+    TEXT,
+    invalid_query,
+    problem_answer,
+    unavailable,
+)
 from web.query import audit_log, dead_letters
 from web.query import projections as projection_views
 from web.query.audit_log import LogAnswer
@@ -131,6 +141,7 @@ def _page(projection: Projection[Any], path: str, page: type) -> Operation:
             **EVERYWHERE,
             200: Answer("A page of rows, and the cursor of the next page.", {JSON: page}),
             400: invalid_query(),
+            403: NOT_YOURS,
             503: unavailable(*NOT_APPLIED, *EXPENSIVE),
         },
     )
@@ -149,6 +160,7 @@ def _row(projection: Projection[Any], path: str, row: type, *, has_key: bool = T
             200: Answer("The row.", {JSON: row}, ("ETag",)),
             304: Answer("The row has not changed.", headers=("ETag",)),
             400: invalid_query("invalid_utf8"),
+            403: NOT_YOURS,
             404: problem_answer("There is, or was, no such row.", "unknown_key"),
             503: unavailable(*NOT_APPLIED, "too_many_as_of", "as_of_too_long", "too_many_reads"),
         },
@@ -171,6 +183,7 @@ def _changes(projection: Projection[Any], path: str) -> Operation:
             **EVERYWHERE,
             200: Answer("The stream.", {EVENT_STREAM: TEXT}),
             400: invalid_query("invalid_last_event_id"),
+            403: NOT_YOURS,
             503: unavailable("too_many_streams"),
         },
     )
@@ -226,6 +239,7 @@ def _dead_letters() -> Operation:
                 "A page of messages, newest first, and the cursor of the next page.", {JSON: DeadLettersAnswer}
             ),
             400: invalid_query(),
+            403: NOT_YOURS,
             503: unavailable(*EXPENSIVE),
         },
     )

@@ -35,6 +35,7 @@ WRITING = {
     403: problem_answer("A web page of another origin must not write here.", "origin_not_allowed"),
 }
 """The problems that any request can get that is not GET."""
+NOT_YOURS = problem_answer("The key may not touch this.", "not_yours")
 
 
 def invalid_query(*more: str) -> Answer:

@@ -17,6 +17,7 @@ from headrace.events import rfc3339
 from tables.database import READ_SECONDS, Database
 from tables.history.audit_log import Filter, LoggedEvent, LogPlace, is_by_time, read_log
 from tables.projections.pages import Place, Sort
+from web.access.limits import limits_of
 from web.query.expensive_reads import reading
 from web.requests.paging import bound_to, make_cursor, read_cursor
 from web.requests.query_parameters import MAX_LIMIT, QueryParameters, invalid_parameter
@@ -63,10 +64,12 @@ class AuditLog:
         return [web.get(PATH, self.page)]
 
     async def page(self, request: web.Request) -> web.Response:
-        """A page of events, in order."""
+        """A page of the events that the caller may touch, in order."""
         asked = read_request(request.rel_url.raw_query_string)
         async with reading(self._database, ask_for_less=ASK_FOR_LESS, seconds=self._seconds) as connection:
-            page = await read_log(connection, asked.filters, after=asked.after, limit=asked.limit)
+            page = await read_log(
+                connection, asked.filters, after=asked.after, limit=asked.limit, grant=limits_of(request)
+            )
         next_cursor = None if page.end is None else make_cursor(asked.bound_to, Place(*page.end))
         return web.Response(body=encode(LogAnswer(page.events, next_cursor)), content_type="application/json")
 

@@ -16,11 +16,13 @@ from aiohttp import hdrs, web
 
 from headrace.events.problem_document import ProblemError
 from headrace.folding.folding import Folding
+from tables.allowed import Owners
 from tables.database import Database, is_away
 from tables.projections.changes import Change, Point
 from web.access.credentials import CHECK_SECONDS, still_admitted
 from web.query.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
 from web.query.change_points import from_text, to_text
+from web.query.own_rows import is_own_change
 from web.server.connections import cancel_when_lost, holding
 from web.server.problems import Problem
 
@@ -78,8 +80,8 @@ class ChangeStreams:
         """End all streams."""
         self._feed.close()
 
-    async def stream(self, request: web.Request, projection: str) -> web.StreamResponse:
-        """Answer with events until the client disconnects or the worker stops."""
+    async def stream(self, request: web.Request, projection: str, owners: Owners | None = None) -> web.StreamResponse:
+        """Answer with events until the client disconnects or the worker stops; of the rows of `owners` alone."""
         since = _last_event_id(request)
         if request.method == hdrs.METH_HEAD:
             return web.Response(headers=HEADERS)
@@ -91,7 +93,9 @@ class ChangeStreams:
             except TooManyListenersError as error:
                 raise _too_many(str(error)) from None
             try:
-                stream = _Stream(self._feed, projection, listener, since, self._heartbeat_seconds)
+                stream = _Stream(
+                    self._feed, projection, listener, since, heartbeat_seconds=self._heartbeat_seconds, owners=owners
+                )
                 return await stream.send_to(request)
             finally:
                 self._feed.leave(projection, listener)
@@ -101,7 +105,14 @@ class _Stream:
     """The stream to one client."""
 
     def __init__(
-        self, feed: ChangeFeed, projection: str, listener: Listener, since: Point | None, heartbeat_seconds: float
+        self,
+        feed: ChangeFeed,
+        projection: str,
+        listener: Listener,
+        since: Point | None,
+        *,
+        heartbeat_seconds: float,
+        owners: Owners | None,
     ) -> None:
         self._feed = feed
         self._projection = projection
@@ -109,6 +120,8 @@ class _Stream:
         self._point = since or listener.start
         """The client has every change up to it."""
         self._heartbeat_seconds = heartbeat_seconds
+        self._owners = owners
+        self._written_at = 0.0
         self._floor: Point | None = None
         """Set while waiting changes may be older than what the client has."""
         listener.is_behind = since is not None
@@ -183,9 +196,11 @@ class _Stream:
                 block, size = [], 0
         if block:
             await self._write(response, b"".join(block))
+        elif asyncio.get_running_loop().time() > self._written_at + self._heartbeat_seconds:
+            await self._write(response, self._heartbeat())  # others' rows alone have changed for long
 
     def _event(self, one: Change | Reset) -> bytes | None:
-        """A change as a server-sent event; None when the client already has it."""
+        """A change as a server-sent event; None when the client already has it, or may not read the row."""
         if isinstance(one, Reset):
             self._floor, self._point = None, one.point
             return _block(one.point, b"event: reset\n", encode(ResetReason(self._projection)))
@@ -197,6 +212,8 @@ class _Stream:
             self._point = self._point.merged(one.point)
             if one.point.is_at_or_after(self._floor):
                 self._floor = None
+        if self._owners is not None and not is_own_change(self._owners, one):
+            return None
         if one.row is None:
             return _block(self._point, b"event: deleted\n", encode(Deleted(self._projection, one.key, one.position)))
         return _block(self._point, b"", encode(one.row))
@@ -214,6 +231,7 @@ class _Stream:
     async def _write(self, response: web.StreamResponse, data: bytes) -> None:
         async with asyncio.timeout(SEND_SECONDS):
             await response.write(data)
+        self._written_at = asyncio.get_running_loop().time()
 
 
 def _too_many(detail: str) -> Problem:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
+from headrace.access.grant import Allowed
 from tables.database import Database
 from tables.intake import dead_letters
 from tables.intake.dead_letters import NEWEST_NUMBER, DeadLetter
 from tables.projections.pages import Place
+from web.access.limits import limits_of, not_yours
 from web.query.expensive_reads import reading
 from web.requests.paging import bound_to, make_cursor, read_cursor
 from web.requests.query_parameters import QueryParameters, invalid_parameter
@@ -35,13 +37,29 @@ def dead_letter_routes(database: Database) -> list[web.RouteDef]:
     """`GET /api/v1/dead-letters`; the application needs the middleware `problems`."""
 
     async def page(request: web.Request) -> web.Response:
+        devices = _devices(request)
         limit, bound, before = _read_query(request.rel_url.raw_query_string)
         async with reading(database, ask_for_less=ASK_FOR_LESS) as connection:
-            found = await dead_letters.newest(connection, before=before, at_most=limit)
+            found = await dead_letters.newest(connection, before=before, at_most=limit, devices=devices)
         cursor = make_cursor(bound, Place(None, str(found.letters[-1].number))) if found.more else None
         return web.Response(body=encode(DeadLettersAnswer(found.letters, cursor)), content_type=JSON)
 
     return [web.get(PATH, page)]
+
+
+def _devices(request: web.Request) -> Allowed | None:
+    """The devices whose messages the caller may read; None: all. Raises Problem (403) if that is unknown.
+
+    The topic names the device, which is the subject of its events. A message that is no event has no source or type.
+    """
+    limits = limits_of(request)
+    if limits is not None and (limits.sources is not None or limits.types is not None):
+        detail = (
+            "Refused messages have no source or type that could be relied on, so a key that is limited to some of them "
+            "may not read them. Use a key that is limited by subjects only: they are the devices."
+        )
+        raise not_yours(detail)
+    return None if limits is None else limits.subjects
 
 
 def _read_query(query_string: str) -> tuple[int, bytes, int]:

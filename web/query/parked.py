@@ -7,7 +7,7 @@ preflight first, and no answer allows it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from aiohttp import web
@@ -17,6 +17,8 @@ from tables.database import Database
 from tables.parked import parked_list
 from tables.parked.parked_list import BEGINNING, After, ParkedGroup
 from tables.projections.pages import Place
+from web.access.limits import limits_of
+from web.query.error_texts import ErrorTexts
 from web.query.expensive_reads import reading
 from web.requests.bodies import read_json
 from web.requests.paging import bound_to, make_cursor, read_cursor
@@ -84,9 +86,14 @@ _retry_decoder = msgspec.json.Decoder(RetryBody)
 _discard_decoder = msgspec.json.Decoder(DiscardBody)
 
 
-def parked_routes(database: Database, projections: Sequence[str], parking: Parking) -> list[web.RouteDef]:
-    """List, read, retry and discard; the application needs the middleware `problems`."""
-    views = _Views(database, projections, parking)
+def parked_routes(
+    database: Database, projections: Sequence[str], parking: Parking, *, owned_by_key: Collection[str] = ()
+) -> list[web.RouteDef]:
+    """List, read, retry and discard; the application needs the middleware `problems`.
+
+    `owned_by_key` are the projections whose key is the subject of the row's events.
+    """
+    views = _Views(database, projections, parking, ErrorTexts(owned_by_key))
     return [
         web.get(PATH, views.page),
         web.get(PATH + r"/{projection}/{position:[0-9]{1,18}}", views.one),
@@ -96,13 +103,15 @@ def parked_routes(database: Database, projections: Sequence[str], parking: Parki
 
 
 class _Views:
-    def __init__(self, database: Database, projections: Sequence[str], parking: Parking) -> None:
+    def __init__(self, database: Database, projections: Sequence[str], parking: Parking, texts: ErrorTexts) -> None:
         self._database = database
         self._projections = projections
         self._parking = parking
+        self._texts = texts
 
     async def page(self, request: web.Request) -> web.Response:
-        """The first event of each group, in order of projection and position."""
+        """The first event of each group that the caller may touch, in order of projection and position."""
+        limits = limits_of(request)
         given, limit, bound, after = _read_query(request.rel_url.raw_query_string)
         async with reading(self._database, ask_for_less=ASK_FOR_LESS) as connection:
             found = await parked_list.first_of_groups(
@@ -111,21 +120,24 @@ class _Views:
                 key=given.get("key"),
                 after=after,
                 at_most=limit,
+                grant=limits,
             )
         cursor = make_cursor(bound, Place(None, f"{found.end.projection} {found.end.position}")) if found.more else None
-        return web.Response(body=encode(ParkedAnswer(found.groups, cursor)), content_type=JSON)
+        return web.Response(
+            body=encode(ParkedAnswer(self._texts.of_groups(limits, found.groups), cursor)), content_type=JSON
+        )
 
     async def one(self, request: web.Request) -> web.Response:
         """One parked event, with its envelope."""
         projection, position = request.match_info["projection"], int(request.match_info["position"])
-        found = None
+        limits, found = limits_of(request), None
         if projection in self._projections:
             async with self._database.acquire("rows") as connection:
-                found = await parked_list.find(connection, projection, position)
+                found = await parked_list.find(connection, projection, position, grant=limits)
         if found is None:
             detail = "There is no such projection, or no event is parked in it at this position."
             raise Problem(404, "not_parked", "Not parked", detail)
-        return web.Response(body=encode(found), content_type=JSON)
+        return web.Response(body=encode(self._texts.of_one(limits, found)), content_type=JSON)
 
     async def retry(self, request: web.Request) -> web.Response:
         """Apply parked events, in order, until one fails again."""
@@ -134,9 +146,10 @@ class _Views:
             group = _retry_decoder.decode(body).group
         except ValueError as error:
             raise _invalid_body(error) from None
-        projection = self._projection(request)
+        projection, limits = self._projection(request), limits_of(request)
         try:
-            return _answer(await self._parking.retry(projection, group))
+            outcome = await self._parking.retry(projection, group, grant=limits)
+            return _answer(self._texts.of_outcome(limits, outcome))
         except NotParkedError as error:
             raise Problem(404, "not_parked", "Not parked", str(error)) from None
 
@@ -148,10 +161,11 @@ class _Views:
             what = asked.what
         except ValueError as error:
             raise _invalid_body(error) from None
-        projection = self._projection(request)
+        projection, limits = self._projection(request), limits_of(request)
         by = f"the API's caller at {request.remote}"
         try:
-            return _answer(await self._parking.discard(projection, what, reason=asked.reason.strip(), by=by))
+            outcome = await self._parking.discard(projection, what, reason=asked.reason.strip(), by=by, grant=limits)
+            return _answer(self._texts.of_outcome(limits, outcome))
         except NotParkedError as error:
             raise Problem(404, "not_parked", "Not parked", str(error)) from None
         except NotFirstError as error:

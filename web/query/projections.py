@@ -13,13 +13,16 @@ from aiohttp import hdrs, web
 
 from headrace.folding.folding import Folding
 from headrace.projection import Field, Projection
+from tables.allowed import Owners
 from tables.database import Database
-from tables.projections.pages import count_rows, read_page
+from tables.projections.pages import ROW_KEY, count_rows, read_page
 from tables.projections.positions import ProjectionPosition, positions
 from tables.projections.rows import Row, RowReader
+from web.access.limits import limits_of
 from web.query.as_of import AsOf, TooFarAheadError, TooManyAsOfError, TooManyEventsError, etag_of
 from web.query.changes import HEARTBEAT_SECONDS, MOST_LISTENERS, ChangeStreams
 from web.query.expensive_reads import reading
+from web.query.own_rows import check_key, is_own_row, owners_for, owners_of, read_own_row
 from web.query.row_parameters import read_row_parameters
 from web.requests.own_writes import OwnWrites
 from web.requests.paging import PageParameters
@@ -119,25 +122,33 @@ class Projections:
         self._own_writes.close()
 
     async def projections(self, request: web.Request) -> web.Response:
-        """Every projection, and its progress."""
+        """Every projection of which the caller may read rows, and its progress."""
         refuse_parameters(request.rel_url.raw_query_string)
+        limits = limits_of(request)
+        names = [name for name, one in self._projections.items() if limits is None or owners_of(limits, one)]
         async with self._database.acquire("rows") as connection:
-            found = await positions(connection, list(self._projections))
+            found = await positions(connection, names)
         items = [self._answer(self._projections[position.projection], position) for position in found]
         return web.Response(body=encode(ProjectionsAnswer(items)), content_type=JSON)
 
     async def page(self, request: web.Request) -> web.Response:
         """A page of rows, in order."""
         name = request.match_info["name"]
-        self._check_name(name)
+        owners = self._owners(request, name)
         asked = self._parameters[name].read(request.rel_url.raw_query_string)
         if asked.own_write:
             await self._own_writes.require(request, asked.own_write, name)
         async with reading(self._database, ask_for_less=ASK_FOR_LESS) as connection:
             page = await read_page(
-                connection, name, conditions=asked.conditions, sort=asked.sort, after=asked.after, limit=asked.limit
+                connection,
+                name,
+                conditions=asked.conditions,
+                sort=asked.sort,
+                after=asked.after,
+                limit=asked.limit,
+                owners=owners,
             )
-            total = await count_rows(connection, name, asked.conditions) if asked.with_total else msgspec.UNSET
+            total = await count_rows(connection, name, asked.conditions, owners) if asked.with_total else msgspec.UNSET
         next_cursor = None if page.end is None else asked.cursor(page.end)
         return web.Response(body=encode(PageAnswer(page.rows, next_cursor, total)), content_type=JSON)
 
@@ -161,7 +172,7 @@ class Projections:
 
     async def _row_with_parameters(self, request: web.Request, name: str, key: str) -> web.Response:
         own_write, as_of = read_row_parameters(request.rel_url.raw_query_string)
-        self._check_name(name)
+        check_key(self._owners(request, name), key)
         if as_of is not None:
             return await self._row_as_of(request, name, key, as_of)
         if own_write:
@@ -169,16 +180,20 @@ class Projections:
         return await self._row(request, name, key)
 
     async def _row(self, request: web.Request, name: str, key: str) -> web.Response:
-        self._check_name(name)
-        # No text in PostgreSQL has a NUL.
-        row = None if "\0" in key else await self._rows.read(name, key)
+        owners = self._owners(request, name)
+        check_key(owners, key)
+        row = None
+        if "\0" not in key:  # no text in PostgreSQL has a NUL
+            row = await (
+                self._rows.read(name, key) if owners is None else read_own_row(self._database, name, key, owners)
+            )
         if row is None:
             raise Problem(404, "unknown_key", "Row not found", f"The projection {name} has no row with this key.")
         return _row_answer(request, row, _etag(row))
 
     async def _row_as_of(self, request: web.Request, name: str, key: str, position: int) -> web.Response:
         try:
-            row = None if "\0" in key else await self._as_of.read(name, key, position)
+            row = await self._past_row(name, key, position, self._owners(request, name))
         except TooFarAheadError as error:
             raise invalid_parameter("as_of", "invalid_value", str(error)) from None
         except TooManyAsOfError as error:
@@ -192,10 +207,21 @@ class Projections:
             raise Problem(404, "unknown_key", "Row not found", detail)
         return _row_answer(request, row, etag_of(encode(row)))
 
+    async def _past_row(self, name: str, key: str, position: int, owners: Owners | None) -> Row | None:
+        if "\0" in key:
+            return None
+        if owners is None:
+            return await self._as_of.read(name, key, position)
+        # Whose a row is may be known by its state alone: the time that folding another's row needs would reveal it.
+        if owners.member != ROW_KEY and await read_own_row(self._database, name, key, owners) is None:
+            return None
+        row = await self._as_of.read(name, key, position)
+        return row if row is not None and is_own_row(owners, row) else None
+
     async def _changes(self, request: web.Request, name: str) -> web.StreamResponse:
-        self._check_name(name)
+        owners = self._owners(request, name)
         refuse_parameters(request.rel_url.raw_query_string)
-        return await self._streams.stream(request, name)
+        return await self._streams.stream(request, name, owners)
 
     def _answer(self, projection: Projection[Any], position: ProjectionPosition) -> ProjectionAnswer:
         return ProjectionAnswer(
@@ -208,10 +234,13 @@ class Projections:
             round(position.lag_seconds, 3),
         )
 
-    def _check_name(self, name: str) -> None:
-        if name not in self._projections:
+    def _owners(self, request: web.Request, name: str) -> Owners | None:
+        """Whose rows the caller may read; None: everybody's. Raises Problem (404 for a wrong name, 403 for none)."""
+        projection = self._projections.get(name)
+        if projection is None:
             detail = f"There is no projection of this name; there are {', '.join(self._projections) or 'none'}."
             raise Problem(404, "unknown_projection", "Projection not found", detail)
+        return owners_for(request, projection)
 
 
 def _raw_key(request: web.Request) -> str:

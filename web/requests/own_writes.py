@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
+from headrace.access.grant import Grant
 from tables.database import Database, can_hold
 from tables.history import event_status
 from tables.projections.applied_events import AppliedEvents
 from web.access.credentials import still_admitted, unauthorized
+from web.access.limits import check_asked_source, limits_of
 from web.requests.query_parameters import QueryParameters
 from web.requests.waiting_answers import while_client_stays
 from web.server.problems import Problem
@@ -20,6 +23,8 @@ NAMES = frozenset({"source", "id", "wait"})
 MOST_SECONDS = 60
 SECONDS = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,3})?")
 RETRY_AFTER_SECONDS = 1
+NO_EVENT = ("", "")
+"""The name of no event."""
 
 
 class OwnWrite(NamedTuple):
@@ -62,15 +67,16 @@ class OwnWrites:
         """Return once the projection has applied or discarded the event.
 
         Raises Problem: 503 when that does not happen in time, or the event is parked; 401 when the client's key has
-        ended meanwhile.
+        ended meanwhile. An event that the caller may not touch is answered like an unknown event, except that its
+        source alone may be refused (403).
         """
-        state = await self._state(write, projection)
+        limits = limits_of(request)
+        check_asked_source(limits, write.source)
+        state = await self._state(write, projection, limits)
         if state == "waiting" and write.seconds:
-            waiting = self._applied.wait(write.source, write.id, write.seconds, projection)
-            await while_client_stays(request, waiting)
+            state = await self._wait(request, write, projection, limits)
             if not await still_admitted(request):
                 raise unauthorized()
-            state = await self._state(write, projection)
         if state == "applied":
             return
         headers: dict[str, str] = {hdrs.RETRY_AFTER: str(RETRY_AFTER_SECONDS)}
@@ -82,12 +88,23 @@ class OwnWrites:
         detail = f"The projection {projection} has not applied this event yet, or it was never accepted. Try again."
         raise Problem(503, "event_not_applied", "Event not applied yet", detail, headers=headers)
 
-    async def _state(self, write: OwnWrite, projection: str) -> str:
+    async def _wait(self, request: web.Request, write: OwnWrite, projection: str, limits: Grant | None) -> str:
+        clock = asyncio.get_running_loop().time
+        ends = clock() + write.seconds
+        for event in ((write.source, write.id), NO_EVENT):
+            is_over = await while_client_stays(request, self._applied.wait(*event, ends - clock(), projection))
+            state = await self._state(write, projection, limits)
+            if state != "waiting" or not is_over or limits is None:
+                return state
+            # Another's applied event must take as long as an unknown event.
+        return state
+
+    async def _state(self, write: OwnWrite, projection: str, limits: Grant | None) -> str:
         # PostgreSQL has no event whose name it cannot store.
         if not can_hold(write.source) or not can_hold(write.id):
             return "waiting"
         async with self._database.acquire("rows") as connection:
-            status = await event_status.find(connection, write.source, write.id)
+            status = await event_status.find(connection, write.source, write.id, grant=limits)
         if status is None:
             return "waiting"
         if projection in status.parked_by:

@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 
 from agents.projections.devices import devices
+from headrace.access.grant import EVERYTHING, Grant
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
 from headrace.projection import Projection
@@ -21,6 +22,7 @@ from web.ingestion.event_types import EventTypeViews
 from web.server.health import Health
 from web.server.server import HttpServer, make_application
 
+from tests.support.doors.callers import calling_with
 from tests.support.servers.fresh import free_port
 
 MAX_BODY_BYTES = 1_000_000
@@ -49,9 +51,13 @@ class OpenDoor:
 
 @asynccontextmanager
 async def open_door(
-    database: Database, *, projections: Sequence[Projection[Any]] = (devices,), max_connections: int = 100
+    database: Database,
+    *,
+    projections: Sequence[Projection[Any]] = (devices,),
+    max_connections: int = 100,
+    grant: Grant = EVERYTHING,
 ) -> AsyncIterator[OpenDoor]:
-    """A door whose outbox no relay empties."""
+    """A door whose outbox no relay empties; `grant` is that of all who call."""
     group_commit = GroupCommit(database, max_queued_events=1_000, committed=lambda: None)
     names = [projection.name for projection in projections]
     applied = AppliedEvents(database, names)
@@ -61,6 +67,7 @@ async def open_door(
     stories, types = EventStories(database, names), EventTypeViews(known.known)
     routes = [*door.routes(), *stories.routes(), *types.routes(), *health.routes()]
     application = make_application(routes, MAX_BODY_BYTES)
+    application.middlewares.append(calling_with(grant))
     application.on_shutdown.append(applied.on_shutdown)
     port = free_port()
     server = HttpServer(

@@ -15,7 +15,7 @@ from aiohttp import web
 from headrace.access.grant import Grant
 from tables.database import Database, can_hold
 from tables.history import event_status
-from web.access.limits import check_asked_source, limits_of
+from web.access.grants import check_asked_source, limits_of
 from web.server.problems import Problem
 
 PATH = "/api/v1/events/status"

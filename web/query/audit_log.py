@@ -17,7 +17,7 @@ from headrace.events import rfc3339
 from tables.database import READ_SECONDS, Database
 from tables.history.audit_log import Filter, LoggedEvent, LogPlace, is_by_time, read_log
 from tables.projections.pages import Place, Sort
-from web.access.limits import limits_of
+from web.access.grants import limits_of
 from web.query.expensive_reads import reading
 from web.requests.paging import bound_to, make_cursor, read_cursor
 from web.requests.query_parameters import MAX_LIMIT, QueryParameters, invalid_parameter

@@ -12,7 +12,7 @@ from tables.database import Database
 from tables.intake import dead_letters
 from tables.intake.dead_letters import NEWEST_NUMBER, DeadLetter
 from tables.projections.pages import Place
-from web.access.limits import limits_of, not_yours
+from web.access.grants import limits_of, not_yours
 from web.query.expensive_reads import reading
 from web.requests.paging import bound_to, make_cursor, read_cursor
 from web.requests.query_parameters import QueryParameters, invalid_parameter

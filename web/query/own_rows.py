@@ -14,7 +14,7 @@ from tables.database import Database
 from tables.projections.changes import Change
 from tables.projections.pages import ROW_KEY, Condition, read_page
 from tables.projections.rows import Row
-from web.access.limits import allowed_in_words, limits_of, not_yours
+from web.access.grants import allowed_in_words, limits_of, not_yours
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)

@@ -17,7 +17,7 @@ from tables.database import Database
 from tables.parked import parked_list
 from tables.parked.parked_list import BEGINNING, After, ParkedGroup
 from tables.projections.pages import Place
-from web.access.limits import limits_of
+from web.access.grants import limits_of
 from web.query.error_texts import ErrorTexts
 from web.query.expensive_reads import reading
 from web.requests.bodies import read_json

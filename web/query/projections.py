@@ -18,7 +18,7 @@ from tables.database import Database
 from tables.projections.pages import ROW_KEY, count_rows, read_page
 from tables.projections.positions import ProjectionPosition, positions
 from tables.projections.rows import Row, RowReader
-from web.access.limits import limits_of
+from web.access.grants import limits_of
 from web.query.as_of import AsOf, TooFarAheadError, TooManyAsOfError, TooManyEventsError, etag_of
 from web.query.changes import HEARTBEAT_SECONDS, MOST_LISTENERS, ChangeStreams
 from web.query.expensive_reads import reading

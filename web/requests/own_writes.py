@@ -14,7 +14,7 @@ from tables.database import Database, can_hold
 from tables.history import event_status
 from tables.projections.applied_events import AppliedEvents
 from web.access.credentials import still_admitted, unauthorized
-from web.access.limits import check_asked_source, limits_of
+from web.access.grants import check_asked_source, limits_of
 from web.requests.query_parameters import QueryParameters
 from web.requests.waiting_answers import while_client_stays
 from web.server.problems import Problem

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from app.secret_files import URLS, with_secret_files
+from app.setting_groups.jwt import check_jwt
 from app.setting_groups.kafka import KafkaSettings, check_kafka
 from app.setting_groups.refusals import refused
 from headrace.process import host_names
@@ -216,6 +217,7 @@ def allowed(field: str) -> str:
 def _check_together(settings: Settings) -> None:
     _check_services(settings)
     _check_urls(settings)
+    check_jwt(settings, allowed)
     check_kafka(settings, allowed("broker_url"))
     _check_mqtt(settings)
     _check_fault_points(settings)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
+
 from headrace.access.algorithms import ALGORITHMS
+from headrace.access.caller import Caller
 from web.access.claims import ClaimNames, Expected
 from web.access.jwks import TokenKeys
 from web.access.tokens import TokenVerifier
@@ -44,11 +49,6 @@ class Source:
         return self.content
 
 
-def keys_of(source: Source, clock: Clock, *, refresh_seconds: float = 3600.0) -> TokenKeys:
-    """The keys of a source."""
-    return TokenKeys(source, ALL, refresh_seconds=refresh_seconds, clock=clock)
-
-
 def verifier(
     names: ClaimNames | None = None,
     *,
@@ -61,3 +61,15 @@ def verifier(
     clock = clock or Clock()
     keys = TokenKeys(source or Source(full_set()), algorithms, refresh_seconds=3600.0, clock=clock)
     return TokenVerifier(keys, algorithms, EXPECTED, names or ClaimNames(), max_known=max_known, clock=clock)
+
+
+async def caller(presented: str, names: ClaimNames | None = None) -> Caller | None:
+    """Who presents a token to a new verifier."""
+    return await verifier(names).caller(presented)
+
+
+async def refusal(presented: str, caplog: pytest.LogCaptureFixture, names: ClaimNames | None = None) -> str:
+    """Why a token is refused, by the log; it fails for a token that is accepted."""
+    with caplog.at_level(logging.WARNING):
+        assert await caller(presented, names) is None
+    return caplog.records[-1].getMessage().removeprefix("A token was refused: ")

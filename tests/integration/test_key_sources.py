@@ -24,6 +24,7 @@ from tests.support.data.issuer import full_set, jwk, key_set, private_key, token
 from tests.support.data.token_verifiers import ALL, EXPECTED, Clock
 from tests.support.servers.fresh import free_port
 from tests.support.servers.key_server import KeyServer, key_server
+from tests.support.waiting import until
 
 OLD = token("ES256")
 ROTATED = token("ES256", header={"kid": "next"})
@@ -63,6 +64,24 @@ async def test_rotated_keys_are_found_and_old_tokens_refused(server: KeyServer) 
     assert checked.known(OLD) is None
     assert await checked.caller(OLD) is None
     assert len(server.requests) == 2
+
+
+async def test_an_application_reads_the_keys_when_it_starts_and_ends_the_read_when_it_ends(server: KeyServer) -> None:
+    publish, server.answer = server.answer, be_silent
+    checked = verifier(UrlSource(server.url))
+    application = web.Application()
+    application.on_startup.append(checked.on_startup)
+    application.on_cleanup.append(checked.on_cleanup)
+    runner = web.AppRunner(application)
+    await runner.setup()
+
+    async def is_asked() -> bool:
+        return len(server.requests) == 1
+
+    await until(is_asked, 30)
+    await runner.cleanup()
+    server.answer = publish
+    assert [task for task in asyncio.all_tasks() if "TokenKeys" in repr(task.get_coro())] == []
 
 
 async def redirect(request: web.Request) -> web.StreamResponse:

@@ -13,7 +13,6 @@ from headrace.access.grant import Allowed, Grant
 from headrace.access.scopes import Scope
 from headrace.errors import HeadraceError
 from headrace.events import strict_json
-from headrace.process.terminal import escaped
 
 SKEW_SECONDS = 60.0
 """How far the clocks of the issuer and of this machine may differ."""
@@ -137,7 +136,7 @@ def _allowed(members: dict[str, msgspec.Raw], name: str) -> Allowed | None:
 
 def _printable(subject: str) -> str:
     """The subject as it stands in logs. A text that is cut or escaped has a digest, so that no two are the same."""
-    shown = escaped(subject)
-    if shown == subject and len(subject) <= MAX_NAME and _CUT not in subject:
+    if subject.isprintable() and len(subject) <= MAX_NAME and _CUT not in subject:
         return subject
+    shown = subject if subject.isprintable() else subject.encode("unicode_escape").decode("ascii")
     return f"{shown[:_CUT_AT]}{_CUT}{hashlib.sha256(subject.encode()).hexdigest()[:16]}"

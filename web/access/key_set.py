@@ -48,7 +48,7 @@ class SigningKey(NamedTuple):
     """That fit its type and curve, its `alg`, and what was configured."""
     public: AllowedPublicKeys
     is_slow: bool
-    """Whether a verification takes so long that it must not block the event loop."""
+    """Whether a verification is so slow that it must not block the event loop."""
 
 
 class IgnoredKey(NamedTuple):

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
-from hypothesis import given
-from hypothesis import strategies as st
 
 from headrace.access.algorithms import ALGORITHMS
 from web.access.key_set import MAX_KEYS, InvalidKeySetError, read_key_set
 
 from tests.support.data.issuer import Json, full_set, jwk, key_set, private_key, rsa_key
 from tests.support.data.token_verifiers import ALL
-from tests.support.fuzzing import JSON_VALUES, damaged, fuzz
 
 ES256 = jwk("ES256", private_key("ES256"), "a")
 RSA = jwk("RS256", private_key("RS256"), "r")
@@ -147,24 +143,3 @@ def test_what_is_no_set_is_refused_as_a_whole(body: bytes, reason: str) -> None:
 
 def test_a_set_may_be_empty() -> None:
     assert read_key_set(b'{"keys": []}', ALL) == ((), ())
-
-
-SETS = st.sampled_from([full_set().decode(), key_set(ES256, RSA).decode()])
-MEMBERS = st.sampled_from(["kty", "kid", "use", "alg", "key_ops", "crv", "x", "y", "n", "e"])
-
-
-@fuzz(200)
-@given(damaged(SETS) | st.lists(JSON_VALUES).map(lambda keys: json.dumps({"keys": keys}).encode()))
-def test_no_document_raises_anything_else(body: bytes) -> None:
-    with contextlib.suppress(InvalidKeySetError):
-        read_key_set(body, ALL)
-
-
-SCALARS = st.none() | st.integers() | st.sampled_from(["AQAB", "AA", "", "P-384", "Ed25519", "OKP", "EC", "RSA", "é"])
-
-
-@fuzz(200)
-@given(st.sampled_from([ES256, RSA]), st.dictionaries(MEMBERS, SCALARS, max_size=3))
-def test_no_key_raises_anything(key: Json, changes: Json) -> None:
-    found = read_key_set(json.dumps({"keys": [key | changes]}).encode(), ALL)
-    assert len(found.keys) + len(found.ignored) == 1

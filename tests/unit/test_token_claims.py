@@ -146,21 +146,11 @@ async def test_patterns_of_a_wrong_type_refuse_the_token(
     assert (await refusal(with_payload(payload), caplog, PATTERNS)).startswith("a claim with patterns")
 
 
-@pytest.mark.parametrize(
-    "subject",
-    [
-        "a" * 129,
-        "a" * 5_000,
-        "line\nbreak",
-        "line\\nbreak…",
-        "\u202eevil",
-        "zero\u200bwidth",
-        "no\u00a0break",
-        "\ue000",
-        "é\x1b[31m",
-        "…",
-    ],
-)
+SUBJECTS = ["a" * 129, "a" * 5_000, "line\nbreak", "line\\nbreak…", "\u202eevil", "é\x1b[31m", "…"]
+SUBJECTS += ["zero\u200bwidth", "no\u00a0break", "\ue000"]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda text: ascii(text[:20]))
 async def test_a_caller_is_short_and_printable_and_no_two_are_the_same(subject: str) -> None:
     found = await caller(token(sub=subject))
     other = await caller(token(sub=subject + "b"))

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from app.secret_files import URLS, with_secret_files
+from app.setting_groups.files import is_file
 from app.setting_groups.jwt import check_jwt
 from app.setting_groups.kafka import KafkaSettings, check_kafka
 from app.setting_groups.refusals import refused
@@ -256,7 +257,7 @@ def _check_mqtt(settings: Settings) -> None:
         raise refused("mqtt_url", settings.mqtt_url, allowed("mqtt_url")) from error
     files = ("mqtt_ca_file", settings.mqtt_ca_file), ("mqtt_certificate_file", settings.mqtt_certificate_file)
     for field, path in (*files, ("mqtt_key_file", settings.mqtt_key_file)):
-        if path and not Path(path).is_file():
+        if path and not is_file(path):
             raise refused(field, path, f"existing {allowed(field)}")
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from app.setting_groups.access import AccessSettings
+from app.setting_groups.files import is_file
 from app.setting_groups.refusals import refused
 from headrace.access.algorithms import ALGORITHMS
 from headrace.process.host_names import is_loopback
@@ -71,7 +71,7 @@ def check_jwt(settings: JwtSettings, allowed: Callable[[str], str]) -> None:
     if settings.jwt_keys_url and not _is_key_url(settings.jwt_keys_url):
         raise refused("jwt_keys_url", settings.jwt_keys_url, allowed("jwt_keys_url"))
     for field, path in (("jwt_keys_file", settings.jwt_keys_file), ("jwt_keys_ca_file", settings.jwt_keys_ca_file)):
-        if path and not Path(path).is_file():
+        if path and not is_file(path):
             raise refused(field, path, f"existing {allowed(field)}")
     if settings.jwt_keys_url and settings.jwt_keys_file:
         raise refused("jwt_keys_file", settings.jwt_keys_file, "one of JWT_KEYS_URL and JWT_KEYS_FILE, not both")

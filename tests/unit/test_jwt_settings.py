@@ -93,7 +93,7 @@ def test_other_urls_of_keys_are_refused_without_their_secrets(url: str) -> None:
 @pytest.mark.parametrize("variable", ["JWT_KEYS_FILE", "JWT_KEYS_CA_FILE"])
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path, keys_file: Path, variable: str) -> None:
     assert getattr(read_settings({variable: str(keys_file)}), variable.lower()) == str(keys_file)
-    for wrong in (tmp_path / "missing", tmp_path):
+    for wrong in (tmp_path / "missing", tmp_path, "9" * 5_000):
         with pytest.raises(InvalidSettingError, match=rf"^{variable}={wrong}: not allowed; allowed: existing "):
             read_settings({variable: str(wrong)})
 

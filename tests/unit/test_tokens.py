@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from web.access.tokens import MAX_BYTES
 
 from tests.support.data.issuer import (
     AUDIENCE,
+    FromNow,
     full_set,
     jwk,
     key_set,
@@ -57,9 +57,9 @@ async def test_the_audience_is_a_string_or_a_list_that_has_it(aud: Any) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"exp": time.time() - 50},
-        {"nbf": time.time() + 50},
-        {"iat": time.time() + 50},
+        {"exp": FromNow(-40)},
+        {"nbf": FromNow(50)},
+        {"iat": FromNow(50)},
         {"nbf": 0, "iat": 0},
         {"iat": None},
     ],
@@ -101,12 +101,12 @@ async def test_a_valid_token_is_known_for_a_minute_at_most() -> None:
 async def test_a_token_is_not_known_beyond_its_end() -> None:
     clock = Clock()
     checked = verifier(clock=clock)
-    ending, ended = token(exp=time.time() + 10), token(exp=time.time() - 10)
+    ending, ended = token(exp=FromNow(30)), token(exp=FromNow(-10))
     assert await checked.caller(ending) is not None
     assert await checked.caller(ended) is not None
     assert checked.known(ending) is not None
     assert checked.known(ended) is None
-    clock.now += 10
+    clock.now += 30
     assert checked.known(ending) is None
 
 

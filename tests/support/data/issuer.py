@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -18,6 +18,12 @@ AUDIENCE = "headrace"
 ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "EdDSA")
 
 Json = dict[str, Any]
+
+
+class FromNow(NamedTuple):
+    """A time, when a token is made: a test may run long after it was collected."""
+
+    seconds: float
 
 
 @cache
@@ -59,10 +65,11 @@ def full_set() -> bytes:
 
 
 def claims(**changes: Any) -> Json:
-    """Valid claims with changes; None removes a claim."""
+    """Valid claims with changes; None removes a claim. They are valid for longer than any run of tests."""
     now = int(time.time())
-    valid = {"iss": ISSUER, "aud": AUDIENCE, "sub": "device-1", "exp": now + 600, "iat": now, "scope": "write read"}
-    return {name: value for name, value in (valid | changes).items() if value is not None}
+    valid = {"iss": ISSUER, "aud": AUDIENCE, "sub": "device-1", "exp": now + 86_400, "iat": now, "scope": "write read"}
+    given = {name: now + one.seconds if isinstance(one, FromNow) else one for name, one in (valid | changes).items()}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def token(algorithm: str = "ES256", header: Mapping[str, Any] | None = None, **changes: Any) -> str:

@@ -101,6 +101,8 @@ def make_app(settings: Settings) -> Headrace:
     )
     if not http_servers:
         http_servers.append(health_service(settings, database, metrics, parts, gate=access.gate))
+    for server in http_servers:
+        access.attach(server.application)
     app.http_servers = http_servers
     embedded = _embedded(settings, database_opener, startup, with_kafka=embedded_kafka)
     app.services = [

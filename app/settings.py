@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from app.secret_files import URLS, with_secret_files
-from app.setting_groups.access import check_access
+from app.setting_groups.files import is_file
+from app.setting_groups.jwt import check_jwt
 from app.setting_groups.kafka import KafkaSettings, check_kafka
 from app.setting_groups.refusals import refused
 from headrace.process import host_names
@@ -217,7 +218,7 @@ def allowed(field: str) -> str:
 def _check_together(settings: Settings) -> None:
     _check_services(settings)
     _check_urls(settings)
-    check_access(settings)
+    check_jwt(settings, allowed)
     check_kafka(settings, allowed("broker_url"))
     _check_mqtt(settings)
     _check_fault_points(settings)
@@ -255,7 +256,7 @@ def _check_mqtt(settings: Settings) -> None:
         raise refused("mqtt_url", settings.mqtt_url, allowed("mqtt_url")) from error
     files = ("mqtt_ca_file", settings.mqtt_ca_file), ("mqtt_certificate_file", settings.mqtt_certificate_file)
     for field, path in (*files, ("mqtt_key_file", settings.mqtt_key_file)):
-        if path and not Path(path).is_file():
+        if path and not is_file(path):
             raise refused(field, path, f"existing {allowed(field)}")
 
 

@@ -20,6 +20,10 @@ class DependencyAwayError(HeadraceError):
     """A required server does not answer; the same request may succeed later."""
 
 
+class TokenKeysAwayError(DependencyAwayError):
+    """The keys that verify tokens cannot be read now."""
+
+
 class StartError(HeadraceError):
     """The worker cannot start."""
 

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from app.setting_groups.refusals import refused
 from headrace.process import host_names
 
 
@@ -18,8 +17,8 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["off", "keys", "jwt", "keys,jwt", ""],
         Meta(description="keys, jwt, keys,jwt or off; empty: off, on loopback addresses only"),
     ] = ""
-    """How clients of the HTTP ports authenticate: with API keys, see docs/access.md. off: not at all, although the
-    worker may listen beyond loopback."""
+    """How clients of the HTTP ports authenticate: with API keys or JSON Web Tokens, see docs/access.md. off: not at all,
+    although the worker may listen beyond loopback."""
     auth_open_docs: Annotated[Literal["on", "off"], Meta(description="on or off")] = "off"
     """Whether /docs and /openapi.json need no key where AUTH is on."""
     allowed_hosts: Annotated[
@@ -40,9 +39,3 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
     def accepts_keys(self) -> bool:
         """Whether API keys authenticate."""
         return "keys" in self.auth.split(",")
-
-
-def check_access(settings: AccessSettings) -> None:
-    """Raises InvalidSettingError."""
-    if "jwt" in settings.auth.split(","):
-        raise refused("auth", settings.auth, "keys or off; this version has no tokens yet")

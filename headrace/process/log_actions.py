@@ -82,6 +82,11 @@ class LogAction(Enum):
     FED_BY_FAILED = ("projection.fed_by_failed", "WARNING", "projection key error")
     FEED_FAILED = ("feed.failed", "ERROR", "")
 
+    TOKEN_KEYS_READ = ("token.keys_read", "INFO", "source keys")
+    TOKEN_KEYS_IGNORED = ("token.keys_ignored", "WARNING", "source reason")
+    TOKEN_KEYS_UNAVAILABLE = ("token.keys_unavailable", "WARNING", "source error")
+    TOKEN_REFUSED = ("token.refused", "WARNING", "reason")
+
     SERVER_FOUND = ("server.found", "INFO", "server pid")
     SERVER_ENDED = ("server.ended", "WARNING", "server")
     SERVER_FAILED = ("server.failed", "ERROR", "server error")

@@ -178,6 +178,17 @@ GUIDE: Mapping[LogAction, Guide] = {
     LogAction.FEED_FAILED: Guide(
         "The change feeds failed unexpectedly; their clients reconnect and resume.", "Report the traceback."
     ),
+    LogAction.TOKEN_KEYS_READ: Guide("The keys that verify tokens were read, or have changed."),
+    LogAction.TOKEN_KEYS_IGNORED: Guide(
+        "Keys of the issuer verify no tokens, because something is wrong with them.", "Correct the key set."
+    ),
+    LogAction.TOKEN_KEYS_UNAVAILABLE: Guide(
+        "The keys that verify tokens cannot be read. Known keys are used for 24 hours; without any, requests get 503.",
+        "Check the issuer, `JWT_KEYS_URL`, `JWT_KEYS_FILE` and `JWT_KEYS_CA_FILE`.",
+    ),
+    LogAction.TOKEN_REFUSED: Guide(
+        "A token is not valid; its request got 401.", "If its client is yours, correct what `reason` says."
+    ),
     LogAction.SERVER_FOUND: Guide("An embedded server is already running, and is used."),
     LogAction.SERVER_ENDED: Guide(
         "An embedded server ended and is restarted.", "If it repeats, read its log in `DATA_DIR`."

@@ -52,7 +52,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path, variable: str) -> N
     there.touch()
     given = {"MQTT_URL": "mqtts://mq.example", variable: str(there)}
     assert getattr(read_settings(given), variable.lower()) == str(there)
-    for wrong in (missing, tmp_path):
+    for wrong in (missing, tmp_path, "9" * 5_000):
         with pytest.raises(InvalidSettingError, match=rf"^{variable}={wrong}: not allowed; allowed: existing PEM file"):
             read_settings({**given, variable: str(wrong)})
 

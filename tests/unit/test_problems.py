@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.test_utils import make_mocked_request
 
-from headrace.errors import DependencyAwayError
+from headrace.errors import DependencyAwayError, TokenKeysAwayError
 from headrace.events.problem_document import ProblemError, problem_body
 from web.server.problems import Problem, common_headers, problems
 
@@ -143,6 +143,15 @@ async def test_a_database_that_is_away_is_503_with_retry_after(error: Exception)
     assert members_of(response)["code"] == "database_away"
     assert response.status == HTTPStatus.SERVICE_UNAVAILABLE
     assert int(response.headers["Retry-After"]) > 0
+
+
+async def test_keys_of_tokens_that_are_away_are_503_and_no_fault_of_the_database(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    response = await answer_to(TokenKeysAwayError())
+    assert (response.status, members_of(response)["code"]) == (503, "token_keys_away")
+    assert int(response.headers["Retry-After"]) > 0
+    assert caplog.text == ""
 
 
 async def test_what_nobody_foresaw_is_told_to_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ FIELDS: dict[str, Any] = {field.name: field.type.type for field in msgspec.inspe
 ANY_TEXT = {"ingestion_host", "query_host", "health_host", "data_dir", "consumer_group"}
 CHECKED_BY_HAND = {"database_url", "broker_url", "services", "fault_points"}
 CHECKED_BY_HAND |= {"mqtt_url", "mqtt_ca_file", "mqtt_certificate_file", "mqtt_key_file"}
+CHECKED_BY_HAND |= {"jwt_keys_file", "jwt_keys_ca_file"}
 
 WRONG_DATABASES = ["db:99999/x", "db:1,other:0/x", "[::1/x", "[db]:1/x", "db/x?sslmode=yes", "db/x?port=y"]
 

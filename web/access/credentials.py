@@ -59,5 +59,5 @@ async def still_admitted(request: web.BaseRequest) -> bool:
 
 def unauthorized() -> Problem:
     """401, the same for every cause."""
-    detail = "This needs a valid key in the header Authorization: Bearer …"
+    detail = "This needs a valid key or token in the header Authorization: Bearer …"
     return Problem(401, "unauthorized", "Unauthorized", detail, headers={hdrs.WWW_AUTHENTICATE: "Bearer"})

@@ -18,7 +18,7 @@ def problem_answer(what: str, *codes: str, headers: tuple[str, ...] = ()) -> Ans
 
 
 MALFORMED = problem_answer("The head of the request is not valid HTTP.", "malformed_request")
-AWAY = ("database_away", "too_many_connections")
+AWAY = ("database_away", "token_keys_away", "too_many_connections")
 EVERYWHERE = {
     400: MALFORMED,
     408: problem_answer("The request was not complete in time.", "slow_head"),

@@ -13,7 +13,7 @@ import asyncpg
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, TokenKeysAwayError
 from headrace.events.problem_document import CONTENT_TYPE, ProblemError, problem_body
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
@@ -22,6 +22,8 @@ from tables.database import ReadsBusyError, is_away
 from tables.intake.disk_space import DatabaseFullError
 
 AWAY_RETRY_AFTER_SECONDS = 2
+# Then the keys of tokens may be read again.
+KEYS_RETRY_AFTER_SECONDS = 5
 # An operator must free space first.
 FULL_RETRY_AFTER_SECONDS = 30
 
@@ -136,6 +138,14 @@ def _away(error: Exception) -> Problem:
             "Too many reads",
             "Other reads keep the connections busy. Send the same request again later.",
             headers={hdrs.RETRY_AFTER: str(AWAY_RETRY_AFTER_SECONDS)},
+        )
+    if isinstance(error, TokenKeysAwayError):
+        return Problem(
+            503,
+            "token_keys_away",
+            "Token keys away",
+            "The keys that verify tokens cannot be read now. Send the same request again later.",
+            headers={hdrs.RETRY_AFTER: str(KEYS_RETRY_AFTER_SECONDS)},
         )
     text = "PostgreSQL does not answer; requests get 503: {error}"
     throttled.warning(LogAction.POSTGRES_UNAVAILABLE, text, error=type(error).__name__)

@@ -23,19 +23,19 @@ class Trusted:
         self.file = folder / f"{name}.pem"
         self.authority.cert_pem.write_to_path(self.file)
 
-    def issue(self, name: str, *hosts: str, ends: datetime | None = None) -> tuple[Path, Path]:
-        """Write a certificate and its key, in place of those of the same name, if any; their files."""
+    def issue(self, file: str, *hosts: str, ends: datetime | None = None, name: str | None = None) -> tuple[Path, Path]:
+        """Write a certificate and its key, in place of those in the same files, if any; `name` is its common name."""
         begins = None if ends is None else ends - timedelta(days=60)
-        made = self.authority.issue_cert(*(hosts or HOSTS), not_after=ends, not_before=begins)
-        certificate, key = self._folder / f"{name}.crt", self._folder / f"{name}.key"
+        made = self.authority.issue_cert(*(hosts or HOSTS), not_after=ends, not_before=begins, common_name=name)
+        certificate, key = self._folder / f"{file}.crt", self._folder / f"{file}.key"
         certificate.write_bytes(b"".join(one.bytes() for one in made.cert_chain_pems))
         made.private_key_pem.write_to_path(key)
         key.chmod(0o600)
         return certificate, key
 
-    def files(self, name: str, *hosts: str, ends: datetime | None = None, client_ca: Path | None = None) -> TlsFiles:
+    def files(self, file: str, *hosts: str, ends: datetime | None = None, client_ca: Path | None = None) -> TlsFiles:
         """The same, as a port uses them."""
-        certificate, key = self.issue(name, *hosts, ends=ends)
+        certificate, key = self.issue(file, *hosts, ends=ends)
         return TlsFiles("INGESTION", certificate, key, client_ca)
 
     def client(self, shows: tuple[Path, Path] | None = None) -> ssl.SSLContext:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+import uvloop
 from aiohttp import web
 
 from web.access.certificates import peer_identity
@@ -24,6 +25,8 @@ from tests.support.clients.raw_http import SECONDS, Answer, Client
 from tests.support.servers.fresh import free_port
 from tests.support.servers.trusted import PAST, Trusted
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture:DeprecationWarning")
 
 GET = b"GET /whoami HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LARGE_BYTES = 50_000_000
@@ -87,6 +90,14 @@ async def serving(files: TlsFiles, limits: ConnectionLimits | None = None) -> As
         finally:
             await opened.aclose()
             await server.stop()
+
+
+@pytest.fixture(
+    scope="module", params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"]
+)
+def event_loop_policy(request: pytest.FixtureRequest) -> object:
+    """Workers use uvloop, whose TLS is its own."""
+    return request.param()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Protocol
+from typing import Protocol, cast
 
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
@@ -56,11 +56,11 @@ class Handshake(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place and begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self.wire = transport
-        self._port.handshake_begins(self, transport)
-        if not transport.is_closing():
-            self._task = asyncio.get_running_loop().create_task(self._shake(transport))
+        wire = cast("asyncio.Transport", transport)  # uvloop's transport is one, but does not declare it
+        self.wire = wire
+        self._port.handshake_begins(self, wire)
+        if not wire.is_closing():
+            self._task = asyncio.get_running_loop().create_task(self._shake(wire))
 
     def data_received(self, data: bytes) -> None:
         """Keep what follows the handshake so closely that nobody has taken it over yet."""
@@ -93,11 +93,11 @@ class Handshake(asyncio.Protocol):
             connection.data_received(data)
 
     async def _tls(self, wire: asyncio.Transport) -> asyncio.Transport | None:
-        context = self._port.tls
+        context, loop = self._port.tls, asyncio.get_running_loop()
         if context is None or wire.is_closing():
             return None
-        try:
-            tls = await asyncio.get_running_loop().start_tls(
+        upgrade = loop.create_task(
+            loop.start_tls(
                 wire,
                 self,
                 context,
@@ -105,13 +105,33 @@ class Handshake(asyncio.Protocol):
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,
                 ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
+        )
+        try:
+            await asyncio.sleep(0)  # from now on, TLS receives; what came before is passed on
+            self._pass_on(wire.get_protocol())
+            tls = await upgrade
         except ssl.SSLError as error:
             text = "{service}: a TLS handshake failed: {error}"
             throttled.warning(LogAction.TLS_REFUSED, text, service=self._port.service, error=in_plain_words(error))
             return None
-        except OSError:  # it took too long, or the client is gone; as with a health check by TCP
+        except OSError:  # it took too long, or the client is gone, as with a health check by TCP
+            return None
+        except RuntimeError:  # uvloop's, for a connection that ended before TLS could begin
+            if not wire.is_closing():
+                raise
             return None
         return None if tls is None or tls.is_closing() else tls
+
+    def _pass_on(self, protocol: asyncio.BaseProtocol | None) -> None:
+        early, self._early = b"".join(self._early), []
+        if not hasattr(protocol, "get_buffer"):
+            return  # it has ended
+        receiver = cast("asyncio.BufferedProtocol", protocol)  # uvloop's is one, but does not declare it
+        while early:
+            buffer = memoryview(receiver.get_buffer(len(early)))
+            size = min(len(buffer), len(early))
+            buffer[:size], early = early[:size], early[size:]
+            receiver.buffer_updated(size)
 
 
 def in_plain_words(error: ssl.SSLError) -> str:

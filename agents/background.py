@@ -11,6 +11,7 @@ from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import backoff_seconds
 from tables import database
+from tables.refusals import explained
 
 STOP_SECONDS = 3.0
 
@@ -39,7 +40,7 @@ class Background(Service):
         """Say what a run waits for, after it ended with this error."""
         task = type(self).__name__
         self.throttled.warning(
-            LogAction.POSTGRES_UNAVAILABLE, "{task} waits for PostgreSQL: {error}", task=task, error=error
+            LogAction.POSTGRES_UNAVAILABLE, "{task} waits for PostgreSQL: {error}", task=task, error=explained(error)
         )
 
     def wake(self) -> None:

@@ -14,6 +14,7 @@ from app.setting_groups.files import is_file
 from app.setting_groups.jwt import check_jwt
 from app.setting_groups.kafka import KafkaSettings, check_kafka
 from app.setting_groups.refusals import refused
+from app.setting_groups.tls import check_tls
 from headrace.process import host_names
 from headrace.process.fault_points import POINTS, SYNTAX, Fault, read_faults
 from headrace.process.mqtt_address import read_mqtt_url
@@ -220,6 +221,7 @@ def _check_together(settings: Settings) -> None:
     _check_urls(settings)
     check_jwt(settings, allowed)
     check_kafka(settings, allowed("broker_url"))
+    check_tls(settings)
     _check_mqtt(settings)
     _check_fault_points(settings)
     if settings.ingestion_port == settings.query_port and settings.ingestion_host == settings.query_host:

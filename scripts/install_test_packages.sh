@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Debian packages that some tests need (a clock that jumps, an MQTT broker). Quiet, and nothing to do where they are there; tests
+# Debian packages that some tests need (a clock that jumps, an MQTT broker, a PostgreSQL with TLS). Quiet, and nothing to do where they are there; tests
 # that miss one are skipped, but in CI they fail.
 set -euo pipefail
-packages=(faketime mosquitto mosquitto-clients)
+packages=(faketime mosquitto mosquitto-clients postgresql)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

@@ -94,7 +94,7 @@ class MqttClient:
         except TimeoutError:
             raise MqttAwayError(f"{address} did not answer within {CONNECT_SECONDS:.0f} s.") from None
         except ssl.SSLError as error:
-            raise MqttAwayError(f"{address}: {error.reason or error}.") from error
+            raise MqttAwayError(f"{address}: {_tls_words(error)}.") from error
         except InvalidSettingError as error:  # certificate files may change while the worker runs
             raise MqttAwayError(str(error)) from error
         return client
@@ -173,6 +173,10 @@ class MqttClient:
     async def _wait_unless_lost(self, answer: asyncio.Future[Answer]) -> Answer:
         await asyncio.wait((answer, self._socket.lost), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
+            fault = self._socket.fault
+            if isinstance(fault, ssl.SSLError):  # a broker refuses a certificate only after the handshake
+                words = f"{_tls_words(fault)}; correct MQTT_CERTIFICATE_FILE and MQTT_KEY_FILE"
+                raise MqttAwayError(f"{self._address} refused the certificate of this worker: {words}.")
             raise MqttAwayError(f"{self._address} closed the connection.")
         return answer.result()
 
@@ -249,3 +253,11 @@ def _message(received: MQTTMessage) -> Message:
         response_topic=properties.get("ResponseTopic"),
         correlation_data=properties.get("CorrelationData"),
     )
+
+
+def _tls_words(error: ssl.SSLError) -> str:
+    """What is wrong with TLS, and what to correct."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = f"{error.reason}: {error.verify_message.rstrip('.')}"
+        return f"its certificate is not accepted ({reason}); correct MQTT_CA_FILE or the host in MQTT_URL"
+    return error.reason or str(error)

@@ -27,6 +27,8 @@ class MqttSocket(asyncio.Protocol):
         """Called when bytes have been received; it must read all of them."""
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection has ended, for whatever reason."""
+        self.fault: Exception | None = None
+        """Why it has ended, if not in order."""
         self._transport: asyncio.Transport | None = None
         self._received = b""
         self._read = 0
@@ -64,6 +66,7 @@ class MqttSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self.fault = exc
         if not self.lost.done():
             self.lost.set_result(None)
 

@@ -35,6 +35,7 @@ from tables.intake import outbox
 from tables.intake.disk_space import DiskSpace
 from tables.intake.outbox import StoredEvent
 from tables.lock_keys import LockKey
+from tables.refusals import explained
 
 STANDBY_SECONDS = 0.5
 # PostgreSQL ends a session that was idle for this long, which releases the lock. A frozen process would hold the lock
@@ -135,7 +136,7 @@ class Relay(Background):
             await self._publisher.discard()
 
     def log_unavailable(self, error: Exception) -> None:
-        self._headway.note(Condition("waiting", in_words(error)))
+        self._headway.note(Condition("waiting", explained(error)))
         super().log_unavailable(error)
 
     async def _wait_for_space(self) -> None:

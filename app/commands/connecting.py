@@ -18,6 +18,7 @@ from app.worker.faust_app import refuse
 from headrace.errors import DependencyAwayError, HeadraceError, StartError
 from tables import database
 from tables.database import Connection, Database
+from tables.refusals import refusal
 from tables.session import settle
 
 CONNECT_SECONDS = 10.0
@@ -107,6 +108,8 @@ async def _settled(dsn: str, command_seconds: float) -> tuple[Connection, str]:
     try:
         connection = await database.connect(dsn, timeout_seconds=CONNECT_SECONDS, command_seconds=command_seconds)
     except Exception as error:
+        if refused := refusal(error, dsn):
+            raise refused from error
         if not database.is_away(error) and not isinstance(error, asyncpg.PostgresError):
             raise
         raise DependencyAwayError(f"PostgreSQL does not answer: {error}. Check DATABASE_URL.") from error

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from app.setting_groups.tls import TlsPort, tls_paths
 from app.settings import Settings
 from headrace.process.host_names import listed, listed_origins
 from web.server.guard import Guard
 from web.server.port import ConnectionLimits
+from web.server.tls_files import TlsFiles
 
 
 def guard(settings: Settings, host: str) -> Guard:
@@ -21,3 +25,11 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
         most_of_one=settings.max_connections_per_address or max(1, most // 2),
         unsent_bytes=settings.max_unsent_bytes,
     )
+
+
+def tls_files(settings: Settings, port: TlsPort) -> TlsFiles | None:
+    """The files with which a port speaks HTTPS; None for plain HTTP."""
+    certificate, key, client_ca = tls_paths(settings, port)
+    if not certificate:
+        return None
+    return TlsFiles(port.upper(), Path(certificate), Path(key) if key else None, Path(client_ca) if client_ca else None)

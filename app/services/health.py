@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from agents.kafka import probe
-from app.services.client_limits import connection_limits, guard
+from app.services.client_limits import connection_limits, guard, tls_files
 from app.services.lost_events import lost_events_of
 from app.settings import Settings
 from headrace.process.parts import Parts
@@ -42,6 +42,7 @@ def health_service(
         service="HEALTH",
         limits=connection_limits(settings),
         guard=guard(settings, settings.health_host),
+        tls=tls_files(settings, "health"),
         # Several event handlers on one machine work without a setting; a port that was chosen must be free.
         is_optional=settings.health_port == Settings().health_port,
     )

@@ -12,7 +12,7 @@ from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from agents.upkeep.backlog_watch import BacklogWatch
 from app.services.access import admission
-from app.services.client_limits import connection_limits, guard
+from app.services.client_limits import connection_limits, guard, tls_files
 from app.services.health import used_by
 from app.services.lost_events import lost_events_of
 from app.services.mqtt_bridge import mqtt_bridge
@@ -169,4 +169,5 @@ def _server(
         hot_paths=[door.hot_path()],
         limits=connection_limits(settings),
         guard=guard(settings, settings.ingestion_host),
+        tls=tls_files(settings, "ingestion"),
     )

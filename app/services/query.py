@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.parked.retrier import Retrier
 from app.services.access import admission
-from app.services.client_limits import connection_limits, guard
+from app.services.client_limits import connection_limits, guard, tls_files
 from app.services.health import used_by
 from app.services.lost_events import lost_events_of
 from app.settings import Settings
@@ -76,4 +76,5 @@ def query_service(
         hot_paths=[views.hot_path()],
         limits=connection_limits(settings),
         guard=guard(settings, settings.query_host),
+        tls=tls_files(settings, "query"),
     )

@@ -17,8 +17,8 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["off", "keys", "jwt", "keys,jwt", ""],
         Meta(description="keys, jwt, keys,jwt or off; empty: off, on loopback addresses only"),
     ] = ""
-    """How clients of the HTTP ports authenticate: with API keys or JSON Web Tokens, see docs/access.md. off: not at all,
-    although the worker may listen beyond loopback."""
+    """How clients of the HTTP ports authenticate: with API keys or JSON Web Tokens, see docs/access.md. off: not at
+    all, although the worker may listen beyond loopback."""
     auth_open_docs: Annotated[Literal["on", "off"], Meta(description="on or off")] = "off"
     """Whether /docs and /openapi.json need no key where AUTH is on."""
     allowed_hosts: Annotated[

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mode import Service
 
+from app.setting_groups.tls import TlsPort
 from app.settings import SERVICE_NAMES, Settings
 from app.worker.broker_address import mqtt_address
 from headrace.process.action_log import ActionLog
@@ -64,19 +65,28 @@ def log_start(settings: Settings) -> None:
         LogAction.WORKER_STARTED,
         "Worker started: {services}",
         services=", ".join(name for name in SERVICE_NAMES if name in settings.runs),
-        ingestion=f"{settings.ingestion_host}:{settings.ingestion_port}" if serves else None,
-        query=f"{settings.query_host}:{settings.query_port}" if "query" in settings.runs else None,
+        ingestion=_place(settings, "ingestion") if serves else None,
+        query=_place(settings, "query") if "query" in settings.runs else None,
         mqtt=mqtt_address(settings, host_name="").broker if serves and settings.mqtt_url != "off" else None,
-        health=None if serves or "query" in settings.runs else f"{settings.health_host}:{settings.health_port}",
+        health=None if serves or "query" in settings.runs else _place(settings, "health"),
         kafka=settings.bootstrap_servers if serves or applies else None,
         topic=settings.topic if serves or applies else None,
     )
 
 
+def _url(settings: Settings, port: TlsPort) -> str:
+    host, number = getattr(settings, f"{port}_host"), getattr(settings, f"{port}_port")
+    return f"{settings.scheme(port)}://{host}:{number}"
+
+
+def _place(settings: Settings, port: TlsPort) -> str:
+    """Where a port is, for the log: with `https://`, or without a scheme."""
+    return _url(settings, port).removeprefix("http://")
+
+
 def banner(settings: Settings) -> str:
     """The text."""
-    ingestion = f"http://{settings.ingestion_host}:{settings.ingestion_port}"
-    query = f"http://{settings.query_host}:{settings.query_port}"
+    ingestion, query = _url(settings, "ingestion"), _url(settings, "query")
     lines = ["", "Headrace is up. Ctrl-C ends it.", ""]
     if "ingestion" in settings.runs:
         lines.append(f"  ingestion      {ingestion}/api/v1/events")
@@ -88,7 +98,7 @@ def banner(settings: Settings) -> str:
     if "query" in settings.runs:
         lines.append(f"  query          {query}/api/v1/projections")
     if settings.runs == {"event_handler"}:
-        lines.append(f"  health         http://{settings.health_host}:{settings.health_port}/readyz")
+        lines.append(f"  health         {_url(settings, 'health')}/readyz")
     if settings.runs >= {"ingestion", "query"}:
         lines += [
             "",

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from signal import Signals
+from signal import SIGHUP, Signals
 from typing import Any, NoReturn, cast
 
 import faust
@@ -134,7 +134,15 @@ class Headrace(faust.App):
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         warn_of_environment(self._settings)
+        if any(server.certificates for server in self.http_servers):
+            asyncio.get_running_loop().add_signal_handler(SIGHUP, self._reload_certificates)
         await super().on_start()
+
+    def _reload_certificates(self) -> None:
+        """Where a port has TLS, SIGHUP does not end the worker."""
+        for server in self.http_servers:
+            if server.certificates is not None:
+                server.certificates.reload()
 
     async def on_stop(self) -> None:
         """Report not ready, then stop accepting requests, then stop the rest.

@@ -79,6 +79,11 @@ class LogAction(Enum):
     EVENT_UNREADABLE = ("event.unreadable", "ERROR", "")
     HEALTH_UNSERVED = ("health.unserved", "WARNING", "host port error")
     CONNECTIONS_LIMITED = ("connections.limited", "WARNING", "allowed connections wanted")
+    TLS_REFUSED = ("tls.refused", "WARNING", "service error")
+    TLS_RELOADED = ("tls.reloaded", "INFO", "service file expires")
+    TLS_KEPT = ("tls.kept", "WARNING", "service error")
+    TLS_EXPIRES = ("tls.expires", "WARNING", "setting file error expires")
+    TLS_KEY_OPEN = ("tls.key_open", "WARNING", "setting file")
     FED_BY_FAILED = ("projection.fed_by_failed", "WARNING", "projection key error")
     FEED_FAILED = ("feed.failed", "ERROR", "")
 

@@ -172,6 +172,20 @@ GUIDE: Mapping[LogAction, Guide] = {
     LogAction.CONNECTIONS_LIMITED: Guide(
         "The process may not open enough files for `MAX_CONNECTIONS`.", "Raise `ulimit -n`, or lower `MAX_CONNECTIONS`."
     ),
+    LogAction.TLS_REFUSED: Guide(
+        "A TLS handshake failed: the client speaks plain HTTP or an old TLS, or its certificate is not accepted.",
+        "If the client is yours, correct its address, its TLS or its certificate.",
+    ),
+    LogAction.TLS_RELOADED: Guide("The certificate of a port was loaded again; new connections get it."),
+    LogAction.TLS_KEPT: Guide(
+        "The files of a certificate changed and cannot be used. The last certificate stays in use.",
+        "Do what the line says.",
+    ),
+    LogAction.TLS_EXPIRES: Guide(
+        "A certificate expires within a week, has expired, or is not valid yet; logged once a day.",
+        "Replace the files; no restart is needed.",
+    ),
+    LogAction.TLS_KEY_OPEN: Guide("Every user of the machine can read a private key.", "chmod 600 the file, or 640."),
     LogAction.FED_BY_FAILED: Guide(
         "The `fed_by` of a projection raised; the past state is folded from all events of its types.", "Fix `fed_by`."
     ),

@@ -13,7 +13,7 @@ import pytest
 REASON = "not installed: "
 SCRIPT = "scripts/install_test_packages.sh"
 # Names of Debian packages.
-BY_SCRIPT = ("faketime", "mosquitto", "mosquitto-clients")
+BY_SCRIPT = ("faketime", "mosquitto", "mosquitto-clients", "postgresql")
 
 
 def skip_without(*missing: str) -> NoReturn:

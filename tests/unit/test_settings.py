@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.setting_groups.tls import PORTS
 from app.settings import Settings, allowed, read_settings
 from headrace.errors import InvalidSettingError
 
 FIELDS: dict[str, Any] = {field.name: field.type.type for field in msgspec.inspect.type_info(Settings).fields}  # type: ignore[attr-defined]
 ANY_TEXT = {"ingestion_host", "query_host", "health_host", "data_dir", "consumer_group"}
 CHECKED_BY_HAND = {"database_url", "broker_url", "services", "fault_points"}
+CHECKED_BY_HAND |= {f"{port}_tls_{name}" for port in PORTS for name in ("certificate", "key", "client_ca")}
 CHECKED_BY_HAND |= {"mqtt_url", "mqtt_ca_file", "mqtt_certificate_file", "mqtt_key_file"}
 CHECKED_BY_HAND |= {"jwt_keys_file", "jwt_keys_ca_file"}
 

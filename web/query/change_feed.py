@@ -18,6 +18,7 @@ from headrace.process.throttled_log import ThrottledLog
 from headrace.process.waiting import WakeUp, backoff_seconds
 from tables.database import AnyConnection, Database, is_away
 from tables.projections.changes import Change, Changes, Point, read_changes, read_points
+from tables.refusals import explained
 
 POLL_SECONDS = 0.03
 EVENTS_AT_ONCE = 500
@@ -166,7 +167,7 @@ class ChangeFeed:
                     if not is_away(error):
                         raise
                     text = "Change feeds wait for PostgreSQL: {error}"
-                    self._throttled.warning(LogAction.POSTGRES_UNAVAILABLE, text, error=error)
+                    self._throttled.warning(LogAction.POSTGRES_UNAVAILABLE, text, error=explained(error))
                     await asyncio.sleep(next(waits))
                 else:
                     waits = backoff_seconds()

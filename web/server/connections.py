@@ -26,6 +26,8 @@ HEAD_SECONDS = 10.0
 """From the first byte of a request's head to its last."""
 ANSWER_SECONDS = 30.0
 """How long a client may read nothing of an answer that waits for it."""
+CLOSE_SECONDS = 5.0
+"""How long a client may take to end TLS, after the server has."""
 END_OF_HEAD = b"\r\n\r\n"
 LARGE_BYTES = 65_536
 """An answer of this size needs room among the bytes that clients have not read yet."""
@@ -60,6 +62,7 @@ class Connection(web.RequestHandler):
         "_payload",
         "_spare_head",
         "answer_bytes",
+        "certificate_of",
         "head_since",
         "is_one_too_many",
         "on_lost",
@@ -68,6 +71,7 @@ class Connection(web.RequestHandler):
         "unsent_since",
         "untaken_bytes",
         "untaken_since",
+        "wire",
     )
 
     def __init__(self, manager: web.Server, port: Port, **arguments: Any) -> None:
@@ -75,6 +79,10 @@ class Connection(web.RequestHandler):
         self.port = port
         self.remote = ""
         """The client's address."""
+        self.wire: asyncio.Transport | None = None
+        """The connection below TLS, or the connection itself."""
+        self.certificate_of: object = None
+        """Whose the client's certificate is: for web/access/certificates.py."""
         self.head_since: float | None = None
         """When the first byte of the incomplete head arrived (the loop's time)."""
         self.is_one_too_many = False
@@ -170,18 +178,25 @@ class Connection(web.RequestHandler):
         transport = self.transport
         if transport is None or transport.is_closing():
             return 0
-        return max(self.answer_bytes, transport.get_write_buffer_size())
+        return max(self.answer_bytes, self._buffered())
+
+    def _buffered(self) -> int:
+        """What was written and not yet sent. TLS passes what it has encrypted to the connection below."""
+        upper, lower = self.transport, self.wire
+        size = 0 if upper is None else upper.get_write_buffer_size()
+        return size if lower is None or lower is upper else size + lower.get_write_buffer_size()
 
     def check(self, now: float) -> None:
         """End the connection if its client is too slow."""
         if self.transport is None:
+            self._check_end(now)
             return
         if self.head_since is not None and now - self.head_since > HEAD_SECONDS:
             detail = f"The head of a request must be complete within {HEAD_SECONDS:.0f} s."
             self.end_with(Problem(408, "slow_head", "The request took too long", detail))
             return
         # A stream keeps writing to a client that reads nothing: only a shrinking buffer shows that it reads.
-        untaken, before = self.transport.get_write_buffer_size(), self.untaken_bytes
+        untaken, before = self._buffered(), self.untaken_bytes
         self.untaken_bytes = untaken
         if untaken == 0:
             self.unsent_since = now
@@ -190,8 +205,17 @@ class Connection(web.RequestHandler):
         elif now - self.untaken_since > ANSWER_SECONDS:
             self.transport.abort()
 
+    def _check_end(self, now: float) -> None:
+        """End a connection that is closing, if its client does not read the rest, or does not close TLS either."""
+        untaken, before = self._buffered(), self.untaken_bytes
+        self.untaken_bytes = untaken
+        if untaken < before:
+            self.untaken_since = now
+        elif self.wire is not None and now - self.untaken_since > (ANSWER_SECONDS if untaken else CLOSE_SECONDS):
+            self.wire.abort()
+
     def end_with(self, problem: Problem) -> None:
-        """Close the connection; with this problem, unless the answer to an earlier request is in flight."""
+        """Close it; with this problem, unless the answer to an earlier request is in flight."""
         if self.transport is not None and self._current_request is None:
             self.transport.write(raw(problem))
         self.force_close()
@@ -225,7 +249,7 @@ class Connection(web.RequestHandler):
         if isinstance(resp, web.HTTPException) and isinstance(request, web.Request):
             resp = problem_of(request, resp).answer()
         if isinstance(resp, web.Response) and isinstance(resp.body, bytes) and len(resp.body) >= LARGE_BYTES:
-            if self.transport is not None and not self.transport.get_write_buffer_size():
+            if not self._buffered():
                 self.unsent_since = self._loop.time()
             self.port.make_room(len(resp.body))
             finishing = self._release_after(super().finish_response(request, resp, start_time), resp, len(resp.body))

@@ -22,6 +22,7 @@ from tables.database import HEARTBEAT, AnyConnection, Database
 from tables.intake import unpublished
 from tables.parked import parked
 from tables.projections.positions import ProjectionPosition, positions
+from tables.refusals import explained
 
 DATABASE_SECONDS = 2.0
 KEEP_SECONDS = 5.0
@@ -56,7 +57,7 @@ class DatabaseSamples:
                     await self._ask()
             except Exception as error:  # noqa: BLE001 - whatever it is: the other metrics are still answered
                 text = "PostgreSQL does not answer; metrics from the database are absent: {error}"
-                throttled.warning(LogAction.POSTGRES_UNAVAILABLE, text, error=error)
+                throttled.warning(LogAction.POSTGRES_UNAVAILABLE, text, error=explained(error))
             self._asked_at = time.monotonic()
 
     async def _ask(self) -> None:

@@ -6,15 +6,15 @@ All connections are checked once a second: a request costs no timer.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import ssl
 from collections.abc import Awaitable, Callable
-from ipaddress import IPv6Address
 from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from headrace.process.host_names import address
 from web.server.connections import Connection
+from web.server.handshakes import Handshake
+from web.server.places import Places, remote_of
 from web.server.raw_answers import HEADER_BYTES, TARGET_BYTES
 
 CHECK_SECONDS = 1.0
@@ -43,52 +43,90 @@ class Connections(web.Server):
         *,
         limits: ConnectionLimits,
         request_factory: Any,
+        service: str = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(handler, request_factory=request_factory, **kwargs)
+        self.service = service
+        self.tls: ssl.SSLContext | None = None
+        """For new connections; None: they speak plain HTTP."""
         self._limits = limits
-        self._by_remote: Counter[str] = Counter()
-        self._spare: dict[Connection, None] = {}
+        self._places = Places(limits.most, limits.most_of_one)
+        self._spare: dict[Connection | Handshake, None] = {}
         """The connections beyond the limits, oldest first."""
+        self._handshakes: set[Handshake] = set()
         self.held = 0
         """Requests that are held open."""
         self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
 
-    def __call__(self) -> Connection:
-        """A new connection, before it is made."""
+    def __call__(self) -> Any:  # aiohttp names its own class
+        """The protocol of a new connection, before it is made."""
+        return self._connection() if self.tls is None else Handshake(self)
+
+    def _connection(self) -> Connection:
         return Connection(self, self, loop=self._loop, **self._kwargs)
+
+    def handshake_begins(self, handshake: Handshake, transport: asyncio.Transport) -> None:
+        """Give it a place; beyond the limits, the connection may only ask how the worker is."""
+        self._handshakes.add(handshake)
+        self._take_place(handshake, transport)
+
+    def handshake_ends(self, handshake: Handshake) -> None:
+        """Free the place of a handshake that failed."""
+        self._handshakes.discard(handshake)
+        self._free_place(handshake)
+
+    def connection_over_tls(self, handshake: Handshake) -> Connection:
+        """The connection that has the place of the handshake from now on."""
+        self._handshakes.discard(handshake)
+        connection = self._connection()
+        connection.remote, connection.is_one_too_many = handshake.remote, handshake.is_one_too_many
+        connection.wire = handshake.wire
+        if self._spare.pop(handshake, self) is None:
+            self._spare[connection] = None
+        return connection
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Mark a connection beyond the limits: it may only ask how the worker is."""
         super().connection_made(handler, transport)
         if not isinstance(handler, Connection):
             return
-        handler.remote = _remote(transport.get_extra_info("peername"))
-        is_full = len(self._connections) - len(self._spare) > self._limits.most
-        if not is_full and self._by_remote[handler.remote] < self._limits.most_of_one:
-            self._by_remote[handler.remote] += 1
-            return
-        handler.is_one_too_many = True
-        handler.head_since = self._loop.time()
-        self._spare[handler] = None
-        if len(self._spare) > SPARE_CONNECTIONS:
-            silent = next((one for one in self._spare if not one.is_answering), handler)
-            self._spare.pop(silent)
-            self._drop(silent)
+        if handler.wire is None:
+            handler.wire = transport
+            self._take_place(handler, transport)
+        if handler.is_one_too_many:
+            handler.head_since = self._loop.time()
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         """Forget the connection."""
         super().connection_lost(handler, exc)
         if isinstance(handler, Connection):
-            self._spare.pop(handler, None)
-            if not handler.is_one_too_many:
-                self._by_remote[handler.remote] -= 1
-                if not self._by_remote[handler.remote]:
-                    del self._by_remote[handler.remote]
+            self._free_place(handler)
+
+    def _take_place(self, one: Connection | Handshake, transport: asyncio.Transport) -> None:
+        one.remote = remote_of(transport.get_extra_info("peername"))
+        one.is_one_too_many = not self._places.take(one.remote)
+        if not one.is_one_too_many:
+            return
+        self._spare[one] = None
+        if len(self._spare) > SPARE_CONNECTIONS:
+            silent = next((other for other in self._spare if not other.is_answering), one)
+            self._spare.pop(silent)
+            if isinstance(silent, Handshake):
+                silent.abort()
+            else:
+                self._drop(silent)
+
+    def _free_place(self, one: Connection | Handshake) -> None:
+        self._spare.pop(one, None)
+        if not one.is_one_too_many:
+            self._places.give_back(one.remote)
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own signature
         """Let requests in flight finish, then close."""
         self._checking.cancel()
+        for handshake in self._handshakes:
+            handshake.abort()
         await super().shutdown(timeout)
 
     def may_hold(self) -> bool:
@@ -123,9 +161,12 @@ class Connections(web.Server):
 class Runner(web.AppRunner):
     """Runs an application on `Connections`."""
 
-    def __init__(self, application: web.Application, *, limits: ConnectionLimits, shutdown_seconds: float) -> None:
+    def __init__(
+        self, application: web.Application, *, limits: ConnectionLimits, shutdown_seconds: float, service: str = ""
+    ) -> None:
         super().__init__(application, access_log=None, handle_signals=False, shutdown_timeout=shutdown_seconds)
         self._limits = limits
+        self._service = service
 
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
@@ -133,17 +174,9 @@ class Runner(web.AppRunner):
             plain.request_handler,
             request_factory=plain.request_factory,
             limits=self._limits,
+            service=self._service,
             keepalive_timeout=IDLE_SECONDS,
             max_line_size=TARGET_BYTES,
             max_field_size=HEADER_BYTES,
             **plain._kwargs,
         )
-
-
-def _remote(peer: Any) -> str:
-    if not isinstance(peer, tuple):
-        return ""
-    found = address(peer[0])
-    if isinstance(found, IPv6Address):
-        return str(IPv6Address(int(found) >> 64 << 64))  # a client has a whole network
-    return str(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterable, Sequence
 from errno import EACCES, EADDRINUSE
 from typing import Protocol
@@ -15,14 +16,16 @@ from mode import Service
 from headrace.errors import StartError
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
+from web.server.certificates import Certificates
 from web.server.expectations import with_late_continue
 from web.server.guard import Guard
 from web.server.health import Health
 from web.server.hot_paths import HotPath, take_short_cuts
 from web.server.open_files import allow_connections
-from web.server.port import ConnectionLimits, Runner
+from web.server.port import ConnectionLimits, Connections, Runner
 from web.server.problems import common_headers, problems
 from web.server.request_times import RequestTimes
+from web.server.tls_files import TlsFiles
 
 # How long requests in flight may run when the worker stops.
 SHUTDOWN_SECONDS = 3.0
@@ -76,10 +79,12 @@ class HttpServer(Service):
         limits: ConnectionLimits | None = None,
         guard: Guard | None = None,
         is_optional: bool = False,
+        tls: TlsFiles | None = None,
     ) -> None:
         """`service` is the prefix of the settings for host and port; without a `guard`, only loopback is answered.
 
         `limits` override `max_connections`. An optional server is left out, with a warning, if its port is not free.
+        With `tls` it speaks HTTPS only.
         """
         super().__init__()
         self.application = application
@@ -91,13 +96,18 @@ class HttpServer(Service):
         self._limits = limits or ConnectionLimits(max_connections, max_connections)
         self._guard = guard or Guard(listens_on=host)
         self._is_optional = is_optional
+        self.certificates = None if tls is None else Certificates(tls, self._use)
         self._runner: web.AppRunner | None = None
 
     async def on_start(self) -> None:
         """Listen. Raises StartError when the address is not available."""
         allow_connections(self._limits.most)
-        self._runner = Runner(self.application, limits=self._limits, shutdown_seconds=SHUTDOWN_SECONDS)
+        self._runner = Runner(
+            self.application, limits=self._limits, shutdown_seconds=SHUTDOWN_SECONDS, service=self._service
+        )
         await self._runner.setup()
+        if self.certificates is not None:
+            self.certificates.start()
         if self._runner.server is not None:
             take_short_cuts(self._runner.server, self.application, self._hot_paths, self._guard)
         try:
@@ -116,10 +126,22 @@ class HttpServer(Service):
                 error=error.strerror,
             )
 
+    def _use(self, context: ssl.SSLContext) -> None:
+        server = None if self._runner is None else self._runner.server
+        if isinstance(server, Connections):
+            server.tls = context
+
+    @Service.task
+    async def _watch_certificates(self) -> None:
+        if self.certificates is not None:
+            await self.certificates.watch()
+
     async def problems(self) -> list[str]:
-        """Why it could not listen now, before it does; usually empty, and always if it is optional."""
-        if self._is_optional:
-            return []
+        """Why it could not serve now, before it does; usually empty. An optional server needs no port."""
+        found = [] if self.certificates is None else self.certificates.problems()
+        return found if self._is_optional else [*found, *await self._port_problems()]
+
+    async def _port_problems(self) -> list[str]:
         try:
             for family, kind, protocol, _, address in await asyncio.get_running_loop().getaddrinfo(
                 self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -1,0 +1,44 @@
+"""How many connections a port and each of its clients have, from the moment they are accepted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import IPv6Address
+from typing import Any
+
+from headrace.process.host_names import address
+
+
+class Places:
+    """The places for connections: so many in all, and so many for one client."""
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self._most = most
+        self._most_of_one = most_of_one
+        self._taken = 0
+        self._by_remote: Counter[str] = Counter()
+
+    def take(self, remote: str) -> bool:
+        """Take a place for a client; False if there is none."""
+        if self._taken >= self._most or self._by_remote[remote] >= self._most_of_one:
+            return False
+        self._taken += 1
+        self._by_remote[remote] += 1
+        return True
+
+    def give_back(self, remote: str) -> None:
+        """Free a place that was taken for a client."""
+        self._taken -= 1
+        self._by_remote[remote] -= 1
+        if not self._by_remote[remote]:
+            del self._by_remote[remote]
+
+
+def remote_of(peer: Any) -> str:
+    """The client of an address; in IPv6, a client has a whole network of 64 bits."""
+    if not isinstance(peer, tuple):
+        return ""
+    found = address(peer[0])
+    if isinstance(found, IPv6Address):
+        return str(IPv6Address(int(found) >> 64 << 64))
+    return str(found)

@@ -72,3 +72,13 @@ def test_amqtt_is_spoken_to_in_what_it_speaks(url: str, installed: bool, monkeyp
 
 def test_off_is_off() -> None:
     assert read_settings({"MQTT_URL": "off"}).mqtt_url == "off"
+
+
+def test_the_share_of_the_workers_cannot_be_guessed_and_does_not_show_their_password() -> None:
+    shares = {
+        mqtt_address(read_settings({"MQTT_URL": f"mqtt://{login}mq"}), host_name="h").share
+        for login in ("u:first@", "u:second@", "other:second@", "u@", "")
+    }
+    assert len(shares) == 3
+    assert "headrace" in shares
+    assert not any("first" in share or "second" in share for share in shares)

@@ -15,6 +15,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agents.mqtt.bridge import MqttBridge
+from agents.mqtt.client import MqttClient
 from app.settings import read_settings
 from app.worker.broker_address import mqtt_address
 from headrace.events.envelope import Limits
@@ -203,6 +204,17 @@ async def test_a_device_cannot_join_the_share_of_the_workers(
         for number in range(1, 20):
             assert (await send(d2, event("d2", number)))["status"] == "accepted"
     assert len(await stored(pool)) == 20
+
+
+async def test_the_share_of_an_earlier_version_is_given_up(shipped: ShippedMosquitto, database: Database) -> None:
+    earlier = await MqttClient.connect(
+        shipped.worker(), max_in_flight=100, subscribe_to="$share/headrace/devices/+/events"
+    )
+    await earlier.close()
+    async with bridge_of(shipped, database, MQTT_SHARED="on") as bridge, shipped.device("d1") as d1:
+        for number in range(5):
+            assert (await send(d1, event("d1", number)))["status"] == "accepted"
+        assert (bridge.counts.accepted, bridge.counts.duplicate) == (5, 0)
 
 
 @pytest.mark.parametrize("clean", [True, False])

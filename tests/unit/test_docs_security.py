@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "security.md").read_text("utf-8")
 POLICY = (ROOT / "SECURITY.md").read_text("utf-8")
@@ -69,3 +71,10 @@ def test_each_link_has_a_target() -> None:
     for folder, text in (("docs", PAGE), ("", POLICY)):
         for target in re.findall(r"\]\((?!https:)([^)#]+)", text):
             assert (ROOT / folder / target).exists(), target
+
+
+def test_the_set_up_has_ten_lines_and_uses_settings_that_exist() -> None:
+    (block,) = re.findall(r"^```sh\n(.*?)^```", PAGE.partition("\n## Set-up\n")[2], re.MULTILINE | re.DOTALL)
+    assert len(block.splitlines()) == 10
+    named = {name.removesuffix("_FILE").lower() for name in re.findall(r"\b([A-Z][A-Z_]+)=", block)}
+    assert named - set(Settings.__struct_fields__) == set()

@@ -124,7 +124,7 @@ async def test_a_device_cannot_take_or_probe_the_ids_of_another(
         assert (await send(d2, event("d2")))["status"] == "duplicate"
         prefixed = await send(d1, event("d1", source="/devices/d1x"))
         assert (await send(d1, event("d1", source="/devices/d1/part")))["status"] == "accepted"
-    assert before["errors"][0]["pointer"] == "/source"
+    assert (before["title"], before["errors"][0]["pointer"]) == ("Not allowed", "/source")
     assert [*after, prefixed] == [before] * 3
     assert await codes(pool) == ["source_mismatch"] * 4
     assert await stored(pool) == [("d2", "/devices/d2", "1"), ("d1", "/devices/d1/part", "1")]

@@ -12,7 +12,8 @@ from msgspec import Meta
 from app.secret_files import URLS, with_secret_files
 from app.setting_groups.files import is_file
 from app.setting_groups.jwt import check_jwt
-from app.setting_groups.kafka import KafkaSettings, check_kafka
+from app.setting_groups.kafka import check_kafka
+from app.setting_groups.mqtt import MqttSettings
 from app.setting_groups.refusals import refused
 from app.setting_groups.tls import check_tls
 from headrace.process import host_names
@@ -34,7 +35,7 @@ StallSeconds = Annotated[float, Meta(ge=1, le=31_536_000, description="seconds, 
 LargeBytes = Annotated[int, Meta(ge=1_000, le=10**15, description="bytes, 1000 or more")]
 
 
-class Settings(KafkaSettings, frozen=True, kw_only=True):
+class Settings(MqttSettings, frozen=True, kw_only=True):
     """All settings. The variable is the name in upper case.
 
     Those of `app.setting_groups` come first. The description in `Meta` is what is allowed; the text below a field is
@@ -47,7 +48,8 @@ class Settings(KafkaSettings, frozen=True, kw_only=True):
         str,
         Meta(description="mqtt://user:password@host:port, mqtts://… for TLS, or off; empty: embedded MQTT broker"),
     ] = ""
-    """Address of the MQTT broker that devices publish to; off: no MQTT."""
+    """Address of the MQTT broker that devices publish to; off: no MQTT. The embedded broker lets everyone in, so it is
+    off where AUTH is on."""
     mqtt_protocol: Annotated[Literal["5", "3.1.1"], Meta(description="5 or 3.1.1")] = "5"
     """MQTT version that the worker speaks."""
     mqtt_shared: Annotated[
@@ -184,6 +186,11 @@ class Settings(KafkaSettings, frozen=True, kw_only=True):
         chosen = {name.strip() for name in self.services.split(",")}
         return frozenset(name for name in SERVICE_NAMES if name in chosen)
 
+    def with_closed_broker(self) -> Settings:
+        """The same without the embedded MQTT broker, which lets everyone in, where AUTH is on."""
+        is_open = self.authenticates and not self.mqtt_url
+        return msgspec.structs.replace(self, mqtt_url="off") if is_open else self
+
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the settings from `environment`.
@@ -204,7 +211,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         except msgspec.ValidationError as error:
             raise refused(field, value, allowed(field)) from error
     _check_together(settings)
-    return settings
+    return settings.with_closed_broker()
 
 
 def allowed(field: str) -> str:

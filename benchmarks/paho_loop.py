@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agents.mqtt.bridge import SHARED_TOPICS
+from agents.mqtt.bridge import TOPICS
 from app.settings import Settings
 
 SUBSCRIBED, RECEIVED = "subscribed\n", "received all\n"
@@ -33,7 +33,7 @@ def main(port: int, messages: int) -> None:
 
     paho = Client(CallbackAPIVersion.VERSION2, "baseline", protocol=MQTTProtocolVersion.MQTTv5)
     paho.on_message = received
-    paho.on_connect = lambda client, *_: client.subscribe(SHARED_TOPICS, 1)
+    paho.on_connect = lambda client, *_: client.subscribe(f"$share/headrace/{TOPICS}", 1)
     paho.on_subscribe = lambda *_: say(SUBSCRIBED)
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.ReceiveMaximum = Settings().mqtt_max_in_flight

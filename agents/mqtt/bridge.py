@@ -20,6 +20,7 @@ from agents.mqtt.group_submission import GroupSubmission, with_outcomes
 from agents.mqtt.paho_client import IncomingMessage
 from headrace.events import rfc3339
 from headrace.events.checked_event import checked
+from headrace.events.device_sources import DeviceSources
 from headrace.events.envelope import Limits, ParsedEvent
 from headrace.events.intake_counts import IntakeCounts
 from headrace.events.known_types import EventTypes
@@ -30,7 +31,7 @@ from headrace.events.refusals import Refusal, taken_body
 from headrace.process.action_log import ActionLog
 from headrace.process.fault_points import MQTT_COMMITTED
 from headrace.process.log_actions import LogAction
-from headrace.process.mqtt_address import MqttAddress
+from headrace.process.mqtt_address import SHARE, MqttAddress
 from headrace.process.parts import OK, Condition
 from headrace.process.turns import Slices, off_the_loop
 from headrace.process.waiting import backoff_seconds
@@ -41,7 +42,6 @@ from tables.intake.dead_letters import RefusedMessage
 from tables.intake.group_commit import MAX_GROUP_EVENTS, GroupCommit
 
 TOPICS = "devices/+/events"
-SHARED_TOPICS = f"$share/headrace/{TOPICS}"
 JSON = "application/json"
 MAX_WAIT_SECONDS = 2.0
 START_WAIT_SECONDS = 3.0
@@ -62,7 +62,9 @@ class MqttBridge(Background):
         *,
         max_in_flight: int,
         backlog: Backlog | None = None,
+        sources: DeviceSources | None = None,
     ) -> None:
+        """`sources`: those that a device may use; None: any."""
         super().__init__()
         self.counts = IntakeCounts()
         self._connected = asyncio.Event()
@@ -71,9 +73,11 @@ class MqttBridge(Background):
         self._submission = GroupSubmission(group_commit)
         self._event_types = event_types
         self._limits = limits
+        self._sources = sources
         self._max_in_flight = max_in_flight
         self._backlog = backlog
         self._client: MqttClient | None = None
+        self._refused_topics: dict[str, None] = {}
 
     @property
     def is_connected(self) -> bool:
@@ -114,9 +118,16 @@ class MqttBridge(Background):
 
     async def run(self) -> None:
         """Connect, and ingest messages until the connection has ended and all that it delivered are ingested."""
-        wanted, unwanted = (SHARED_TOPICS, TOPICS) if self._address.shared else (TOPICS, SHARED_TOPICS)
+        own = f"$share/{self._address.share}/{TOPICS}"
+        wanted = own if self._address.shared else TOPICS
+        # What an earlier session may have left; earlier versions shared as `headrace`, whatever the password.
+        unwanted = {TOPICS, own, f"$share/{SHARE}/{TOPICS}"} - {wanted}
         client = await MqttClient.connect(
-            self._address, max_in_flight=self._max_in_flight, subscribe_to=wanted, unsubscribe_from=unwanted
+            self._address,
+            max_in_flight=self._max_in_flight,
+            subscribe_to=wanted,
+            unsubscribe_from=sorted(unwanted),
+            refused_topics=self._refused_topics,
         )
         self._client = client
         self._connected.set()
@@ -178,7 +189,7 @@ class MqttBridge(Background):
         slices = Slices()
         for received in messages:
             message = received.message
-            read = partial(read_event, message, self._limits, received_at)
+            read = partial(read_event, message, self._limits, received_at, self._sources)
             parsed.append(await off_the_loop(partial(checked, read, self._event_types), size_of(message)))
             await slices.end_if_over()
         return parsed

@@ -33,6 +33,8 @@ NEVER_EXPIRES = 0xFFFF_FFFF
 FIRST_FAILURE_CODE = 0x80
 # When unacknowledged messages in memory reach this size, reading pauses.
 MAX_HELD_BYTES = 64_000_000
+# So many topics that the broker refused are remembered, the latest.
+MAX_REFUSED_TOPICS = 1_000
 # Estimated memory of a message in addition to its payload and topic.
 MESSAGE_OVERHEAD_BYTES = 1_000
 
@@ -50,7 +52,14 @@ class MqttAwayError(DependencyAwayError):
 class MqttClient:
     """Receives the messages of a persistent session; only `acknowledge` acknowledges them."""
 
-    def __init__(self, socket: MqttSocket, address: MqttAddress, *, max_in_flight: int) -> None:
+    def __init__(
+        self,
+        socket: MqttSocket,
+        address: MqttAddress,
+        *,
+        max_in_flight: int,
+        refused_topics: dict[str, None] | None = None,
+    ) -> None:
         self._socket = socket
         self._address = address
         self._max_in_flight = max_in_flight
@@ -61,20 +70,31 @@ class MqttClient:
         self._subscribed: asyncio.Future[Sequence[ReasonCode]] = asyncio.get_running_loop().create_future()
         self._session_present = False
         self._tick: asyncio.TimerHandle | None = None
+        self._refused_topics = {} if refused_topics is None else refused_topics
+        self._answers: dict[int, str] = {}
         self._paho = PahoClient(socket, address.client_id, self._receive, version_5=address.version_5)
         self._paho.max_queued_messages_set(max_in_flight)
         self._paho.on_connect = self._on_connect
         self._paho.on_subscribe = self._on_subscribe
         self._paho.on_message = self._on_message
+        self._paho.on_publish = self._on_publish
         self._paho.on_disconnect = self._on_disconnect
         if address.user is not None:
             self._paho.username_pw_set(address.user, address.password)
 
     @classmethod
     async def connect(
-        cls, address: MqttAddress, *, max_in_flight: int, subscribe_to: str, unsubscribe_from: str = ""
+        cls,
+        address: MqttAddress,
+        *,
+        max_in_flight: int,
+        subscribe_to: str,
+        unsubscribe_from: Sequence[str] = (),
+        refused_topics: dict[str, None] | None = None,
     ) -> MqttClient:
-        """Connect, subscribe, and remove the subscription `unsubscribe_from`, which an earlier session may have left.
+        """Connect, subscribe, and remove the subscriptions `unsubscribe_from`, which an earlier session may have left.
+
+        The topics that the broker does not let us publish to are kept in `refused_topics`, for later connections.
 
         Raises MqttAwayError, with the broker's reason if it gave any, or OSError.
         """
@@ -85,7 +105,7 @@ class MqttClient:
                 _, socket = await loop.create_connection(
                     MqttSocket, address.host, address.port, ssl=tls, server_hostname=address.host if tls else None
                 )
-                client = cls(socket, address, max_in_flight=max_in_flight)
+                client = cls(socket, address, max_in_flight=max_in_flight, refused_topics=refused_topics)
                 try:
                     await client._open(subscribe_to, unsubscribe_from)
                 except BaseException:
@@ -99,21 +119,22 @@ class MqttClient:
             raise MqttAwayError(str(error)) from error
         return client
 
-    async def _open(self, subscribe_to: str, unsubscribe_from: str) -> None:
+    async def _open(self, subscribe_to: str, unsubscribe_from: Sequence[str]) -> None:
         self._socket.readable = self._readable
         self._socket.lost.add_done_callback(lambda _: self.wake())
         self._start_session()
         reason = await self._wait_unless_lost(self._connected)
         if reason.is_failure:
             raise MqttAwayError(f"{self._address} refused the connection: {reason}.")
-        if unsubscribe_from:
-            self._paho.unsubscribe(unsubscribe_from)
+        # In this order, because the broker drops what arrives between the two without a subscription.
         self._paho.subscribe(subscribe_to, QOS)
+        if unsubscribe_from:
+            self._paho.unsubscribe(list(unsubscribe_from))
         # A session's queued messages arrive first, and amqtt confirms the subscription only once they are acknowledged.
         if not self._session_present:
             refused = await self._wait_unless_lost(self._subscribed)
             if refused:
-                raise MqttAwayError(f"{self._address} refused the subscription to {subscribe_to}: {refused[0]}.")
+                raise MqttAwayError(f"{self._address} refused the subscription: {refused[0]}.")
         self._tick = asyncio.get_running_loop().call_later(TICK_SECONDS, self._keep_alive)
 
     def _start_session(self) -> None:
@@ -152,13 +173,22 @@ class MqttClient:
             self._socket.resume()
 
     def respond(self, topic: str, payload: bytes, content_type: str, correlation_data: bytes | None) -> bool:
-        """Publish to a response topic; return False if too many responses are queued for the broker."""
+        """Publish to a response topic; return False if too many responses are queued for the broker.
+
+        Nothing is published to a topic that the broker refused: mosquitto 2.0.11 then ends the connection, and would
+        do so each time that it redelivers the message.
+        """
+        if topic in self._refused_topics:
+            return True
         properties = _properties(PacketTypes.PUBLISH)
         properties.ContentType = content_type
         if correlation_data is not None:
             properties.CorrelationData = correlation_data
         sent = self._paho.publish(topic, payload, QOS, properties=properties)
-        return sent.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
+        if sent.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+            return False
+        self._answers[sent.mid] = topic
+        return True
 
     async def close(self) -> None:
         """Disconnect; the broker keeps the session."""
@@ -225,6 +255,21 @@ class MqttClient:
                 broker=self._address.broker,
                 reason=reason,
             )
+
+    def _on_publish(self, _: Client, __: Any, mid: int, reason: ReasonCode, ___: Properties | None) -> None:
+        topic = self._answers.pop(mid, None)
+        if not reason.is_failure or topic is None:
+            return
+        self._refused_topics[topic] = None
+        if len(self._refused_topics) > MAX_REFUSED_TOPICS:
+            del self._refused_topics[next(iter(self._refused_topics))]
+        throttled.warning(
+            LogAction.MQTT_ANSWERS_DROPPED,
+            "The MQTT broker at {broker} does not let the worker answer a device; allow it to publish to devices/#: "
+            "{reason}",
+            broker=self._address.broker,
+            reason=reason,
+        )
 
     def _on_message(self, _: Client, __: Any, received: MQTTMessage) -> None:
         self._receive(IncomingMessage(_message(received), received.mid, received.qos))

@@ -41,5 +41,6 @@ def mqtt_bridge(
             limits,
             max_in_flight=settings.mqtt_max_in_flight,
             backlog=backlog,
+            sources=settings.device_sources,
         )
     ]

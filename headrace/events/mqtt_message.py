@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.events import strict_json
 from headrace.events.binary_mode import parse_binary
+from headrace.events.device_sources import DeviceSources
 from headrace.events.envelope import EnvelopeError, InvalidEnvelope, Limits, ParsedEvent, parse_event
 
 STRUCTURED_TYPE = "application/cloudevents"
@@ -44,34 +45,33 @@ def device_in(topic: str) -> str | None:
 def answer_topic(message: Message) -> str | None:
     """The topic on which the device wants its answer; None if it is not allowed.
 
-    The worker may publish where a device may not. So topics of other devices, of events and of the broker are
-    refused, and topics with wildcards, which nobody can publish to.
+    The worker may publish where a device may not. So the topic must lie below `devices/{device}/`, and carry no events.
+    A topic with wildcards is refused too: nobody can publish to it.
     """
     topic = message.response_topic
-    if not topic or topic.startswith("$") or any(letter in topic for letter in "+#\0"):
+    if not topic or any(letter in topic for letter in "+#\0"):
         return None
-    if topic.startswith("devices/"):
-        own = f"devices/{device_in(message.topic)}/"
-        return topic if topic.startswith(own) and device_in(topic) is None else None
-    return topic
+    device = device_in(message.topic)
+    is_own = device is not None and topic.startswith(f"devices/{device}/")
+    return topic if is_own and device_in(topic) is None else None
 
 
-def read_event(message: Message, limits: Limits, received_at: str) -> ParsedEvent:
+def read_event(message: Message, limits: Limits, received_at: str, sources: DeviceSources | None = None) -> ParsedEvent:
     """Read the event of a message; if it has no subject, its subject is the topic's device.
 
-    Raises InvalidEnvelope, also when the subject is another device.
+    Raises InvalidEnvelope, also when the event is of another device by its subject, or not allowed by `sources`.
     """
     device = device_in(message.topic)
     if device is None:
         raise InvalidEnvelope([EnvelopeError("", "invalid_topic", "publish to devices/{device}/events")])
     event = _read(message, device, limits, received_at)
+    errors: list[EnvelopeError] = []
     if event.subject != device:
-        raise InvalidEnvelope(
-            [EnvelopeError("/subject", "subject_mismatch", "must be the device of the topic, or absent")],
-            status=403,
-            event_id=event.id,
-            source=event.source,
-        )
+        errors.append(EnvelopeError("/subject", "subject_mismatch", "must be the device of the topic, or absent"))
+    if sources is not None:
+        errors.extend(sources.errors(event, device))
+    if errors:
+        raise InvalidEnvelope(errors, status=403, event_id=event.id, source=event.source)
     return event
 
 

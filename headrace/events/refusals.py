@@ -68,6 +68,8 @@ def invalid(error: InvalidEnvelope) -> Refusal:
         title, detail = "Too large", error.errors[0].detail
     elif error.status == HTTPStatus.UNPROCESSABLE_ENTITY:
         title, detail = "The event cannot be read", error.errors[0].detail
+    elif error.status == HTTPStatus.FORBIDDEN:
+        title, detail = "Not allowed", "The device in the topic may not send this event. See errors for what is wrong."
     else:
         title, detail = "Not a valid CloudEvent", "See errors for what is wrong and where."
     return Refusal(error.status, error.errors[0].code, title, detail, error.errors, error.id, error.source)

@@ -72,7 +72,7 @@ class LogAction(Enum):
     MQTT_DISCONNECTED = ("mqtt.disconnected", "WARNING", "broker reason")
     MQTT_REFUSED = ("mqtt.refused", "WARNING", "broker reason")
     MQTT_HELD = ("mqtt.held", "WARNING", "error")
-    MQTT_ANSWERS_DROPPED = ("mqtt.answers_dropped", "WARNING", "broker error")
+    MQTT_ANSWERS_DROPPED = ("mqtt.answers_dropped", "WARNING", "broker error reason")
 
     REQUEST_FAILED = ("request.failed", "ERROR", "method path instance")
     RESPONSE_BROKEN = ("response.broken", "ERROR", "method path")

@@ -152,8 +152,9 @@ GUIDE: Mapping[LogAction, Guide] = {
     ),
     LogAction.MQTT_HELD: Guide("Device messages are held unacknowledged: they cannot be stored now.", WAIT),
     LogAction.MQTT_ANSWERS_DROPPED: Guide(
-        "Some answers to devices were dropped: the MQTT broker reads too slowly, or an answer cannot be published.",
-        "Check the load of the broker.",
+        "Some answers to devices were dropped: the MQTT broker reads too slowly, or an answer cannot be published, "
+        "or the broker does not allow it.",
+        "Check the load of the broker, and its ACL: workers publish to `devices/#`.",
     ),
     LogAction.REQUEST_FAILED: Guide(
         "A request failed unexpectedly and got 500; the response has the same `instance`.", "Report the traceback."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ import msgspec
 from headrace.errors import InvalidSettingError
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
+SHARE = "headrace"
 
 
 class MqttAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +40,17 @@ class MqttAddress(msgspec.Struct, frozen=True, kw_only=True):
     def broker(self) -> str:
         """`host:port`."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def share(self) -> str:
+        """The name of the workers' shared subscription, which nobody without their password can guess.
+
+        mosquitto lets every client join a share. It then chooses that client for some messages, and drops them if the
+        client may not read them.
+        """
+        if not self.password:
+            return SHARE
+        return f"{SHARE}-{hmac.digest(self.password.encode(), SHARE.encode(), hashlib.sha256).hex()[:32]}"
 
     def __str__(self) -> str:
         return f"the MQTT broker at {self.broker}"

@@ -118,7 +118,7 @@ def test_the_device_of_the_readme_is_seen(make: Make) -> None:
     assert len(source.splitlines()) <= 16
     exec(compile(source.replace("1883", make.mqtt_port), "README.md", "exec"), {})  # noqa: S102 - the README is ours
     deadline = time.monotonic() + VISIBLE_SECONDS
-    address = "http://127.0.0.1:8080/api/v1/events/status?source=/greenhouse&id=m-2"
+    address = "http://127.0.0.1:8080/api/v1/events/status?source=/devices/dev-2&id=m-2"
     command = ["curl", "-s", address]
     while '"devices":"applied"' not in subprocess.run(command, capture_output=True, text=True, check=True).stdout:
         assert time.monotonic() < deadline, make.log.read_text("utf-8")

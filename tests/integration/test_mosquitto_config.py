@@ -107,10 +107,9 @@ async def test_a_user_name_that_looks_like_a_topic_opens_nothing(shipped: Shippe
 
 async def test_a_client_id_that_looks_like_a_topic_opens_nothing(shipped: ShippedMosquitto) -> None:
     client = await connect(shipped)
-    odd = shipped.device("d1")
-    odd.paho._client_id = b"#"
-    async with odd:
-        await _try(odd, "devices/d2/events")
+    for outside in (True, False):
+        async with shipped.device("d1", client_id="#", outside=outside) as odd:
+            await _try(odd, "devices/d2/events")
     async with shipped.device("d2") as d2:
         await d2.publish("the last")
     messages = await received(client, 1)

@@ -73,7 +73,7 @@ async def test_a_worker_shows_its_certificate(
     bridge = make_bridge(settings, database)
     await bridge.start()
     try:
-        async with shipped.device("d1") as device:
+        async with shipped.device("d1", outside=False) as device:
             await device.publish(EVENT)
 
             async def is_there() -> bool:

@@ -95,7 +95,10 @@ def test_whatever_a_device_sends_is_an_event_of_its_own_or_refused(
     [
         ("devices/d1/answers", True),
         ("devices/d1/answers/7", True),
-        ("replies/d1", True),
+        ("devices/d1/elsewhere", True),
+        ("replies/d1", False),
+        ("devices/d10/answers", False),
+        ("devices/d1", False),
         ("devices/d1/events", False),
         ("devices/d2/answers", False),
         ("devices/d2/events", False),
@@ -106,5 +109,10 @@ def test_whatever_a_device_sends_is_an_event_of_its_own_or_refused(
         (None, False),
     ],
 )
-def test_an_answer_goes_where_the_device_might_publish_itself(topic: str | None, is_allowed: bool) -> None:
+def test_an_answer_goes_below_the_topic_of_its_device_only(topic: str | None, is_allowed: bool) -> None:
     assert answer_topic(message(b"", response_topic=topic)) == (topic if is_allowed else None)
+
+
+@pytest.mark.parametrize("topic", ["devices//events", "other"])
+def test_a_message_without_a_device_gets_no_answer(topic: str) -> None:
+    assert answer_topic(Message(topic=topic, payload=b"", response_topic="devices/None/answers")) is None

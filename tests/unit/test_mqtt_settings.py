@@ -63,12 +63,23 @@ def test_amqtt_is_spoken_to_in_what_it_speaks(url: str, installed: bool, monkeyp
     monkeypatch.setattr(mqtt_service, "mosquitto", lambda: "/usr/sbin/mosquitto" if installed else None)
     database = Database(pool_size=2, timeout_seconds=1)
     commit = GroupCommit(database, max_queued_events=1, committed=lambda: None)
-    settings = read_settings({"MQTT_URL": url})
+    settings = read_settings({"MQTT_URL": url, "MQTT_SOURCES": "/fleet/{device}/"})
     (bridge,) = mqtt_bridge(
         settings, database, commit, EventTypes([]), Limits(), backlog=Backlog(max_events=1, max_bytes=1)
     )
     assert bridge._address.version_5 == (installed or url != "")
+    assert bridge._sources == settings.device_sources is not None
 
 
 def test_off_is_off() -> None:
     assert read_settings({"MQTT_URL": "off"}).mqtt_url == "off"
+
+
+def test_the_share_of_the_workers_cannot_be_guessed_and_does_not_show_their_password() -> None:
+    shares = {
+        mqtt_address(read_settings({"MQTT_URL": f"mqtt://{login}mq"}), host_name="h").share
+        for login in ("u:first@", "u:second@", "other:second@", "u@", "")
+    }
+    assert len(shares) == 3
+    assert "headrace" in shares
+    assert not any("first" in share or "second" in share for share in shares)

@@ -24,16 +24,21 @@ def properties(**members: Any) -> Properties:
 
 
 class DeviceClient:
-    """Publishes with QoS 1; `answers` are the messages on its response topic."""
+    """Publishes with QoS 1; `answers` are the messages on its response topic.
 
-    def __init__(self, url: str, device: str, *, version_5: bool = True) -> None:
+    `connecting` has more arguments for paho's `connect`.
+    """
+
+    def __init__(self, url: str, device: str, *, version_5: bool = True, client_id: str | None = None) -> None:
         self.device = device
         self.topic = f"devices/{device}/events"
         self.response_topic = f"devices/{device}/answers"
         self.answers: list[MQTTMessage] = []
+        self.connecting: dict[str, Any] = {}
         address = urlsplit(url)
         protocol = MQTTProtocolVersion.MQTTv5 if version_5 else MQTTProtocolVersion.MQTTv311
-        self.paho = Client(CallbackAPIVersion.VERSION2, f"device-{device}", protocol=protocol)
+        name = f"device-{device}" if client_id is None else client_id
+        self.paho = Client(CallbackAPIVersion.VERSION2, name, protocol=protocol)
         self.paho.on_message = lambda _, __, message: self.answers.append(message)
         if address.username:
             self.paho.username_pw_set(address.username, address.password)
@@ -50,7 +55,7 @@ class DeviceClient:
 
         self.paho.on_subscribe = subscribed
         self.paho.on_connect = lambda client, *_: client.subscribe(self.response_topic, 1)
-        await asyncio.to_thread(self.paho.connect, self._host, self._port)
+        await asyncio.to_thread(self.paho.connect, self._host, self._port, **self.connecting)
         self.paho.loop_start()
         async with asyncio.timeout(WAIT_SECONDS):
             await connected.wait()
@@ -60,15 +65,19 @@ class DeviceClient:
         self.paho.disconnect()
         await asyncio.to_thread(self.paho.loop_stop)
 
-    async def publish(self, payload: bytes | str | dict[str, Any], topic: str | None = None, **members: Any) -> None:
+    async def publish(
+        self, payload: bytes | str | dict[str, Any], topic: str | None = None, *, retain: bool = False, **members: Any
+    ) -> None:
         """Publish, and return when the broker has acknowledged it."""
-        await acknowledged(self.send(payload, topic, **members))
+        await acknowledged(self.send(payload, topic, retain=retain, **members))
 
-    def send(self, payload: bytes | str | dict[str, Any], topic: str | None = None, **members: Any) -> MQTTMessageInfo:
+    def send(
+        self, payload: bytes | str | dict[str, Any], topic: str | None = None, *, retain: bool = False, **members: Any
+    ) -> MQTTMessageInfo:
         """Publish; see `acknowledged`."""
         body = json.dumps(payload) if isinstance(payload, dict) else payload
         made = properties(**members) if members else None
-        return self.paho.publish(topic or self.topic, body, 1, properties=made)
+        return self.paho.publish(topic or self.topic, body, 1, retain=retain, properties=made)
 
 
 async def acknowledged(sent: MQTTMessageInfo) -> None:

@@ -60,9 +60,17 @@ class ShippedMosquitto:
             shared=False,
         )
 
-    def device(self, user: str, name: str | None = None) -> DeviceClient:
-        """A device with the password of `user`, which is its name unless another is given."""
-        device = DeviceClient(self.broker.url, name or user)
+    def device(
+        self, user: str, name: str | None = None, *, outside: bool = True, client_id: str | None = None
+    ) -> DeviceClient:
+        """A device with the password of `user`, which is its name unless another is given.
+
+        It connects from outside, over TLS, or to the port that is for workers.
+        """
+        url = f"mqtt://localhost:{self.tls_port}" if outside else self.broker.url
+        device = DeviceClient(url, name or user, client_id=client_id)
+        if outside:
+            device.paho.tls_set(str(self.authority.own.certificate))
         device.paho.username_pw_set(user, f"secret of {user}")
         return device
 

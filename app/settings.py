@@ -9,13 +9,12 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from app.secret_files import URLS, with_secret_files
+from app.secret_files import with_secret_files
 from app.setting_groups.kafka import KafkaSettings, check_kafka
-from app.setting_groups.refusals import refused
+from app.setting_groups.refusals import refused, shown_value
 from headrace.process import host_names
 from headrace.process.fault_points import POINTS, SYNTAX, Fault, read_faults
 from headrace.process.mqtt_address import read_mqtt_url
-from headrace.process.secrets import redacted
 from headrace.process.server_urls import is_database_url
 
 ServiceName = Literal["ingestion", "event_handler", "query"]
@@ -163,7 +162,7 @@ class Settings(KafkaSettings, frozen=True, kw_only=True):
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         return [
-            (name, redacted(value) if name.upper() in URLS and value != "off" else value)
+            (name, shown_value(name, value) if isinstance(value, str) else value)
             for name, value in msgspec.structs.asdict(self).items()
         ]
 

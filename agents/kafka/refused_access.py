@@ -117,9 +117,8 @@ def _other_ways(access: KafkaAccess) -> str:
         return "if the port is for TLS, set BROKER_URL=kafka+ssl://…" + (
             "" if access.mechanism else "; if it wants a login, set KAFKA_SASL_MECHANISM"
         )
-    if not access.mechanism:
-        return "if it wants a login, set KAFKA_SASL_MECHANISM; if it wants a certificate, KAFKA_CERTIFICATE_FILE"
-    return "if it wants a certificate, set KAFKA_CERTIFICATE_FILE"
+    plain = "if the port is without TLS, set BROKER_URL=kafka://…; if it wants a certificate, KAFKA_CERTIFICATE_FILE"
+    return plain if access.mechanism else f"{plain}; if it wants a login, KAFKA_SASL_MECHANISM"
 
 
 def _certificate(_access: KafkaAccess, error: BaseException) -> str:

@@ -21,7 +21,6 @@ USED_SHARE = 0.8
 # Of a token whose endpoint does not say when it expires.
 UNKNOWN_LIFE_SECONDS = 60.0
 MAX_LIFE_SECONDS = 86_400.0
-FORM = {"Accept": "application/json"}
 
 
 class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]  # mypy does not follow aiokafka
@@ -37,7 +36,8 @@ class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]  # mypy does n
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
-        self._login = aiohttp.BasicAuth(quote_plus(client_id), quote_plus(client_secret))
+        login = aiohttp.encode_basic_auth(quote_plus(client_id), quote_plus(client_secret))
+        self._headers = {"Accept": "application/json", "Authorization": login}
         self._form = {"grant_type": "client_credentials", **({"scope": scope} if scope else {})}
         self._clock = clock
         self._token, self._used_until = "", float("-inf")
@@ -54,9 +54,7 @@ class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]  # mypy does n
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS)) as session,
-                session.post(
-                    self._url, data=self._form, auth=self._login, headers=FORM, allow_redirects=False
-                ) as response,
+                session.post(self._url, data=self._form, headers=self._headers, allow_redirects=False) as response,
             ):
                 body = await _read(response)
                 status = response.status

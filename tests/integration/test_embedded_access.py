@@ -22,10 +22,8 @@ from app.embedded.kafka.broker import answering_cluster, launch, server
 from app.embedded.kafka.class_path import provide
 from app.embedded.kafka.files import format_data, settings_of, write_settings
 from app.embedded.processes import is_alive, wait_until_gone
-from app.settings import Settings
-from app.worker.broker_address import kafka_access
 
-from tests.support.servers.embedded_place import Place, new_place
+from tests.support.servers.embedded_place import ROOT, Place, new_place
 from tests.support.servers.fresh import free_port
 from tests.support.servers.own_kafka import OPEN
 from tests.support.waiting import until
@@ -40,6 +38,9 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 
 folder, port = Path(sys.argv[1]), int(sys.argv[2])
+os.setgroups([])
+os.setgid({nobody})
+os.setuid({nobody})
 
 def tries():
     for file in ("kafka/password", "kafka/client.properties", "kafka/server.properties", "kafka/data"):
@@ -68,10 +69,6 @@ async def place() -> AsyncIterator[Place]:
         yield made
 
 
-def access_of(place: Place) -> KafkaAccess:
-    return kafka_access(Settings(data_dir=str(place.folder), embedded_kafka_port=place.port), embedded=True)
-
-
 def controller_port(place: Place) -> int:
     found = login._CONTROLLER_PORT.search(settings_of(place.folder / "kafka"))
     assert found is not None
@@ -96,7 +93,7 @@ async def test_only_who_reads_the_password_uses_the_embedded_kafka(place: Place)
     servers = place.servers()
     try:
         await servers.start_kafka()
-        assert await ensure_topic(access_of(place), "events", partitions=2) == 2
+        assert await ensure_topic(place.access, "events", partitions=2) == 2
         for port in (place.port, controller_port(place)):
             assert not await is_let_in(port)
         other = KafkaAccess(place.bootstrap, mechanism=login.MECHANISM, user=login.USER, password="x" * 64)
@@ -113,10 +110,10 @@ async def test_a_lost_password_is_replaced(place: Place) -> None:
     servers, others = place.servers(), place.servers()
     try:
         await servers.start_kafka()
-        await ensure_topic(access_of(place), "events", partitions=2)
+        await ensure_topic(place.access, "events", partitions=2)
         (place.folder / "kafka" / "password").unlink()
         await others.start_kafka()
-        assert (await find_topic(access_of(place), "events")).partitions == 2
+        assert (await find_topic(place.access, "events")).partitions == 2
     finally:
         await servers.stop()
         await others.stop()
@@ -146,7 +143,7 @@ async def test_a_folder_of_an_earlier_version_gets_a_password(place: Place, is_r
         await servers.start_kafka()
         assert not is_alive(old)
         assert not await is_let_in(place.port)
-        assert (await find_topic(access_of(place), "events")).partitions == 3
+        assert (await find_topic(place.access, "events")).partitions == 3
     finally:
         await servers.stop()
 
@@ -156,20 +153,17 @@ async def test_another_user_of_the_machine_reads_and_writes_nothing(place: Place
     servers = place.servers()
     try:
         await asyncio.gather(servers.start_postgres(), servers.start_kafka())
-        await ensure_topic(access_of(place), "events", partitions=1)
+        await ensure_topic(place.access, "events", partitions=1)
         script = place.folder / "intruder.py"
-        script.write_text(INTRUDER)
+        script.write_text(INTRUDER.replace("{nobody}", str(NOBODY)))
         script.chmod(0o644)
         ended = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, str(script), str(place.folder), str(place.port)],
-            cwd="/",
-            env={"PATH": os.defpath, "PYTHONPATH": ":".join(sys.path)},
+            cwd=ROOT,
+            env={"PATH": os.defpath},
             capture_output=True,
             text=True,
-            user=NOBODY,
-            group=NOBODY,
-            extra_groups=[],
             timeout=SECONDS,
             check=False,
         )

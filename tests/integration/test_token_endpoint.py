@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiohttp import BasicAuth, web
+from aiohttp import encode_basic_auth, web
 from aiokafka.errors import KafkaConnectionError
 
 from agents.kafka import tokens
@@ -31,7 +31,7 @@ class Endpoint:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         form = dict(await request.post())
-        self.asked.append({**form, "login": BasicAuth.decode(request.headers["Authorization"])})
+        self.asked.append({**form, "login": request.headers["Authorization"]})
         await asyncio.sleep(self.seconds)
         return web.json_response(self.answer) if isinstance(self.answer, dict) else self.answer
 
@@ -60,7 +60,7 @@ async def test_a_token_is_used_until_it_soon_expires(endpoint: Endpoint) -> None
     assert asked == {
         "grant_type": "client_credentials",
         "scope": "kafka write",
-        "login": BasicAuth("worker", "s3cret+of+client"),
+        "login": encode_basic_auth("worker", "s3cret+of+client"),
     }
     endpoint.now, endpoint.answer = 81, {**GOOD, "access_token": "d.e.f"}
     assert await provider.token() == "d.e.f"

@@ -45,7 +45,8 @@ listener.name.login.scram-sha-512.sasl.jaas.config={modules}.scram.ScramLoginMod
 listener.name.login.oauthbearer.sasl.jaas.config={modules}.oauthbearer.OAuthBearerLoginModule required \
 unsecuredLoginStringClaim_sub="broker";
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS;User:{user};User:CN=device
+ssl.principal.mapping.rules=RULE:^.*CN=([a-z]+).*$/$1/
+super.users=User:ANONYMOUS;User:{user};User:device
 """
 
 

@@ -21,6 +21,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from agents.kafka.access import OAUTHBEARER, KafkaAccess
+from headrace.errors import InvalidSettingError
 from headrace.process.action_log import in_words
 
 CHECK_SECONDS = 3.0
@@ -48,6 +49,10 @@ class Refusal(NamedTuple):
 
 async def refusal(access: KafkaAccess) -> Refusal | None:
     """Why no broker lets the worker in; None if one does, or if none answers."""
+    try:
+        access.check_files()
+    except InvalidSettingError as error:
+        return Refusal(str(error), is_certain=True)
     found: list[Refusal] = []
     for host, port in access.addresses:
         try:

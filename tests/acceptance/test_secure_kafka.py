@@ -46,7 +46,7 @@ async def test_from_a_post_to_a_row_over_tls_with_a_password_that_may_change(
 ) -> None:
     async with running(tmp_path, **settings) as worker:
         at = System(worker, database_dsn, "", topic)
-        assert (await at.post(envelope("/secure"), {**STRUCTURED, **WAIT})).status == 200
+        assert (await at.post(envelope("/secure"), {**STRUCTURED, **WAIT})).status == 201
         consumer = AIOKafkaConsumer(topic, auto_offset_reset="earliest", **broker.access.arguments())
         await consumer.start()
         record = await consumer.getone()
@@ -67,7 +67,7 @@ async def test_from_a_post_to_a_row_over_tls_with_a_password_that_may_change(
         assert f"refuses the user {USER}: check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD" in told[0]["message"]
 
         await broker.set_password(USER, PASSWORD)
-        assert (await at.post(envelope("/let-in-again"), {**STRUCTURED, **WAIT})).status == 200
+        assert (await at.post(envelope("/let-in-again"), {**STRUCTURED, **WAIT})).status == 201
         assert PASSWORD not in worker.log.read_text()
 
 

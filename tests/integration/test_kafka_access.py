@@ -85,6 +85,7 @@ async def refused(access: KafkaAccess) -> str:
         await ensure_topic(access, "events", partitions=1)
     assert await access_problems(access) == [error.value.args[0]]
     assert PASSWORD not in str(error.value)
+    await asyncio.sleep(0)  # a turn for connections that are being closed
     return str(error.value.args[0])
 
 

@@ -80,9 +80,9 @@ class KafkaAccess:
         return SSLCredentials(context) if context else None
 
     def check_files(self) -> None:
-        """Raises InvalidSettingError if a file of TLS cannot be used. Reads files."""
+        """Raises InvalidSettingError if a file of TLS cannot be used."""
         if self.tls:
-            tls_context(self.ca_file, self.certificate_file, self.key_file)
+            self._checked_context()
 
     @property
     def _protocol(self) -> str:
@@ -90,12 +90,19 @@ class KafkaAccess:
         return f"SASL_{transport}" if self.mechanism else transport
 
     def _tls_context(self) -> ssl.SSLContext:
+        try:
+            return self._checked_context()
+        except InvalidSettingError as error:
+            raise KafkaConnectionError(str(error)) from error
+
+    def _checked_context(self) -> ssl.SSLContext:
         files = self.ca_file, self.certificate_file, self.key_file
         try:
             # Made again for renewed files: a client that is made then uses them.
-            return _tls_context_of(*files, tuple(Path(path).stat().st_mtime_ns for path in files if path))
-        except (InvalidSettingError, OSError) as error:
-            raise KafkaConnectionError(str(error)) from error
+            changed = tuple(Path(path).stat().st_mtime_ns for path in files if path)
+        except OSError as error:
+            raise InvalidSettingError(f"{error.filename}: cannot be used ({error.strerror})") from error
+        return _tls_context_of(*files, changed)
 
     def _password(self) -> str:
         if self.password_file is None:

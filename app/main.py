@@ -13,7 +13,10 @@ import uvloop
 from faust.types import ServiceT
 from msgspec.structs import replace
 
+from agents.kafka.access import KafkaAccess
 from agents.kafka.closed_connections import patch_closed_connections
+from agents.kafka.handshakes import patch_handshakes
+from agents.kafka.refused_access import access_problems
 from agents.kafka.rights import lacking_rights
 from agents.kafka.unreadable_batches import patch_unreadable_batches
 from agents.projections.devices import devices
@@ -43,6 +46,7 @@ from app.services.query import query_service
 from app.settings import Settings, data_folder, read_settings
 from app.worker import metric_sources
 from app.worker.banner import Banner
+from app.worker.broker_address import kafka_access
 from app.worker.faust_app import Headrace, refuse
 from app.worker.log_formats import print_uncaught, print_uncaught_of_thread
 from app.worker.loop_watchdog import LoopWatchdog
@@ -71,11 +75,12 @@ def make_app(settings: Settings) -> Headrace:
     """Create the Faust app of a worker, with the services that the settings choose."""
     check_together(PROJECTIONS)
     embedded_kafka = not settings.broker_url
+    kafka = kafka_access(settings, embedded=embedded_kafka)
     if embedded_kafka:
         settings = replace(settings, broker_url=f"kafka://127.0.0.1:{settings.embedded_kafka_port}")
     handles_events = "event_handler" in settings.runs
     startup = Startup()
-    app = Headrace(settings, handles_events=handles_events, startup=startup)
+    app = Headrace(settings, handles_events=handles_events, kafka=kafka, startup=startup)
     arm(settings.faults)
     database = Database(pool_size=settings.database_pool_size, timeout_seconds=settings.database_timeout_seconds)
     database_opener = DatabaseOpener(database, settings.database_url)
@@ -89,25 +94,43 @@ def make_app(settings: Settings) -> Headrace:
     ingestion: list[ServiceT] = []
     if "ingestion" in settings.runs:
         server, ingestion = ingestion_service(
-            settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics, parts=parts, gate=access.gate
+            settings,
+            PROJECTIONS,
+            database,
+            kafka=kafka,
+            disk_space=disk_space,
+            metrics=metrics,
+            parts=parts,
+            gate=access.gate,
         )
         http_servers.append(server)
     if "query" in settings.runs:
-        http_servers.append(query_service(settings, PROJECTIONS, database, metrics, parts, gate=access.gate))
+        http_servers.append(
+            query_service(settings, PROJECTIONS, database, metrics, parts, kafka=kafka, gate=access.gate)
+        )
     event_handler = (
-        event_handler_service(app, settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics, parts=parts)
+        event_handler_service(
+            app,
+            settings,
+            PROJECTIONS,
+            database,
+            kafka=kafka,
+            disk_space=disk_space,
+            metrics=metrics,
+            parts=parts,
+        )
         if handles_events
         else []
     )
     if not http_servers:
-        http_servers.append(health_service(settings, database, metrics, parts, gate=access.gate))
+        http_servers.append(health_service(settings, database, metrics, parts, kafka=kafka, gate=access.gate))
     for server in http_servers:
         access.attach(server.application)
     app.http_servers = http_servers
     embedded = _embedded(settings, database_opener, startup, with_kafka=embedded_kafka)
     app.services = [
         LoopWatchdog(settings.stall_seconds, settings.log_format),
-        _preflight(settings, http_servers, embedded, with_embedded_kafka=embedded_kafka),
+        _preflight(settings, http_servers, embedded, None if embedded_kafka else kafka),
         *http_servers,
         *embedded,
         database_opener,
@@ -118,17 +141,17 @@ def make_app(settings: Settings) -> Headrace:
         Banner(settings, parts, is_up=app.note_up),
         *event_handler,
     ]
-    _add_commands(app, settings, embedded_kafka=embedded_kafka)
+    _add_commands(app, settings, kafka, embedded_kafka=embedded_kafka)
     return app
 
 
-def _add_commands(app: Headrace, settings: Settings, *, embedded_kafka: bool) -> None:
+def _add_commands(app: Headrace, settings: Settings, kafka: KafkaAccess, *, embedded_kafka: bool) -> None:
     add_migrate(app, settings)
     add_forget(settings, PROJECTIONS)
     add_keys(settings)
     add_parked(settings, PROJECTIONS)
-    add_verify(settings, PROJECTIONS, embedded=embedded_kafka)
-    add_unpublished(settings, embedded=embedded_kafka)
+    add_verify(settings, PROJECTIONS, kafka, embedded=embedded_kafka)
+    add_unpublished(settings, kafka, embedded=embedded_kafka)
     adapt_command_line()
 
 
@@ -151,17 +174,16 @@ def _preflight(
     settings: Settings,
     http_servers: Sequence[HttpServer],
     embedded: Sequence[Embedded],
-    *,
-    with_embedded_kafka: bool,
+    kafka: KafkaAccess | None,
 ) -> Preflight:
     checks: list[Check] = [*(server.problems for server in http_servers), *(servers.problems for servers in embedded)]
     if settings.database_url:
         checks.append(partial(postgres_problems, settings.database_url, settings.runs))
-    if not with_embedded_kafka and settings.runs != {"query"}:
+    if kafka is not None and settings.runs != {"query"}:
         group = settings.consumer_group if "event_handler" in settings.runs else None
         partitions = settings.topic_partitions
-        rights = partial(lacking_rights, settings.bootstrap_servers, settings.topic, partitions=partitions, group=group)
-        checks.append(rights)
+        rights = partial(lacking_rights, kafka, settings.topic, partitions=partitions, group=group)
+        checks += [partial(access_problems, kafka), rights]
     return Preflight(checks, passed=partial(log_starting, settings))
 
 
@@ -217,6 +239,7 @@ def read_environment() -> Settings:
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 patch_closed_connections()
 patch_unreadable_batches()
+patch_handshakes()
 sys.excepthook, threading.excepthook = print_uncaught, print_uncaught_of_thread
 try:
     app = make_app(read_environment())

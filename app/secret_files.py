@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.errors import InvalidSettingError
-from headrace.process.secrets import hide
+from headrace.process.secrets import hide, hide_values
 
 URLS = ("DATABASE_URL", "BROKER_URL", "MQTT_URL")
-SECRETS = ("DATABASE_URL", "MQTT_URL")
+PASSWORDS = ("KAFKA_SASL_PASSWORD", "KAFKA_TOKEN_CLIENT_SECRET")
+SECRETS = ("DATABASE_URL", "MQTT_URL", *PASSWORDS)
 MAX_BYTES = 65_536
 ALLOWED = f"a file with nothing but the value, at most {MAX_BYTES} bytes of UTF-8"
 
@@ -27,6 +28,7 @@ def with_secret_files(environment: Mapping[str, str]) -> dict[str, str]:
 def hide_secrets(environment: Mapping[str, str]) -> None:
     """Keep the secrets in these variables out of the log and other output of this process."""
     hide(value for name in URLS if (value := environment.get(name, "").strip()) not in {"", "off"})
+    hide_values(environment.get(name, "").strip() for name in PASSWORDS)
 
 
 def _from_file(name: str, environment: Mapping[str, str]) -> str | None:

@@ -9,17 +9,16 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from app.secret_files import URLS, with_secret_files
+from app.secret_files import with_secret_files
 from app.setting_groups.files import is_file
 from app.setting_groups.jwt import check_jwt
 from app.setting_groups.kafka import check_kafka
 from app.setting_groups.mqtt import MqttSettings
-from app.setting_groups.refusals import refused
+from app.setting_groups.refusals import refused, shown_value
 from app.setting_groups.tls import check_tls
 from headrace.process import host_names
 from headrace.process.fault_points import POINTS, SYNTAX, Fault, read_faults
 from headrace.process.mqtt_address import read_mqtt_url
-from headrace.process.secrets import redacted
 from headrace.process.server_urls import is_database_url
 
 ServiceName = Literal["ingestion", "event_handler", "query"]
@@ -168,7 +167,7 @@ class Settings(MqttSettings, frozen=True, kw_only=True):
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         return [
-            (name, redacted(value) if name.upper() in URLS and value != "off" else value)
+            (name, shown_value(name, value) if isinstance(value, str) else value)
             for name, value in msgspec.structs.asdict(self).items()
         ]
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from agents.kafka.access import KafkaAccess
 from agents.kafka.topic import ensure_topic
 from tables.database import Connection
 
@@ -146,7 +147,7 @@ async def make_way(place: Place) -> AsyncIterator[tuple[BareWay, Connection]]:
     name = place.new_name()
     async with place.database(name) as (dsn, owner):
         await owner.execute(TABLES)
-        await ensure_topic(place.bootstrap_servers, name, partitions=PARTITIONS)
+        await ensure_topic(KafkaAccess(place.bootstrap_servers), name, partitions=PARTITIONS)
         yield BareWay(dsn, place.bootstrap_servers, name), owner
 
 

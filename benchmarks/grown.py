@@ -11,6 +11,7 @@ import json
 
 from aiokafka import AIOKafkaProducer
 
+from agents.kafka.access import KafkaAccess
 from agents.kafka.topic import ensure_topic
 from headrace.events.topic_record import HEADERS, encode
 from tables.database import Connection
@@ -126,7 +127,7 @@ async def _fill(connection: Connection, devices: int) -> None:
 
 async def end_topic_as_stored(place: Place, system: System) -> None:
     """Make the topic with the last event of each partition: from its end the relay sees that it lacks nothing."""
-    await ensure_topic(place.bootstrap_servers, system.topic, partitions=PARTITIONS)
+    await ensure_topic(KafkaAccess(place.bootstrap_servers), system.topic, partitions=PARTITIONS)
     producer = AIOKafkaProducer(bootstrap_servers=place.bootstrap_servers)
     await producer.start()
     try:

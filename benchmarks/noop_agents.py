@@ -19,6 +19,7 @@ import uvloop
 
 from agents.kafka.fetch_batches import AsIs, RecordBatch
 from app.settings import read_settings
+from app.worker.broker_address import kafka_access
 from app.worker.faust_app import Headrace
 
 AGENTS = ("first", "second", "third")
@@ -72,7 +73,7 @@ def _cpu_seconds() -> float:
 async def main(events: int) -> None:
     """Read the whole topic."""
     settings = read_settings(os.environ)
-    app = Headrace(settings, handles_events=True)
+    app = Headrace(settings, handles_events=True, kafka=kafka_access(settings))
     topic, counts = app.topic(settings.topic, schema=AsIs()), Counts(events)
     for name in AGENTS:
         app.agent(topic, name=name)(counts.agent(name))

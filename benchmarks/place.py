@@ -20,6 +20,7 @@ from app.embedded.servers import EmbeddedServers
 from tables.database import Connection
 
 from benchmarks.cpu import CpuMeter
+from benchmarks.open_kafka import start_open_kafka
 from benchmarks.processes import Running, python
 from benchmarks.system import System
 from benchmarks.wrk import WrkResult, run_wrk
@@ -163,9 +164,10 @@ async def load_bare(bare: Bare, path: str, script: str, seconds: float) -> tuple
 async def open_place() -> AsyncIterator[Place]:
     """Start PostgreSQL and Kafka in a new temporary folder; end them and remove it on leaving."""
     with _temporary_folder() as folder:
-        servers = EmbeddedServers(folder, kafka_port=free_port(but=NO_PORT))
+        servers = EmbeddedServers(folder)
         try:
-            dsn, broker_url = await servers.start_postgres(), await servers.start_kafka()
+            dsn = await servers.start_postgres()
+            broker_url = await start_open_kafka(folder, free_port(but=NO_PORT))
             postgres = Server(dsn, first_process(folder / "postgres", "postgres"))
             yield Place(folder, postgres, Server(broker_url, first_process(folder / "kafka", "java")))
         finally:

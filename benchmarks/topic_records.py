@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from agents.kafka.access import KafkaAccess
 from agents.kafka.topic import ensure_topic
 
 from benchmarks.wrk import RoundFailedError
@@ -86,7 +87,7 @@ class Topic:
 @asynccontextmanager
 async def open_topic(bootstrap_servers: str, topic: str) -> AsyncIterator[Topic]:
     """The topic; made if it is not there."""
-    count = await ensure_topic(bootstrap_servers, topic, partitions=PARTITIONS)
+    count = await ensure_topic(KafkaAccess(bootstrap_servers), topic, partitions=PARTITIONS)
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
     await consumer.start()
     try:

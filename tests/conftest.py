@@ -16,6 +16,7 @@ from tables.database import Connection, Database, Pool
 from tables.migrate import migrate
 
 from tests.support.servers.fresh import TEMPLATE, database_url, free_port, new_database, new_topic, server_folder
+from tests.support.servers.own_kafka import OwnKafka
 
 # The machine is shared: an example that takes long says nothing.
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=50)
@@ -92,9 +93,15 @@ async def database(database_dsn: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def kafka(servers: EmbeddedServers) -> str:
-    """A broker, as `kafka://host:port`."""
-    return asyncio.run(servers.start_kafka())
+def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A broker that lets everybody in, as `kafka://host:port`; the embedded one has a password."""
+    on_disk = any(item.get_closest_marker("faults") for item in request.session.items)
+    with server_folder(on_disk=on_disk) as folder:
+        broker = OwnKafka(folder, proxy_port=free_port())
+        broker.proxy_port = broker.port
+        asyncio.run(broker.start())
+        yield broker.url
+        asyncio.run(broker.stop())
 
 
 @pytest.fixture

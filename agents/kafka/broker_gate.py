@@ -8,6 +8,8 @@ from __future__ import annotations
 from aiokafka.errors import KafkaError
 from mode import Service
 
+from agents.kafka.access import KafkaAccess
+from agents.kafka.refused_access import with_advice
 from agents.kafka.topic import ensure_topic
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
@@ -20,9 +22,9 @@ log = ActionLog(__name__)
 class BrokerGate(Service):
     """A service whose start completes when Kafka is ready for a consumer."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, *, partitions_if_new: int, max_event_bytes: int) -> None:
+    def __init__(self, kafka: KafkaAccess, topic: str, *, partitions_if_new: int, max_event_bytes: int) -> None:
         super().__init__()
-        self._bootstrap_servers = bootstrap_servers
+        self._kafka = kafka
         self._topic = topic
         self._partitions_if_new = partitions_if_new
         self._max_event_bytes = max_event_bytes
@@ -39,8 +41,8 @@ class BrokerGate(Service):
                     LogAction.KAFKA_UNAVAILABLE,
                     "The event handler waits for Kafka at {broker}: {error}",
                     service="event_handler",
-                    broker=self._bootstrap_servers,
-                    error=error,
+                    broker=self._kafka.bootstrap_servers,
+                    error=with_advice(error),
                 )
                 await self.sleep(wait)
             else:
@@ -49,7 +51,7 @@ class BrokerGate(Service):
     async def check(self) -> None:
         """Create the topic if necessary. Raises KafkaError, OSError or TimeoutError if the broker is unavailable."""
         await ensure_topic(
-            self._bootstrap_servers,
+            self._kafka,
             self._topic,
             partitions=self._partitions_if_new,
             max_event_bytes=self._max_event_bytes,

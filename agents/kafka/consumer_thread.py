@@ -18,6 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 from mode import Service
 
+from agents.kafka.refused_access import with_advice
 from headrace.errors import HeadraceError
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
@@ -41,6 +42,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self.throttled = ThrottledLog(log)
 
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        # Asked now: the password of the embedded Kafka is made by its first start.
+        conf = self.consumer.app.conf
+        conf.broker_credentials = transport.kafka.credentials()
+        return super()._create_worker_consumer(transport)
+
     @Service.task
     async def _watch_consumer(self) -> None:
         while not self.should_stop:
@@ -55,7 +62,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 return
             if error is not None:
                 text = "Cannot join the consumer group; will retry: {error}"
-                self.throttled.warning(LogAction.KAFKA_GROUP_FAILED, text, error=error)
+                self.throttled.warning(LogAction.KAFKA_GROUP_FAILED, text, error=with_advice(error))
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit offsets; return False on failure, where Faust's own method would stop the worker."""
@@ -68,7 +75,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 await self._ensure_consumer().commit(chosen)
         except (KafkaError, TimeoutError) as error:
             text = "Offset commit failed; will retry: {error}"
-            self.throttled.warning(LogAction.KAFKA_COMMIT_FAILED, text, error=error)
+            self.throttled.warning(LogAction.KAFKA_COMMIT_FAILED, text, error=with_advice(error))
             return False
         return True
 

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage, Message
 
+from agents.kafka.access import KafkaAccess
 from agents.kafka.consumer_thread import ConsumerThread
 from headrace.events.genuine_records import Genuine, PassedOver, Reason, judge
 from headrace.events.origin import MAX_POSITION, UNKNOWN, Timeline
@@ -255,6 +256,10 @@ class BatchTransport(driver.Transport):
     """The aiokafka transport, with BatchConsumer as its consumer."""
 
     Consumer = BatchConsumer
+
+    def __init__(self, *arguments: Any, kafka: KafkaAccess) -> None:
+        super().__init__(*arguments)
+        self.kafka = kafka
 
 
 class AsIs(faust.Schema[Any, Any]):

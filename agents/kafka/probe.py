@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
+from agents.kafka.access import KafkaAccess
 from headrace.process.action_log import in_words
 
 NO_TOPICS: list[str] = []
 
 
-async def answers(bootstrap_servers: str) -> None:
+async def answers(kafka: KafkaAccess) -> None:
     """Return when one of the brokers has answered. Raises KafkaError if none does.
 
     The caller limits the time.
     """
     refusals = []
-    for address in bootstrap_servers.split(","):
-        host, _, port = address.rpartition(":")
+    for host, port in kafka.addresses:
         try:
-            connection = await create_conn(host.strip("[]"), int(port), client_id="headrace")
-        except (KafkaConnectionError, OSError) as refused:
-            refusals.append(f"{address}: {in_words(refused)}")
+            connection = await create_conn(host, port, client_id="headrace", **kafka.login())
+        except (KafkaError, OSError) as refused:
+            refusals.append(f"{host}:{port}: {in_words(refused)}")
             continue
         try:
             await connection.send(MetadataRequest(NO_TOPICS))

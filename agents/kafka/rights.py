@@ -16,27 +16,27 @@ from aiokafka.errors import (
     for_code,
 )
 
+from agents.kafka.access import KafkaAccess
+from agents.kafka.topic import admin_of
+
 CHECK_SECONDS = 3.0
 MAY_NOT_CREATE = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError, PolicyViolationError)
 
 
-async def lacking_rights(bootstrap_servers: str, topic: str, *, partitions: int, group: str | None) -> list[str]:
+async def lacking_rights(kafka: KafkaAccess, topic: str, *, partitions: int, group: str | None) -> list[str]:
     """What the worker may not do, each with what to do; nothing if Kafka is away: then it is waited for.
 
     `group`: the consumer group, if the worker joins one. Whether it may read and write is known only when it does.
     """
     found: list[str] = []
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=int(CHECK_SECONDS * 1_000))
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            await admin.start()
-            found += await _on_topic(admin, topic, partitions)
-            if group:
-                found += await _on_group(admin, group)
+            async with admin_of(kafka, timeout_ms=int(CHECK_SECONDS * 1_000)) as admin:
+                found += await _on_topic(admin, topic, partitions)
+                if group:
+                    found += await _on_group(admin, group)
     except (KafkaError, OSError, TimeoutError):
         return found
-    finally:
-        await admin.close()
     return found
 
 

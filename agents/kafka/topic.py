@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+
+from agents.kafka.access import KafkaAccess
+from agents.kafka.refused_access import explained
 
 REQUEST_TIMEOUT_MS = 10_000
 MAX_REPLICAS = 3
@@ -45,43 +49,45 @@ def message_bytes_for(event_bytes: int) -> int:
     return event_bytes + RECORD_OVERHEAD_BYTES
 
 
+@asynccontextmanager
+async def admin_of(kafka: KafkaAccess, *, timeout_ms: int = REQUEST_TIMEOUT_MS) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client for administration. Raises KafkaConnectionError, with the reason, if no broker lets the worker in."""
+    admin = AIOKafkaAdminClient(request_timeout_ms=timeout_ms, **kafka.arguments())
+    try:
+        try:
+            await admin.start()
+        except KafkaConnectionError as error:
+            raise await explained(kafka, error) from error
+        yield admin
+    finally:
+        await admin.close()
+
+
 async def ensure_topic(
-    bootstrap_servers: str, topic: str, *, partitions: int, max_event_bytes: int = MAX_EVENT_BYTES
+    kafka: KafkaAccess, topic: str, *, partitions: int, max_event_bytes: int = MAX_EVENT_BYTES
 ) -> int:
     """Create the topic if it does not exist, for events of at most `max_event_bytes`; return its number of partitions.
 
     An existing topic is not changed. Raises KafkaError or OSError if the broker is unavailable.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS)
-    await admin.start()
-    try:
+    async with admin_of(kafka) as admin:
         return await _ensure(admin, topic, partitions, max_event_bytes)
-    finally:
-        await admin.close()
 
 
-async def ensured_topic(bootstrap_servers: str, topic: str, *, partitions: int, max_event_bytes: int) -> FoundTopic:
+async def ensured_topic(kafka: KafkaAccess, topic: str, *, partitions: int, max_event_bytes: int) -> FoundTopic:
     """The same as `ensure_topic`, with the topic's settings."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS)
-    await admin.start()
-    try:
+    async with admin_of(kafka) as admin:
         found = await _ensure(admin, topic, partitions, max_event_bytes)
         return FoundTopic(found, await _settings(admin, topic))
-    finally:
-        await admin.close()
 
 
-async def find_topic(bootstrap_servers: str, topic: str) -> FoundTopic:
+async def find_topic(kafka: KafkaAccess, topic: str) -> FoundTopic:
     """The topic; it has 0 partitions if it does not exist.
 
     Raises KafkaError or OSError if the broker is unavailable.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS)
-    await admin.start()
-    try:
+    async with admin_of(kafka) as admin:
         return FoundTopic(await _partitions(admin, topic), await _settings(admin, topic))
-    finally:
-        await admin.close()
 
 
 async def _ensure(admin: AIOKafkaAdminClient, topic: str, partitions: int, max_event_bytes: int) -> int:

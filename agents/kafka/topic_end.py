@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from agents.kafka.access import KafkaAccess
 from headrace.events.genuine_records import PassedOver, Reason, judge
 from headrace.events.origin import Timeline
 from headrace.events.topic_record import decode, is_late
@@ -43,14 +44,14 @@ class TopicEnd:
     Its methods raise KafkaError, OSError or TimeoutError if the broker is unavailable.
     """
 
-    def __init__(self, bootstrap_servers: str, topic: str, *, timeout_seconds: float) -> None:
+    def __init__(self, kafka: KafkaAccess, topic: str, *, timeout_seconds: float) -> None:
         self._topic = topic
         self._timeout_seconds = timeout_seconds
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap_servers,
             enable_auto_commit=False,
             request_timeout_ms=int(timeout_seconds * 1_000),
             metadata_max_age_ms=METADATA_SECONDS * 1_000,
+            **kafka.arguments(),
         )
         self._timeline: Timeline | None = None
         self._ahead: dict[tuple[int, int], int] = {}

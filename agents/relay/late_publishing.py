@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
+from agents.kafka.access import KafkaAccess
 from agents.relay.refusals import REFUSALS, text_of
 from agents.relay.topic_refill import as_stored
 from headrace.events import topic_record
@@ -35,14 +36,14 @@ class LateOutcome(NamedTuple):
 
 
 async def publish_late(
-    connection: AnyConnection, bootstrap_servers: str, topic: str, *, position: int | None
+    connection: AnyConnection, kafka: KafkaAccess, topic: str, *, position: int | None
 ) -> LateOutcome:
     """Publish all unpublished events, or that at `position`, in order; relays may run at the same time.
 
     Raises KafkaError, OSError or TimeoutError if the broker is unavailable; what was published until then is recorded.
     """
     timeline = await epochs.read(connection)
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", max_request_size=MAX_REQUEST_BYTES)
+    producer = AIOKafkaProducer(acks="all", max_request_size=MAX_REQUEST_BYTES, **kafka.arguments())
     outcome, after = LateOutcome(0, []), 0
     try:
         async with asyncio.timeout(SECONDS):

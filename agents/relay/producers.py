@@ -10,6 +10,8 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from agents.kafka.access import KafkaAccess
+
 REQUEST_TIMEOUT_MS = 10_000
 CLOSE_TIMEOUT_SECONDS = 1.0
 # Below the broker's default limit of 1,048,588 bytes; a single event may be larger.
@@ -22,9 +24,9 @@ class Producers:
     So the plain producer sends the rest of the round there, and the idempotent one is replaced before the next round.
     """
 
-    def __init__(self, bootstrap_servers: str, max_message_bytes: int | None) -> None:
+    def __init__(self, kafka: KafkaAccess, max_message_bytes: int | None) -> None:
         """`max_message_bytes` is the topic's limit for a batch; None if it is unknown."""
-        self._bootstrap_servers = bootstrap_servers
+        self._kafka = kafka
         self._max_message_bytes = max_message_bytes
         self._idempotent: AIOKafkaProducer | None = None
         self._plain: AIOKafkaProducer | None = None
@@ -75,11 +77,11 @@ class Producers:
     def _new(self, *, idempotent: bool) -> AIOKafkaProducer:
         limit = self._max_message_bytes or MAX_BATCH_BYTES
         return AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap_servers,
             enable_idempotence=idempotent,
             acks="all",
             max_batch_size=min(MAX_BATCH_BYTES, limit),
             request_timeout_ms=REQUEST_TIMEOUT_MS,
+            **self._kafka.arguments(),
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiokafka.errors import BrokerResponseError
 
+from agents.kafka.access import KafkaAccess
 from agents.kafka.topic import MAX_EVENT_BYTES, MAX_MESSAGE_BYTES, FoundTopic, ensured_topic
 from agents.kafka.topic_end import Ahead, TopicEnd
 from agents.relay.producers import Producers, stopped
@@ -42,14 +43,14 @@ class Publisher:
     """
 
     def __init__(
-        self, bootstrap_servers: str, topic: str, *, partitions_if_new: int, max_event_bytes: int = MAX_EVENT_BYTES
+        self, kafka: KafkaAccess, topic: str, *, partitions_if_new: int, max_event_bytes: int = MAX_EVENT_BYTES
     ) -> None:
         self.max_event_bytes = max_event_bytes
         self.found = FoundTopic(0, {})
         """The topic, as it was at the last connect."""
         self.timeline: Timeline | None = None
         """Of the epoch in which this publishes; without it, records have no origin."""
-        self._bootstrap_servers = bootstrap_servers
+        self._kafka = kafka
         self._topic = topic
         self._partitions_if_new = partitions_if_new
         self._producers: Producers | None = None
@@ -80,16 +81,16 @@ class Publisher:
         """
         async with asyncio.timeout(TIMEOUT_SECONDS):
             self.found = await ensured_topic(
-                self._bootstrap_servers,
+                self._kafka,
                 self._topic,
                 partitions=self._partitions_if_new,
                 max_event_bytes=self.max_event_bytes,
             )
-            self._topic_end = TopicEnd(self._bootstrap_servers, self._topic, timeout_seconds=TIMEOUT_SECONDS)
+            self._topic_end = TopicEnd(self._kafka, self._topic, timeout_seconds=TIMEOUT_SECONDS)
             await self._topic_end.start()
             self._ends = await self._topic_end.ends(range(self.partitions))
             limit = self.found.number(MAX_MESSAGE_BYTES)
-            self._producers = Producers(self._bootstrap_servers, limit)
+            self._producers = Producers(self._kafka, limit)
             await self._producers.start()
 
     async def last_positions(self) -> dict[int, int]:

@@ -17,6 +17,7 @@ import asyncpg
 from aiokafka.errors import BrokerResponseError, KafkaError
 
 from agents.background import Background
+from agents.kafka.refused_access import AccessRefusedError, with_advice
 from agents.relay import topic_settings
 from agents.relay.abandoned_events import report_ahead
 from agents.relay.paced_publishing import PacedPublisher, heartbeat
@@ -246,7 +247,7 @@ class Relay(Background):
             self.throttled.warning(LogAction.TOPIC_TOO_SMALL, "The relay waits for partitions: {error}", error=error)
         else:
             text = "The relay waits for Kafka; accepted events stay in the outbox: {error}"
-            self.throttled.warning(LogAction.KAFKA_UNAVAILABLE, text, service="ingestion", error=error)
+            self.throttled.warning(LogAction.KAFKA_UNAVAILABLE, text, service="ingestion", error=with_advice(error))
         await self._publisher.discard()
         await connection.execute(database.HEARTBEAT)
         await self.sleep(wait)
@@ -256,5 +257,7 @@ def _condition_of(error: BaseException) -> Condition:
     """What an error of the publisher means: Kafka is away, or refuses, which may not pass by itself."""
     if isinstance(error, TopicTooSmallError):
         return Condition("failing", in_words(error))
-    is_refusal = isinstance(error, TopicLostError) or (isinstance(error, BrokerResponseError) and not error.retriable)
+    is_refusal = isinstance(error, TopicLostError | AccessRefusedError) or (
+        isinstance(error, BrokerResponseError) and not error.retriable
+    )
     return Condition("waiting" if is_refusal else "away", in_words(error))

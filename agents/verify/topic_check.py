@@ -9,6 +9,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from agents.kafka.access import KafkaAccess
 from agents.kafka.topic import find_topic
 from agents.verify.findings import Findings, Say
 from agents.verify.lost_tail import LostTail
@@ -56,18 +57,18 @@ class VerifiedTopic:
         """Whether the broker refused the event, and it was not published later."""
         return self._refused.get(position) is False
 
-    async def read(self, bootstrap_servers: str, topic: str) -> None:
+    async def read(self, kafka: KafkaAccess, topic: str) -> None:
         """Read the topic from its beginning to its current end, which is newer than the snapshot.
 
         Raises KafkaError, OSError, TimeoutError or DependencyAwayError.
         """
         async with asyncio.timeout(SILENCE_SECONDS):
-            found = await find_topic(bootstrap_servers, topic)
+            found = await find_topic(kafka, topic)
         self._refused = await self._snapshot.unpublished()
         self._is_compacted = found.is_compacted
         if not found.partitions:
             return
-        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(enable_auto_commit=False, **kafka.arguments())
         try:
             tps = [TopicPartition(topic, partition) for partition in range(found.partitions)]
             async with asyncio.timeout(SILENCE_SECONDS):

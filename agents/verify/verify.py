@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agents.kafka.access import KafkaAccess
 from agents.verify.findings import Findings, Say
 from agents.verify.lost_tail import LostTail
 from agents.verify.outbox_check import VerifiedOutbox
@@ -21,12 +22,12 @@ async def verify(
     projections: Sequence[Projection[Any]],
     *,
     only: str | None,
-    kafka: tuple[str, str] | None,
+    kafka: tuple[KafkaAccess, str] | None,
     findings: Findings,
     say: Say,
     tail: LostTail | None = None,
 ) -> list[int]:
-    """Compare everything; `kafka` has the bootstrap servers and the topic, or is None to skip the topic.
+    """Compare everything; `kafka` has the brokers and the topic, or is None to skip the topic.
 
     What the topic has and the snapshot lacks is collected in `tail`, for a report after the snapshot. Return the `seq`
     of outbox rows that should have been deleted long ago; the caller checks whether they still exist.

@@ -8,6 +8,7 @@ import click
 from aiokafka.errors import KafkaError
 from faust.cli.base import cli
 
+from agents.kafka.access import KafkaAccess
 from agents.relay.late_publishing import publish_late
 from app.commands.connecting import embedded_kafka, opened, run
 from app.commands.terminal import say, say_json
@@ -47,8 +48,9 @@ Examples:
 class _Unpublished:
     """The commands; each prints its result and returns the exit code. They raise HeadraceError."""
 
-    def __init__(self, settings: Settings, *, embedded: bool) -> None:
+    def __init__(self, settings: Settings, access: KafkaAccess, *, embedded: bool) -> None:
         self._settings = settings
+        self._access = access
         self._embedded = embedded
 
     async def list(self, limit: int, *, as_json: bool) -> int:
@@ -80,7 +82,7 @@ class _Unpublished:
         kafka = embedded_kafka(settings, wanted=self._embedded)
         async with kafka, opened(settings) as database, database.acquire() as connection:
             try:
-                outcome = await publish_late(connection, settings.bootstrap_servers, settings.topic, position=position)
+                outcome = await publish_late(connection, self._access, settings.topic, position=position)
             except (KafkaError, TimeoutError) as error:
                 raise DependencyAwayError(f"Kafka does not answer: {error!r}. Check BROKER_URL.") from error
         if as_json:
@@ -92,9 +94,9 @@ class _Unpublished:
         return 1 if outcome.refused else 0
 
 
-def add_unpublished(settings: Settings, *, embedded: bool) -> None:
+def add_unpublished(settings: Settings, access: KafkaAccess, *, embedded: bool) -> None:
     """Add the commands to Faust's command line."""
-    commands = _Unpublished(settings, embedded=embedded)
+    commands = _Unpublished(settings, access, embedded=embedded)
     group = click.Group("unpublished", help=HELP)
     group.add_command(_list(commands))
     group.add_command(_retry(commands))

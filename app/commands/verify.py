@@ -9,6 +9,7 @@ import click
 from aiokafka.errors import KafkaError
 from faust.cli.base import cli
 
+from agents.kafka.access import KafkaAccess
 from agents.verify.findings import Findings
 from agents.verify.lost_tail import LostTail
 from agents.verify.verify import verify
@@ -37,12 +38,23 @@ Examples:
 """
 
 
-def add_verify(settings: Settings, projections: Sequence[Projection[Any]], *, embedded: bool) -> None:
+def add_verify(
+    settings: Settings, projections: Sequence[Projection[Any]], access: KafkaAccess, *, embedded: bool
+) -> None:
     """Add the command to Faust's command line."""
 
     def command(projection: str | None, skip_topic: bool, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
         raise SystemExit(
-            run(_verify(settings, projections, projection, topic=not skip_topic, as_json=as_json, kafka=embedded))
+            run(
+                _verify(
+                    settings,
+                    projections,
+                    projection,
+                    None if skip_topic else access,
+                    as_json=as_json,
+                    embedded=embedded,
+                )
+            )
         )
 
     cli.add_command(
@@ -63,16 +75,16 @@ async def _verify(
     settings: Settings,
     projections: Sequence[Projection[Any]],
     only: str | None,
+    access: KafkaAccess | None,
     *,
-    topic: bool,
     as_json: bool,
-    kafka: bool,
+    embedded: bool,
 ) -> int:
     names = [projection.name for projection in projections]
     if only is not None and only not in names:
         raise UnknownProjectionError(f"There is no projection {only}. Projections: {', '.join(names)}.")
     findings, tail = Findings(), LostTail()
-    async with postgres(settings) as dsn, embedded_kafka(settings, wanted=kafka and topic):
+    async with postgres(settings) as dsn, embedded_kafka(settings, wanted=embedded and access is not None):
         connection = await connect(dsn, command_seconds=TIMEOUT_SECONDS)
         try:
             async with snapshot(connection) as moment:
@@ -80,7 +92,7 @@ async def _verify(
                     moment,
                     projections,
                     only=only,
-                    kafka=(settings.bootstrap_servers, settings.topic) if topic else None,
+                    kafka=(access, settings.topic) if access else None,
                     findings=findings,
                     say=lambda line: say(line, err=True),
                     tail=tail,

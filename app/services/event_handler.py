@@ -8,6 +8,7 @@ from typing import Any
 
 from faust.types import ServiceT
 
+from agents.kafka.access import KafkaAccess
 from agents.kafka.authority import Authority
 from agents.kafka.broker_gate import BrokerGate
 from agents.kafka.fetch_batches import AsIs
@@ -33,6 +34,7 @@ def event_handler_service(
     projections: Sequence[Projection[Any]],
     database: Database,
     *,
+    kafka: KafkaAccess,
     disk_space: DiskSpace,
     metrics: MetricsView,
     parts: Parts,
@@ -50,7 +52,7 @@ def event_handler_service(
         app.agent(topic, name=f"project_{name}")(agent_of(projector))
     metrics.add(metric_sources.projectors(projectors), metric_sources.records(authority))
     gate = BrokerGate(
-        settings.bootstrap_servers,
+        kafka,
         settings.topic,
         partitions_if_new=settings.topic_partitions,
         max_event_bytes=settings.max_event_bytes,

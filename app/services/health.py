@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from agents.kafka import probe
+from agents.kafka.access import KafkaAccess
 from app.services.client_limits import connection_limits, guard, tls_files
 from app.services.lost_events import lost_events_of
 from app.settings import Settings
@@ -17,19 +18,25 @@ from web.server.metrics import MetricsView
 from web.server.server import HttpServer, make_application
 
 
-def used_by(settings: Settings) -> Mapping[str, Check]:
+def used_by(settings: Settings, kafka: KafkaAccess) -> Mapping[str, Check]:
     """What is asked only for a verbose report: Kafka, unless the worker only answers queries."""
     if settings.runs == {"query"}:
         return {}
-    return {"kafka": partial(probe.answers, settings.bootstrap_servers)}
+    return {"kafka": partial(probe.answers, kafka)}
 
 
 def health_service(
-    settings: Settings, database: Database, metrics: MetricsView, parts: Parts, *, gate: Gate | None = None
+    settings: Settings,
+    database: Database,
+    metrics: MetricsView,
+    parts: Parts,
+    *,
+    kafka: KafkaAccess,
+    gate: Gate | None = None,
 ) -> HttpServer:
     """Create the HTTP server of a worker that runs the event handler alone: health and metrics."""
     health = Health(
-        {"postgresql": database.answers, **used_by(settings)},
+        {"postgresql": database.answers, **used_by(settings, kafka)},
         lost_events=lost_events_of(database),
         parts=parts,
         needs_all_parts=True,

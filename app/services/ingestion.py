@@ -7,6 +7,7 @@ from typing import Any
 
 from faust.types import ServiceT
 
+from agents.kafka.access import KafkaAccess
 from agents.relay.outbox_listener import OutboxListener, OutboxNotifier
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
@@ -45,6 +46,7 @@ def ingestion_service(
     projections: Sequence[Projection[Any]],
     database: Database,
     *,
+    kafka: KafkaAccess,
     disk_space: DiskSpace,
     metrics: MetricsView,
     parts: Parts,
@@ -52,7 +54,7 @@ def ingestion_service(
 ) -> tuple[HttpServer, list[ServiceT]]:
     """Create the HTTP server of the ingestion port, and the services that run with it, in start order."""
     wake_up = WakeUp()
-    relay = _relay(settings, database, wake_up, disk_space)
+    relay = _relay(settings, kafka, database, wake_up, disk_space)
     parts.add("relay", relay.condition)
     notifier = OutboxNotifier(database)
 
@@ -85,6 +87,7 @@ def ingestion_service(
         projections,
         database,
         group_commit,
+        kafka=kafka,
         known=known,
         limits=limits,
         backlog=backlog,
@@ -101,9 +104,9 @@ def ingestion_service(
     ]
 
 
-def _relay(settings: Settings, database: Database, wake_up: WakeUp, disk_space: DiskSpace) -> Relay:
+def _relay(settings: Settings, kafka: KafkaAccess, database: Database, wake_up: WakeUp, disk_space: DiskSpace) -> Relay:
     publisher = Publisher(
-        settings.bootstrap_servers,
+        kafka,
         settings.topic,
         partitions_if_new=settings.topic_partitions,
         max_event_bytes=settings.max_event_bytes,
@@ -132,6 +135,7 @@ def _server(
     database: Database,
     group_commit: GroupCommit,
     *,
+    kafka: KafkaAccess,
     known: EventTypes,
     limits: Limits,
     backlog: Backlog,
@@ -144,7 +148,7 @@ def _server(
     bodies = BodyBudget(settings.max_bodies_bytes)
     door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied)
     needs = {"postgresql": database.answers}
-    health = Health(needs, used_by(settings), lost_events=lost_events_of(database), parts=parts)
+    health = Health(needs, used_by(settings, kafka), lost_events=lost_events_of(database), parts=parts)
     times = RequestTimes("ingestion")
     metrics.add(times.samples, metric_sources.intake("http", door.counts), metric_sources.memory(group_commit, bodies))
     documentation = documentation_of_ingestion(

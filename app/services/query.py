@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from agents.kafka.access import KafkaAccess
 from agents.parked.retrier import Retrier
 from app.services.access import admission
 from app.services.client_limits import connection_limits, guard, tls_files
@@ -38,6 +39,7 @@ def query_service(
     metrics: MetricsView,
     parts: Parts,
     *,
+    kafka: KafkaAccess,
     gate: Gate | None = None,
 ) -> HttpServer:
     """Create the HTTP server of the query port."""
@@ -48,7 +50,7 @@ def query_service(
             return await stalls(connection, names, longer_than_seconds=settings.stall_seconds)
 
     needs = {"postgresql": database.answers}
-    health = Health(needs, used_by(settings), stalls_now, lost_events=lost_events_of(database), parts=parts)
+    health = Health(needs, used_by(settings, kafka), stalls_now, lost_events=lost_events_of(database), parts=parts)
     views = Projections(database, projections, stalled_after_seconds=settings.stall_seconds)
     retrier = Retrier(projections, database, max_seconds=RETRY_SECONDS, max_state_bytes=settings.max_state_bytes)
     times = RequestTimes("query")

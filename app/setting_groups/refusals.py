@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from app.secret_files import URLS
+from app.secret_files import PASSWORDS, URLS
 from headrace.errors import InvalidSettingError
-from headrace.process.secrets import redacted
+from headrace.process.secrets import HIDDEN, redacted
 
 
 def refused(field: str, value: str, allowed: str) -> InvalidSettingError:
-    """The error for a value that is not allowed. Of a URL it shows what is no secret."""
-    shown = redacted(value) if field.upper() in URLS or "://" in value else value
-    return InvalidSettingError(f"{field.upper()}={shown}: not allowed; allowed: {allowed}")
+    """The error for a value that is not allowed. It shows what is no secret."""
+    return InvalidSettingError(f"{field.upper()}={shown_value(field, value)}: not allowed; allowed: {allowed}")
+
+
+def shown_value(field: str, value: str) -> str:
+    """What may be shown of the value of a setting."""
+    if field.upper() in PASSWORDS and value:
+        return HIDDEN
+    return redacted(value) if (field.upper() in URLS and value != "off") or "://" in value else value

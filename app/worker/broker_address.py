@@ -1,10 +1,16 @@
-"""The MQTT broker that the settings name."""
+"""The MQTT broker and the Kafka brokers that the settings name."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from app.settings import Settings
+from aiokafka.abc import AbstractTokenProvider
+
+from agents.kafka.access import KafkaAccess
+from agents.kafka.tokens import TokenEndpoint, TokenFile
+from app.embedded.kafka import login
+from app.settings import Settings, data_folder
 from headrace.process.mqtt_address import MqttAddress, read_mqtt_url
 
 
@@ -27,3 +33,38 @@ def mqtt_address(settings: Settings, *, host_name: str) -> MqttAddress:
         version_5=settings.mqtt_protocol == "5",
         shared=(settings.mqtt_shared or ("on" if settings.mqtt_url else "off")) == "on",
     )
+
+
+def kafka_access(settings: Settings, *, embedded: bool = False) -> KafkaAccess:
+    """The Kafka that is set, or the embedded one, whose password is in the data folder."""
+    if embedded:
+        return KafkaAccess(
+            f"127.0.0.1:{settings.embedded_kafka_port}",
+            mechanism=login.MECHANISM,
+            user=login.USER,
+            password_file=login.password_file(data_folder(settings) / "kafka"),
+        )
+    return KafkaAccess(
+        settings.bootstrap_servers,
+        tls=settings.kafka_tls,
+        ca_file=settings.kafka_ca_file,
+        certificate_file=settings.kafka_certificate_file,
+        key_file=settings.kafka_key_file,
+        mechanism=settings.kafka_sasl_mechanism,
+        user=settings.kafka_sasl_username,
+        password=settings.kafka_sasl_password,
+        tokens=_tokens(settings),
+    )
+
+
+def _tokens(settings: Settings) -> AbstractTokenProvider | None:
+    if settings.kafka_token_file:
+        return TokenFile(Path(settings.kafka_token_file))
+    if settings.kafka_token_url:
+        return TokenEndpoint(
+            settings.kafka_token_url,
+            settings.kafka_token_client_id,
+            settings.kafka_token_client_secret,
+            settings.kafka_token_scope,
+        )
+    return None

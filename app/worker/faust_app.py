@@ -19,6 +19,7 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import ServiceT, TransportT
 from faust.worker import Worker as FaustWorker
 
+from agents.kafka.access import KafkaAccess
 from agents.kafka.fetch_batches import BatchTransport
 from app.settings import Settings
 from app.worker.group_membership import GroupMembership
@@ -57,7 +58,9 @@ class Headrace(faust.App):
 
     BootStrategy = Boot
 
-    def __init__(self, settings: Settings, *, handles_events: bool, startup: Startup | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, handles_events: bool, kafka: KafkaAccess, startup: Startup | None = None
+    ) -> None:
         self.services: Sequence[ServiceT] = ()
         self.http_servers: Sequence[HttpServer] = ()
         self._is_up = self._is_signalled = False
@@ -66,10 +69,11 @@ class Headrace(faust.App):
         self._shutdown_seconds = settings.shutdown_seconds
         self._settings = settings
         self.handles_events = handles_events
+        self.kafka = kafka
         self.log_format = settings.log_format
         super().__init__(
             settings.consumer_group,
-            broker=settings.broker_url,
+            broker=f"kafka://{kafka.bootstrap_servers}",
             env_prefix="FAUST",
             id_format="{id}",
             Worker=Worker,
@@ -123,7 +127,7 @@ class Headrace(faust.App):
             return frozenset()
 
     def _new_transport(self) -> TransportT:
-        return BatchTransport(self.conf.broker_consumer, self)
+        return BatchTransport(self.conf.broker_consumer, self, kafka=self.kafka)
 
     def _create_directories(self) -> None:
         """Do nothing: Faust's folder is for its tables, which Headrace does not use, and it may be read-only."""

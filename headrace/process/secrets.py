@@ -55,12 +55,26 @@ def redacted(url: str) -> str:
 
 def hide(urls: Iterable[str]) -> None:
     """From now on, `without_secrets` replaces these URLs and their passwords."""
+    found: dict[str, str] = {}
     for url in urls:
-        _known.update({url: redacted(url)} if redacted(url) != url else {})
+        found |= {url: redacted(url)} if redacted(url) != url else {}
         for secret in _secrets_in(url):
-            _known.update(dict.fromkeys({secret, repr(secret)[1:-1]}, HIDDEN))
-    for text in sorted(_known, key=len, reverse=True):
-        _known[text] = _known.pop(text)
+            found |= dict.fromkeys({secret, repr(secret)[1:-1]}, HIDDEN)
+    _add(found)
+
+
+def hide_values(values: Iterable[str]) -> None:
+    """The same for secrets that are no part of a URL. One that is too short would blank out parts of words."""
+    long = {value for value in values if len(value) >= MIN_CHARACTERS}
+    if not _known.keys() >= long:
+        _add(dict.fromkeys(long | {repr(value)[1:-1] for value in long}, HIDDEN))
+
+
+def _add(found: dict[str, str]) -> None:
+    """Other threads may read meanwhile, so what they read never changes."""
+    global _known  # noqa: PLW0603 - of the process, as the log is
+    together = {**_known, **found}
+    _known = {text: together[text] for text in sorted(together, key=len, reverse=True)}
 
 
 def without_secrets(text: str) -> str:

@@ -7,9 +7,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 SCHEMES = frozenset({"postgresql", "postgres"})
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+BROKER_SCHEMES = frozenset({"kafka", "kafka+ssl"})
 NO_LOGIN = (
-    "kafka://host:port[,host:port], without user and password: Headrace does not support SASL yet; use a listener of "
-    "the broker without authentication, in a network that only trusted machines reach"
+    "kafka://host:port[,host:port] or kafka+ssl://…, without user and password: set KAFKA_SASL_MECHANISM, "
+    "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
 )
 
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -36,10 +37,10 @@ def is_database_url(url: str) -> bool:
 
 
 def is_broker_url(url: str) -> bool:
-    """Whether it is `kafka://host:port[,host:port]`."""
+    """Whether it is `kafka://host:port[,host:port]`, or the same with kafka+ssl."""
     scheme, _, rest = url.partition("://")
     addresses = [address.rpartition(":") for address in rest.split(",")]
-    return scheme == "kafka" and all(
+    return scheme in BROKER_SCHEMES and all(
         _BROKER_HOST.fullmatch(host) and port and _is_port(port) for host, _, port in addresses
     )
 

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
+from agents.kafka.access import KafkaAccess
 from agents.kafka.topic import ensure_topic
 from tables.database import Pool
 
@@ -51,7 +52,7 @@ async def stranger(kafka: str, topic: str) -> AsyncIterator[None]:
         return True
 
     joining: list[AIOKafkaConsumer] = []
-    await ensure_topic(bootstrap, topic, partitions=8)
+    await ensure_topic(KafkaAccess(bootstrap), topic, partitions=8)
     await until(joined, SECONDS, "the stranger does not get into the group")
     try:
         yield

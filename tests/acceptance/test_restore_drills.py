@@ -12,11 +12,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.embedded.servers import EmbeddedServers
-
 from tests.acceptance.test_verify_command import verify
 from tests.support.servers.fresh import free_port, new_topic, server_folder
 from tests.support.servers.moved_database import copied, dropped, put_back
+from tests.support.servers.own_kafka import OwnKafka
 from tests.support.servers.system import STRUCTURED, WAIT, System, envelope, running
 
 SOURCE = "/tests/drills"
@@ -84,9 +83,11 @@ async def drill(tmp_path: Path, database_dsn: str, kafka: str, topic: str) -> As
 @pytest.fixture
 async def other_broker() -> AsyncIterator[str]:
     with server_folder() as folder:
-        servers = EmbeddedServers(folder, kafka_port=free_port())
-        yield await servers.start_kafka()
-        await servers.stop()
+        broker = OwnKafka(folder, proxy_port=free_port())
+        broker.proxy_port = broker.port
+        await broker.start()
+        yield broker.url
+        await broker.stop()
 
 
 async def test_under_the_same_topic(drill: Drill) -> None:

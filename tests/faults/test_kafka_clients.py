@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.kafka.access import KafkaAccess
 from agents.relay.publisher import Publisher
 from tables.intake.outbox import StoredEvent
 
@@ -29,7 +30,7 @@ LOOKS = "    coordinator = consumer._coordinator\n"
 async def test_a_producer_is_given_up_although_its_broker_takes_no_more_bytes(own_kafka: OwnKafka, topic: str) -> None:
     if not own_kafka.processes:
         await own_kafka.start()
-    publisher = Publisher(own_kafka.url.removeprefix("kafka://"), topic, partitions_if_new=PARTITIONS)
+    publisher = Publisher(KafkaAccess(own_kafka.url.removeprefix("kafka://")), topic, partitions_if_new=PARTITIONS)
     await publisher.connect()
     text = json.dumps({"id": "1", "source": "/tests", "type": "t", "data": "x" * EVENT_BYTES})
     events = [StoredEvent(number, number, number, "key", text) for number in range(PARTITIONS)]

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from agents.kafka.access import KafkaAccess
 from agents.parked.retrier import Retrier
 from agents.projector.projector import Projector
 from agents.relay.paced_publishing import PacedPublisher
@@ -156,7 +157,7 @@ async def test_a_lost_topic_is_filled_again_from_events_that_are_read_one_by_one
 ) -> None:
     await store(connection, [("a", n) for n in range(1, 6)])
     servers = kafka.removeprefix("kafka://")
-    publisher = Publisher(servers, topic, partitions_if_new=4)
+    publisher = Publisher(KafkaAccess(servers), topic, partitions_if_new=4)
     try:
         await publisher.connect()
         await refill(connection, PacedPublisher(publisher))

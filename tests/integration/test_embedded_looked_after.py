@@ -177,7 +177,7 @@ async def test_a_server_that_cannot_be_started_again_is_tried_until_it_can(
             assert servers.kafka_process() is None
 
         async def answers() -> bool:
-            return await answering_cluster(place.port) is not None
+            return await answering_cluster(place.port, place.access.login()) is not None
 
         await until(answers, SECONDS)
 

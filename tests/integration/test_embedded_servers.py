@@ -11,6 +11,7 @@ import pytest
 from aiokafka import AIOKafkaClient, AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from agents.kafka.access import KafkaAccess
 from app.embedded.processes import is_alive
 from app.embedded.servers import EmbeddedServers
 from headrace.errors import StartError
@@ -33,20 +34,20 @@ async def servers(place: Place) -> AsyncIterator[EmbeddedServers]:
     await handle.stop()
 
 
-async def publish(bootstrap: str, count: int) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+async def publish(kafka: KafkaAccess, count: int) -> None:
+    admin = AIOKafkaAdminClient(**kafka.arguments())
     await admin.start()
     await admin.create_topics([NewTopic("kept", 1, 1)])
     await admin.close()
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all") as producer:
+    async with AIOKafkaProducer(acks="all", **kafka.arguments()) as producer:
         await asyncio.gather(*[await producer.send("kept", b"%d" % number) for number in range(count)])
 
 
-async def published(bootstrap: str) -> list[int]:
+async def published(kafka: KafkaAccess) -> list[int]:
     partition = TopicPartition("kept", 0)
     async with (
         asyncio.timeout(30),
-        AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer,
+        AIOKafkaConsumer(auto_offset_reset="earliest", **kafka.arguments()) as consumer,
     ):
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]
@@ -67,11 +68,11 @@ async def test_both_start_and_what_they_were_told_outlives_a_stop(place: Place, 
     assert await value(dsn, "SELECT rolsuper FROM pg_roles WHERE rolname = 'headrace'") is False
     assert await value(dsn, "SHOW data_checksums") == await value(dsn, "SHOW synchronous_commit") == "on"
     await value(dsn, "CREATE TABLE kept AS SELECT 1 AS value")
-    client = AIOKafkaClient(bootstrap_servers=place.bootstrap)
+    client = AIOKafkaClient(**place.access.arguments())
     await client.bootstrap()
     assert [(node.host, node.port) for node in client.cluster.brokers()] == [("127.0.0.1", place.port)]
     await client.close()
-    await publish(place.bootstrap, RECORDS)
+    await publish(place.access, RECORDS)
 
     assert {address.laddr.ip for address in place.broker.net_connections() if address.status == "LISTEN"} == {
         "127.0.0.1"
@@ -87,7 +88,7 @@ async def test_both_start_and_what_they_were_told_outlives_a_stop(place: Place, 
     await third.stop()
 
     await servers.stop()
-    assert await published(place.bootstrap) == list(range(RECORDS))
+    assert await published(place.access) == list(range(RECORDS))
     started = time.monotonic()
     await other.stop()
     assert time.monotonic() - started < 6
@@ -96,13 +97,13 @@ async def test_both_start_and_what_they_were_told_outlives_a_stop(place: Place, 
 
     dsn = await start_both(servers)
     assert await value(dsn, "SELECT value FROM kept") == 1
-    assert await published(place.bootstrap) == list(range(RECORDS))
+    assert await published(place.access) == list(range(RECORDS))
 
 
 async def test_servers_that_were_killed_recover(place: Place, servers: EmbeddedServers) -> None:
     dsn = await start_both(servers)
     await value(dsn, "CREATE TABLE kept AS SELECT 1 AS value")
-    await publish(place.bootstrap, RECORDS)
+    await publish(place.access, RECORDS)
     postmaster, broker = place.postmaster, place.broker
     postmaster.kill()
     broker.kill()
@@ -110,7 +111,7 @@ async def test_servers_that_were_killed_recover(place: Place, servers: EmbeddedS
     assert place.postmaster != postmaster
     assert place.broker != broker
     assert await value(dsn, "SELECT value FROM kept") == 1
-    assert await published(place.bootstrap) == list(range(RECORDS))
+    assert await published(place.access) == list(range(RECORDS))
 
 
 async def test_the_last_of_two_processes_stops_the_servers(place: Place, servers: EmbeddedServers) -> None:

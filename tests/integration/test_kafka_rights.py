@@ -9,6 +9,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.protocol.admin import CreateAclsRequest
 
+from agents.kafka.access import KafkaAccess
 from agents.kafka.rights import lacking_rights
 
 from tests.support.servers.fresh import free_port, server_folder
@@ -53,11 +54,11 @@ async def rule(
 
 
 async def test_a_worker_that_may_do_everything_lacks_nothing(address: str) -> None:
-    assert await lacking_rights(address, "open-topic", partitions=3, group="open-group") == []
+    assert await lacking_rights(KafkaAccess(address), "open-topic", partitions=3, group="open-group") == []
 
 
 async def test_a_broker_that_is_away_is_no_problem() -> None:
-    assert await lacking_rights(f"127.0.0.1:{free_port()}", "events", partitions=3, group="headrace") == []
+    assert await lacking_rights(KafkaAccess(f"127.0.0.1:{free_port()}"), "events", partitions=3, group="headrace") == []
 
 
 async def test_a_topic_and_a_group_that_are_closed_are_both_named(address: str, admin: AIOKafkaAdminClient) -> None:
@@ -66,7 +67,7 @@ async def test_a_topic_and_a_group_that_are_closed_are_both_named(address: str, 
     await rule(admin, GROUP, "closed-group")
 
     async def both() -> bool:
-        found = await lacking_rights(address, "closed-topic", partitions=3, group="closed-group")
+        found = await lacking_rights(KafkaAccess(address), "closed-topic", partitions=3, group="closed-group")
         return [name for name in ("topic closed-topic", "group closed-group") if name in "".join(found)] == [
             "topic closed-topic",
             "group closed-group",
@@ -81,7 +82,7 @@ async def test_a_topic_that_must_not_be_created_is_named(address: str, admin: AI
     await rule(admin, CLUSTER, "kafka-cluster", CREATE)
 
     async def named() -> bool:
-        found = await lacking_rights(address, "never-made", partitions=3, group=None)
+        found = await lacking_rights(KafkaAccess(address), "never-made", partitions=3, group=None)
         return any("no topic never-made" in told for told in found)
 
     await until(named, SECONDS)

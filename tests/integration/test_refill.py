@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from agents.kafka import topic_end
+from agents.kafka.access import KafkaAccess
 from agents.kafka.fetch_batches import Headers
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
@@ -33,7 +34,7 @@ async def make_relay(database: Database, kafka: str, topic: str) -> AsyncIterato
     relays = []
 
     def make() -> Relay:
-        publisher = Publisher(kafka.removeprefix("kafka://"), topic, partitions_if_new=PARTITIONS)
+        publisher = Publisher(KafkaAccess(kafka.removeprefix("kafka://")), topic, partitions_if_new=PARTITIONS)
         relays.append(Relay(database, publisher, WakeUp(), batch_events=100, watchdog_seconds=0.1))
         return relays[-1]
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from agents.kafka.access import KafkaAccess
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from headrace.events.envelope import Limits, ParsedEvent, parse_event
@@ -30,7 +31,9 @@ async def make_relay(database: Database, kafka: str, topic: str) -> AsyncIterato
     relays = []
 
     def make(**options: Any) -> Relay:
-        publisher = Publisher(kafka.removeprefix("kafka://"), topic, partitions_if_new=PARTITIONS, **options)
+        publisher = Publisher(
+            KafkaAccess(kafka.removeprefix("kafka://")), topic, partitions_if_new=PARTITIONS, **options
+        )
         relays.append(Relay(database, publisher, WakeUp(), batch_events=1_000, watchdog_seconds=0.1))
         return relays[-1]
 

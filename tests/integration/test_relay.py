@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer
 
+from agents.kafka.access import KafkaAccess
 from agents.relay import relay as relay_module
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
@@ -27,7 +28,7 @@ async def make_relay(database: Database, kafka: str, topic: str) -> AsyncIterato
     relays = []
 
     def make(**options: Any) -> Relay:
-        publisher = Publisher(kafka.removeprefix("kafka://"), topic, partitions_if_new=4)
+        publisher = Publisher(KafkaAccess(kafka.removeprefix("kafka://")), topic, partitions_if_new=4)
         given = {"batch_events": 100, "watchdog_seconds": 0.1, **options}
         relay = Relay(database, publisher, WakeUp(), **given)
         relays.append(relay)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from agents.kafka.access import KafkaAccess
 from agents.relay import paced_publishing, publisher, relay
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
@@ -26,7 +27,7 @@ async def slow_relay(database: Database, kafka: str, topic: str) -> AsyncIterato
     """A relay that is not started."""
     made = Relay(
         database,
-        Publisher(kafka.removeprefix("kafka://"), topic, partitions_if_new=1),
+        Publisher(KafkaAccess(kafka.removeprefix("kafka://")), topic, partitions_if_new=1),
         WakeUp(),
         batch_events=1_000,
         watchdog_seconds=0.1,

@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, Records
 from aiokafka.structs import TopicPartition
 
 from agents.kafka import topic_end
+from agents.kafka.access import KafkaAccess
 from agents.kafka.topic_end import FORGOTTEN, TopicEnd
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
@@ -34,7 +35,7 @@ async def make_relay(database: Database, kafka: str, topic: str) -> AsyncIterato
     relays = []
 
     def make() -> Relay:
-        publisher = Publisher(kafka.removeprefix("kafka://"), topic, partitions_if_new=2)
+        publisher = Publisher(KafkaAccess(kafka.removeprefix("kafka://")), topic, partitions_if_new=2)
         relays.append(Relay(database, publisher, WakeUp(), batch_events=1_000, watchdog_seconds=0.1))
         return relays[-1]
 
@@ -67,7 +68,7 @@ class Operator:
 
     async def last_positions(self, partitions: int) -> dict[int, int]:
         """What a relay reads when it connects."""
-        end = TopicEnd(self.servers, self.topic, timeout_seconds=10)
+        end = TopicEnd(KafkaAccess(self.servers), self.topic, timeout_seconds=10)
         await end.start()
         try:
             return await end.last_positions(range(partitions))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import asyncpg
 import pytest
 
+from agents.kafka.access import KafkaAccess
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from headrace.process.waiting import WakeUp
@@ -93,7 +94,7 @@ async def test_each_relay_stores_and_publishes_what_its_door_accepted(
     for one, topic in zip(installations, topics, strict=True):
         database = Database(pool_size=4, timeout_seconds=10)
         await database.open(one.dsn)
-        publisher = Publisher(kafka.removeprefix("kafka://"), topic, partitions_if_new=1)
+        publisher = Publisher(KafkaAccess(kafka.removeprefix("kafka://")), topic, partitions_if_new=1)
         databases_of.append(database)
         relays.append(Relay(database, publisher, WakeUp(), batch_events=100, watchdog_seconds=0.1))
     try:

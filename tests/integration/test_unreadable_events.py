@@ -8,6 +8,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from msgspec.structs import replace
 
+from agents.kafka.access import KafkaAccess
 from agents.parked.retrier import Retrier
 from agents.projections.event_types import event_types
 from agents.projector.projector import Projector
@@ -136,7 +137,7 @@ async def test_a_refill_leaves_it_out_and_publishes_the_others_as_compact_as_the
     connection: Connection, stored: list[StoredEvent], kafka: str, topic: str
 ) -> None:
     servers = kafka.removeprefix("kafka://")
-    publisher = Publisher(servers, topic, partitions_if_new=1)
+    publisher = Publisher(KafkaAccess(servers), topic, partitions_if_new=1)
     try:
         await publisher.connect()
         await refill(connection, PacedPublisher(publisher))
@@ -159,11 +160,11 @@ async def test_a_late_publishing_leaves_it_out_and_publishes_the_others(
     connection: Connection, stored: list[StoredEvent], kafka: str, topic: str
 ) -> None:
     servers = kafka.removeprefix("kafka://")
-    publisher = Publisher(servers, topic, partitions_if_new=1)
+    publisher = Publisher(KafkaAccess(servers), topic, partitions_if_new=1)
     await publisher.connect()
     await publisher.discard()
     await unpublished.set_aside(connection, [Refused(one.position, one.partition, "refused", 1) for one in stored])
-    outcome = await publish_late(connection, servers, topic, position=None)
+    outcome = await publish_late(connection, KafkaAccess(servers), topic, position=None)
     assert outcome.published == len(EVENTS) - 1
     assert [refused.position for refused in outcome.refused] == [GIANT]
     (left,) = (await unpublished.listed(connection, at_most=10)).events

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from agents.kafka.access import KafkaAccess
 from agents.kafka.topic import ensure_topic
 from agents.parked.retrier import Retrier
 from agents.projector.projector import Projector
@@ -44,7 +45,7 @@ SELECT id, source, event_type, subject, event_time, partition_key, key_hash, eve
 """
 
 
-async def found(connection: Connection, kafka: tuple[str, str] | None = None) -> Findings:
+async def found(connection: Connection, kafka: tuple[KafkaAccess, str] | None = None) -> Findings:
     """What verify finds."""
     findings, tail = Findings(), LostTail()
     async with snapshot(connection) as moment:
@@ -156,10 +157,10 @@ async def test_a_change_of_the_outbox_is_found(connection: Connection, statement
 
 async def publish(
     kafka: str, topic: str, events: Sequence[StoredEvent], *, extra: Sequence[tuple[int, bytes, bytes]] = ()
-) -> tuple[str, str]:
+) -> tuple[KafkaAccess, str]:
     """Put events on the topic one after the other, and then other records: (partition, key, value)."""
     address = kafka.removeprefix("kafka://")
-    await ensure_topic(address, topic, partitions=PARTITIONS)
+    await ensure_topic(KafkaAccess(address), topic, partitions=PARTITIONS)
     producer = AIOKafkaProducer(bootstrap_servers=address)
     await producer.start()
     try:
@@ -168,7 +169,7 @@ async def publish(
             await producer.send_and_wait(topic, value, key=key, partition=partition)
     finally:
         await producer.stop()
-    return address, topic
+    return KafkaAccess(address), topic
 
 
 async def test_a_topic_that_has_everything_agrees(
@@ -235,7 +236,7 @@ async def test_a_row_of_the_outbox_that_is_stored_for_long_and_published_is_over
 async def test_a_topic_that_is_not_there_lacks_everything(
     connection: Connection, stored: list[StoredEvent], kafka: str, topic: str
 ) -> None:
-    at = (kafka.removeprefix("kafka://"), topic)
+    at = (KafkaAccess(kafka.removeprefix("kafka://")), topic)
     assert kinds(await found(connection, at)) == {"topic_missing": len(stored)}
 
 

@@ -6,6 +6,7 @@ import click
 import pytest
 from faust.cli.base import cli
 
+from agents.kafka.access import KafkaAccess
 from app.commands.forget import add_forget
 from app.commands.keys import add_keys
 from app.commands.parked import add_parked
@@ -39,8 +40,8 @@ def test_help_has_an_example(path: str) -> None:
     add_forget(Settings(), [])
     add_keys(Settings())
     add_parked(Settings(), [])
-    add_verify(Settings(), [], embedded=False)
-    add_unpublished(Settings(), embedded=False)
+    add_verify(Settings(), [], KafkaAccess("127.0.0.1:1"), embedded=False)
+    add_unpublished(Settings(), KafkaAccess("127.0.0.1:1"), embedded=False)
     command: click.Command = cli
     for name in path.split():
         assert isinstance(command, click.Group)

@@ -52,7 +52,7 @@ def test_a_wrong_lock_is_refused(text: str) -> None:
 
 
 def test_kafka_listens_on_loopback_alone_and_keeps_events() -> None:
-    settings = properties(kafka_files.PROPERTIES.format(port=9092, controller_port=20_001))
+    settings = properties(kafka_files.PROPERTIES.format(port=9092, controller_port=20_001, security=""))
     addresses = re.findall(r"//([^:]+):(\d+)", settings["listeners"])
     assert addresses == [("127.0.0.1", "9092"), ("127.0.0.1", "20001")]
     assert settings["auto.create.topics.enable"] == "false"

@@ -20,7 +20,7 @@ import pytest
 from aiohttp import StreamReader, http_exceptions, streams, web, web_protocol
 from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, conn
-from aiokafka.conn import AIOKafkaConnection
+from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
 from aiokafka.consumer.fetcher import Fetcher, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.producer.sender import Sender
@@ -65,6 +65,8 @@ NONE = type(None)
 PRIVATE_METHODS = [
     Method("agents/kafka", driver.AIOKafkaConsumerThread, "_commit", "async (self, offsets)"),
     Method("agents/kafka", driver.AIOKafkaConsumerThread, "_ensure_consumer", "(self)"),
+    Method("agents/kafka", driver.AIOKafkaConsumerThread, "_create_worker_consumer", "(self, transport)"),
+    Method("agents/kafka", AIOKafkaConnection, "_do_sasl_handshake", "async (self)"),
     Method("agents/kafka", driver.Consumer, "_new_consumer_thread", "(self)"),
     Method("agents/kafka", driver.Consumer, "_wait_next_records", "async (self, timeout)"),
     Method("agents/kafka", driver.Consumer, "_add_gap", "async (self, tp, offset_from, offset_to)"),
@@ -125,6 +127,7 @@ OTHER_NAMES = {
 UNDOCUMENTED_METHODS = [
     Method("agents/kafka", AIOKafkaConnection, "send", "(self, request, expect_response=True)"),
     Method("agents/kafka", AIOKafkaConnection, "close", "(self, reason=None, exc=None)"),
+    Method("agents/kafka", OAuthAuthenticator, "step", "async (self, payload)"),
     Method("agents/kafka", GroupCoordinator, "check_errors", "(self)"),
     Method("agents/kafka", GroupCoordinator, "request_rejoin", "(self)"),
     Method("agents/kafka", driver, "ensure_aiokafka_TP", "(tp)"),

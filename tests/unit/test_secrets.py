@@ -66,7 +66,7 @@ def test_a_login_is_never_shown(before: str, scheme: str, after: str) -> None:
 )
 def test_a_refusal_has_no_secret(variable: str, url: str) -> None:
     try:
-        shown = repr(read_settings({variable: url}))
+        shown = repr(read_settings({variable: url})).replace("client_secret", "")
     except InvalidSettingError as error:
         shown = str(error)
     assert "cret" not in shown
@@ -75,7 +75,9 @@ def test_a_refusal_has_no_secret(variable: str, url: str) -> None:
 
 @pytest.mark.parametrize("url", ["kafka://u:s3cret@one:9092", "kafka://one:9092,u:s3cret@two:9092", "kafka://u@one:1"])
 def test_a_login_for_kafka_is_refused_with_what_is_supported(url: str) -> None:
-    with pytest.raises(InvalidSettingError, match=r"^BROKER_URL=kafka://….*SASL.*without authentication") as refused:
+    with pytest.raises(
+        InvalidSettingError, match=r"^BROKER_URL=kafka://….*without user and password.*KAFKA_SASL_"
+    ) as refused:
         read_settings({"BROKER_URL": url})
     assert "s3cret" not in str(refused.value)
 

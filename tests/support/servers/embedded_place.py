@@ -13,8 +13,11 @@ from pathlib import Path
 import asyncpg
 import psutil
 
+from agents.kafka.access import KafkaAccess
 from app.embedded.processes import running_in
 from app.embedded.servers import EmbeddedServers
+from app.settings import Settings
+from app.worker.broker_address import kafka_access
 
 from tests.support.servers.fresh import free_port, quick_folder
 
@@ -43,6 +46,12 @@ class Place:
         self.folder = folder
         self.port = free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
+
+    @property
+    def access(self) -> KafkaAccess:
+        """For clients of its Kafka, once that runs."""
+        settings = Settings(data_dir=str(self.folder), embedded_kafka_port=self.port)
+        return kafka_access(settings, embedded=True)
 
     def servers(self) -> EmbeddedServers:
         return EmbeddedServers(self.folder, kafka_port=self.port)

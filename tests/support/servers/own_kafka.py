@@ -13,27 +13,30 @@ from pathlib import Path
 
 import psutil
 
-from app.embedded.kafka.broker import answering_cluster
+from app.embedded.kafka.broker import answering_cluster, launch
 from app.embedded.kafka.class_path import provide
-from app.embedded.kafka.files import cluster_id, environment, format_data, java, write_settings
+from app.embedded.kafka.files import cluster_id, format_data, write_settings
 from app.embedded.log_tail import LogTail
 from app.embedded.ports import free_port
-from app.embedded.processes import end, running_in, start_detached, wait_until_gone, wait_until_ready
+from app.embedded.processes import end, running_in, wait_until_gone, wait_until_ready
 
 READY_SECONDS = 120.0
 GONE_SECONDS = 30.0
+OPEN = "listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+"""Everybody gets in."""
 
 
 class OwnKafka:
     """One broker; start, fault and start again as often as wanted."""
 
-    def __init__(self, folder: Path, *, proxy_port: int, more_settings: str = "") -> None:
-        """`more_settings`: lines for server.properties."""
+    def __init__(self, folder: Path, *, proxy_port: int, more_settings: str = "", security: str = OPEN) -> None:
+        """`more_settings`: lines for server.properties; `security`: those that say who gets in."""
         self.proxy_port = proxy_port
         self.port = free_port(but=proxy_port)
-        self._controller_port = free_port(but=self.port)
+        self.controller_port = free_port(but=self.port)
         self._folder = folder / "kafka"
-        self._more_settings = more_settings
+        self.more_settings = more_settings
+        self._security = security
         self._jars = folder / "jars"
 
     @property
@@ -44,22 +47,17 @@ class OwnKafka:
     async def start(self) -> None:
         """Start it; returns when it answers. Where its data are not there, with new ones."""
         class_path = await asyncio.to_thread(provide, self._jars)
-        write_settings(self._folder, port=self.port, controller_port=self._controller_port)
+        write_settings(self._folder, port=self.port, controller_port=self.controller_port, security=self._security)
         settings = self._folder / "server.properties"
         text = settings.read_text()
         advertised = f"advertised.listeners=BROKER://127.0.0.1:{self.port}"
         assert advertised in text
         text = text.replace(advertised, f"advertised.listeners=BROKER://127.0.0.1:{self.proxy_port}")
-        settings.write_text(text + self._more_settings)
+        settings.write_text(text + self.more_settings)
         if cluster_id(self._folder) is None:
             await asyncio.to_thread(format_data, self._folder, class_path)
         logs = LogTail(self._folder / "log")
-        process = start_detached(
-            java(self._folder, class_path, "kafka.Kafka", "server.properties"),
-            folder=self._folder,
-            output=self._folder / "log" / "start.log",
-            environment=environment(),
-        )
+        process = launch(self._folder, class_path)
         await wait_until_ready("Apache Kafka", self._answers, process, logs, READY_SECONDS)
 
     async def _answers(self) -> bool:

@@ -19,9 +19,9 @@ Environment variables, or lines of `.env` in the folder where the worker starts;
 counts as not set. A wrong value stops the worker at once, with a line that names the variable, the value and what is
 allowed. This page is generated from `app/settings.py` and `app/setting_groups/` by `make docs`.
 
-`DATABASE_URL` and `MQTT_URL` may hold passwords. `DATABASE_URL_FILE` and `MQTT_URL_FILE` name a file with the value;
-one line break at its end is ignored. To set both a variable and its file is an error. No log line, error message or
-command shows the user, the password or another secret of an address.
+`DATABASE_URL…` and `MQTT_URL` may hold passwords. `DATABASE_URL_FILE`, `DATABASE_URL_QUERY_FILE`, `MQTT_URL_FILE` and
+so on name a file with the value; one line break at its end is ignored. To set both a variable and its file is an error.
+No log line, error message or command shows the user, the password or another secret of an address.
 
 | variable | default | what it does | allowed |
 | --- | --- | --- | --- |

@@ -50,6 +50,10 @@ async def postgres(settings: Settings) -> AsyncIterator[str]:
     if settings.database_url:
         yield settings.database_url
         return
+    if settings.has_own_databases:
+        raise StartError(
+            "Commands use DATABASE_URL, which is empty, while services have addresses of their own: set it."
+        )
     servers = EmbeddedServers(data_folder(settings))
     try:
         yield await servers.start_postgres()

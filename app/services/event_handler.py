@@ -19,10 +19,10 @@ from agents.upkeep.idle_partitions import IdlePartitions
 from agents.upkeep.stall_detector import StallDetector
 from app.settings import Settings
 from app.worker import metric_sources
+from app.worker.databases import Databases
 from app.worker.faust_app import Headrace
 from headrace.process.parts import Condition, Parts
 from headrace.projection import Projection
-from tables.database import Database
 from tables.intake.disk_space import DiskSpace
 from web.server.metrics import MetricsView
 
@@ -31,14 +31,14 @@ def event_handler_service(
     app: Headrace,
     settings: Settings,
     projections: Sequence[Projection[Any]],
-    database: Database,
+    databases: Databases,
     *,
     disk_space: DiskSpace,
     metrics: MetricsView,
     parts: Parts,
 ) -> list[ServiceT]:
     """Register an agent for each projection, and create the services that start before Faust's consumer."""
-    topic = app.topic(settings.topic, schema=AsIs())
+    topic, database = app.topic(settings.topic, schema=AsIs()), databases.of("event_handler")
     authority = Authority()
     projectors = {
         projection.name: Projector(

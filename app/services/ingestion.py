@@ -17,6 +17,7 @@ from app.services.lost_events import lost_events_of
 from app.services.mqtt_bridge import mqtt_bridge
 from app.settings import Settings
 from app.worker import metric_sources
+from app.worker.databases import Databases
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
 from headrace.process.parts import Parts
@@ -41,15 +42,15 @@ from web.server.server import HttpServer, make_application
 def ingestion_service(
     settings: Settings,
     projections: Sequence[Projection[Any]],
-    database: Database,
+    databases: Databases,
     *,
     disk_space: DiskSpace,
     metrics: MetricsView,
     parts: Parts,
 ) -> tuple[HttpServer, list[ServiceT]]:
     """Create the HTTP server of the ingestion port, and the services that run with it, in start order."""
-    wake_up = WakeUp()
-    relay = _relay(settings, database, wake_up, disk_space)
+    wake_up, database = WakeUp(), databases.of("ingestion")
+    relay = _relay(settings, databases.of("relay"), wake_up, disk_space)
     parts.add("relay", relay.condition)
     notifier = OutboxNotifier(database)
 
@@ -90,7 +91,7 @@ def ingestion_service(
     )
     return server, [
         relay,
-        OutboxListener(database, wake_up),
+        OutboxListener(databases.of("relay"), wake_up),
         notifier,
         BacklogWatch(database, backlog),
         *bridges,

@@ -10,9 +10,9 @@ from app.services.client_limits import connection_limits, guard
 from app.services.health import used_by
 from app.services.lost_events import lost_events_of
 from app.settings import Settings
+from app.worker.databases import Databases
 from headrace.process.parts import Parts
 from headrace.projection import Projection
-from tables.database import Database
 from tables.projections.stalls import Stall, stalls
 from web.openapi.both_ports import documentation_of_query
 from web.query.audit_log import AuditLog
@@ -29,10 +29,10 @@ RETRY_SECONDS = 20.0
 
 
 def query_service(
-    settings: Settings, projections: Sequence[Projection[Any]], database: Database, metrics: MetricsView, parts: Parts
+    settings: Settings, projections: Sequence[Projection[Any]], databases: Databases, metrics: MetricsView, parts: Parts
 ) -> HttpServer:
     """Create the HTTP server of the query port."""
-    names = [projection.name for projection in projections]
+    names, database = [projection.name for projection in projections], databases.of("query")
 
     async def stalls_now() -> list[Stall]:
         async with database.acquire("rows") as connection:
@@ -41,7 +41,9 @@ def query_service(
     needs = {"postgresql": database.answers}
     health = Health(needs, used_by(settings), stalls_now, lost_events=lost_events_of(database), parts=parts)
     views = Projections(database, projections, stalled_after_seconds=settings.stall_seconds)
-    retrier = Retrier(projections, database, max_seconds=RETRY_SECONDS, max_state_bytes=settings.max_state_bytes)
+    retrier = Retrier(
+        projections, databases.of("operation"), max_seconds=RETRY_SECONDS, max_state_bytes=settings.max_state_bytes
+    )
     times = RequestTimes("query")
     metrics.add(times.samples)
     routes = [

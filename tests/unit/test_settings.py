@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.setting_groups.postgres import PARTS, Part
 from app.settings import Settings, allowed, read_settings
 from headrace.errors import InvalidSettingError
 
 FIELDS: dict[str, Any] = {field.name: field.type.type for field in msgspec.inspect.type_info(Settings).fields}  # type: ignore[attr-defined]
 ANY_TEXT = {"ingestion_host", "query_host", "health_host", "data_dir", "consumer_group"}
 CHECKED_BY_HAND = {"database_url", "broker_url", "services", "fault_points"}
+CHECKED_BY_HAND |= {f"database_url_{part}" for part in PARTS}
 CHECKED_BY_HAND |= {"mqtt_url", "mqtt_ca_file", "mqtt_certificate_file", "mqtt_key_file"}
 
 WRONG_DATABASES = ["db:99999/x", "db:1,other:0/x", "[::1/x", "[db]:1/x", "db/x?sslmode=yes", "db/x?port=y"]
@@ -110,6 +112,37 @@ def test_a_fault_point_that_is_none_is_refused() -> None:
 )
 def test_what_an_address_of_postgresql_may_be(url: str) -> None:
     assert read_settings({"DATABASE_URL": url}).database_url == url
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("wrong", WRONG_DATABASES)
+def test_the_address_of_a_service_is_checked(part: Part, wrong: str) -> None:
+    name = f"DATABASE_URL_{part.upper()}"
+    with pytest.raises(InvalidSettingError, match=rf"^{name}=postgresql://.*: not allowed; allowed: postgresql://…"):
+        read_settings({"DATABASE_URL": "postgresql://db/x", name: f"postgresql://{wrong}"})
+
+
+def test_a_service_uses_its_own_address_else_that_of_its_service_else_the_common_one() -> None:
+    common, own = "postgresql://owner@db/x", "postgresql://own@db/x"
+    settings = read_settings({"DATABASE_URL": common})
+    assert {settings.database_of(part) for part in PARTS} == {common}
+    for part, also in (("ingestion", "relay"), ("query", "operation")):
+        settings = read_settings({"DATABASE_URL": common, f"DATABASE_URL_{part.upper()}": own})
+        assert {one for one in PARTS if settings.database_of(one) == own} == {part, also}
+    settings = read_settings({"DATABASE_URL": common, "DATABASE_URL_RELAY": own})
+    assert [settings.variable_of(part) for part in PARTS] == [
+        "DATABASE_URL",
+        "DATABASE_URL_RELAY",
+        *["DATABASE_URL"] * 3,
+    ]
+
+
+@pytest.mark.parametrize("services", ["ingestion,event_handler,query", "ingestion"])
+def test_no_service_uses_the_embedded_server_beside_another(services: str) -> None:
+    own = {"DATABASE_URL_QUERY": "postgresql://own@db/x"}
+    assert read_settings({**own, "SERVICES": "query"}).has_own_databases
+    with pytest.raises(InvalidSettingError, match=r"^DATABASE_URL_INGESTION=: not allowed.*because DATABASE_URL_QUERY"):
+        read_settings({**own, "SERVICES": services})
 
 
 @pytest.mark.parametrize("service", ["INGESTION", "QUERY"])

@@ -58,9 +58,9 @@ TABLES: Mapping[RoleName, Mapping[str, str]] = {
         "projections": "SELECT INSERT(projection,key,state,position,version) "
         "UPDATE(state,position,version,updated_at) DELETE",
         "progress": "SELECT INSERT(projection,partition,position) UPDATE(position,updated_at)",
-        "parked": "SELECT(projection,position,key,key_is_known) "
+        "parked": "SELECT(projection,key,key_is_known) "
         "INSERT(projection,position,key,key_is_known,error,attempts,traceback,tried_at)",
-        "discarded": "SELECT(projection,position)",
+        "discarded": "SELECT(projection)",
         "unparked": "SELECT(projection)",
         "forgetting": "SELECT(projection)",
     },
@@ -69,7 +69,7 @@ TABLES: Mapping[RoleName, Mapping[str, str]] = {
         "relay_state": "SELECT",
         "topic_partitions": "SELECT",
         "abandoned": "SELECT",
-        "unpublished": "SELECT(position,published_at)",
+        "unpublished": "SELECT(published_at)",
         "projections": "SELECT",
         "progress": "SELECT",
         "parked": "SELECT",
@@ -106,8 +106,8 @@ TABLES: Mapping[RoleName, Mapping[str, str]] = {
     },
 }
 """By role, its tables with their privileges."""
-OF_EACH_ROLE: Mapping[str, str] = {"schema_migrations": "SELECT(number)", "installation": "SELECT(id)"}
-"""What every role needs besides: whether the schema is current, and which installation it is."""
+OF_WORKERS: Mapping[str, str] = {"schema_migrations": "SELECT(number)", "installation": "SELECT(id)"}
+"""What every role of a worker needs besides: whether the schema is current, and which installation it is."""
 
 _AS_TEXT = ("event_as_text", "long_numbers_bytes")
 FUNCTIONS: Mapping[RoleName, Collection[str]] = {
@@ -142,7 +142,7 @@ class Privilege(NamedTuple):
 
 def privileges(role: RoleName) -> Iterator[Privilege]:
     """What a role needs on tables; no table and kind twice, unless for certain columns."""
-    own = TABLES[role]
-    for table, needed in [*own.items(), *((table, OF_EACH_ROLE[table]) for table in OF_EACH_ROLE if table not in own)]:
+    needed_by = TABLES[role] if role == "verify" else {**OF_WORKERS, **TABLES[role]}
+    for table, needed in needed_by.items():
         for kind, columns in _PRIVILEGE.findall(needed):
             yield Privilege(table, kind, tuple(columns.split(",")) if columns else ())

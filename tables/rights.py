@@ -10,6 +10,7 @@ from tables.roles.grants import FUNCTIONS, RoleName, privileges
 
 MIN_VERSION = 14
 APPLIED = "SELECT count(*) FROM schema_migrations"
+MAY_READ = "SELECT has_any_column_privilege('schema_migrations', 'SELECT')"
 MAY_CREATE = """
 SELECT current_schema()::text AS schema, current_user::text AS role,
        coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create
@@ -41,8 +42,7 @@ async def lacking_rights(connection: AnyConnection, roles: Collection[RoleName])
     version = connection.get_server_version()
     if version.major < MIN_VERSION:
         return [f"PostgreSQL {version.major}.{version.minor} is too old: Headrace needs version {MIN_VERSION} or later"]
-    applied = await connection.fetchval(APPLIED) if await connection.fetchval(INSTALLED) else 0
-    if applied < len(migrations()):
+    if not await _is_current(connection):
         row = await connection.fetchrow(MAY_CREATE)
         if row is not None and not row["may_create"]:
             return [_no_schema(row["role"], row["schema"])]
@@ -55,6 +55,16 @@ async def lacking_rights(connection: AnyConnection, roles: Collection[RoleName])
         f"The role of DATABASE_URL lacks rights: {', '.join(lacking)}. GRANT them to it, or run faust -A app migrate "
     )
     return [f"{told}--roles as the owner of the tables, and then GRANT {groups} TO {role}"]
+
+
+async def _is_current(connection: AnyConnection) -> bool:
+    """Whether no migration is missing, or the role may not know: then that is a right that it lacks."""
+    if not await connection.fetchval(INSTALLED):
+        return False
+    if not await connection.fetchval(MAY_READ):
+        return True
+    applied: int = await connection.fetchval(APPLIED)
+    return applied >= len(migrations())
 
 
 async def lacks(connection: AnyConnection, roles: Collection[RoleName]) -> list[str]:

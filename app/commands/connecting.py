@@ -33,6 +33,10 @@ def run(command: Coroutine[Any, Any, Result]) -> Result:
         refuse(error)
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
         refuse(StartError(f"The database schema is not that of this version ({error}): run faust -A app migrate."))
+    except asyncpg.InsufficientPrivilegeError as error:
+        refuse(
+            StartError(f"PostgreSQL refuses: {error}. Set DATABASE_URL to an address whose role may: docs/roles.md.")
+        )
     except Exception as error:
         if not database.is_away(error):
             raise

@@ -12,7 +12,14 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
-from headrace.folding.parked_groups import Group, NotFirstError, NotParkedError, ParkedOutcome, Parking
+from headrace.folding.parked_groups import (
+    Group,
+    NotFirstError,
+    NotParkedError,
+    NotPermittedError,
+    ParkedOutcome,
+    Parking,
+)
 from tables.database import Database
 from tables.parked import parked_list
 from tables.parked.parked_list import BEGINNING, After, ParkedGroup
@@ -137,6 +144,8 @@ class _Views:
         projection = self._projection(request)
         try:
             return _answer(await self._parking.retry(projection, group))
+        except NotPermittedError:
+            raise _not_permitted() from None
         except NotParkedError as error:
             raise Problem(404, "not_parked", "Not parked", str(error)) from None
 
@@ -152,6 +161,8 @@ class _Views:
         by = f"the API's caller at {request.remote}"
         try:
             return _answer(await self._parking.discard(projection, what, reason=asked.reason.strip(), by=by))
+        except NotPermittedError:
+            raise _not_permitted() from None
         except NotParkedError as error:
             raise Problem(404, "not_parked", "Not parked", str(error)) from None
         except NotFirstError as error:
@@ -194,6 +205,11 @@ def _is_text(text: str) -> bool:
 
 def _answer(outcome: ParkedOutcome) -> web.Response:
     return web.Response(body=encode(outcome), content_type=JSON)
+
+
+def _not_permitted() -> Problem:
+    detail = "This service has no rights in the database to retry or discard; its operator can grant them."
+    return Problem(403, "operation_not_permitted", "Operation not permitted", detail)
 
 
 def _invalid_body(error: ValueError) -> Problem:

@@ -57,7 +57,7 @@ def add_migrate(app: Headrace, settings: Settings, projections: Sequence[Project
             if only_print and not roles:
                 raise StartError("--print prints the SQL of --roles: add --roles.")
             if only_print:
-                say(await script(settings, prefix))
+                say(*await script(settings, prefix))
                 return
             lines = await run(settings, projections, prefix=prefix if roles else None)
         except HeadraceError as error:
@@ -81,8 +81,8 @@ async def run(settings: Settings, projections: Sequence[Projection[Any]], *, pre
     return lines
 
 
-async def script(settings: Settings, prefix: str) -> str:
-    """The SQL that makes the roles. Raises HeadraceError."""
+async def script(settings: Settings, prefix: str) -> list[str]:
+    """The SQL that makes the roles, line by line. Raises HeadraceError."""
     async with connected(settings) as connection:
         return (await statements.plan(connection, prefix)).script
 

@@ -80,9 +80,9 @@ class Plan(NamedTuple):
     place: _Place
 
     @property
-    def script(self) -> str:
-        """All of it for psql, in one transaction."""
-        return "\n".join(f"{one};" for one in ("BEGIN", *self.create, *self.grant, *self.not_owned, "COMMIT"))
+    def script(self) -> list[str]:
+        """All of it for psql, in one transaction; a statement in each line."""
+        return [f"{one};" for one in ("BEGIN", *self.create, *self.grant, *self.not_owned, "COMMIT")]
 
 
 async def plan(connection: AnyConnection, prefix: str = PREFIX) -> Plan:

@@ -204,7 +204,7 @@ async def test_an_owner_that_may_not_create_roles_is_told_how_to_go_on(
     script = (await statements.plan(connection, prefix)).script
     server: Connection = await asyncpg.connect(as_user(database_dsn, "postgres"))
     try:
-        await server.execute(script)
+        await server.execute("".join(script))
         again = await statements.execute(connection, prefix)  # the roles exist: the owner may grant
         assert again.create == []
         found = await connection.fetchval("SELECT has_table_privilege($1, 'outbox', 'INSERT')", f"{prefix}_ingest")

@@ -31,7 +31,8 @@ def text() -> str:
         for table in TABLES[role]:
             found = ", ".join(one.text for one in privileges(role) if one.table == table)
             rows.append(f"| | `{table}` | {found} |\n")
-        rows.append(f"| | functions | EXECUTE on {', '.join(f'`{name}`' for name in FUNCTIONS[role])} |\n")
+        if FUNCTIONS[role]:
+            rows.append(f"| | functions | EXECUTE on {', '.join(f'`{name}`' for name in FUNCTIONS[role])} |\n")
     assert set(OF_WORKERS) == {"schema_migrations", "installation"}, "the page names them above the table"
     return before + HEAD + "".join(rows) + END
 

@@ -74,7 +74,11 @@ class Databases:
             _, _, roles = found.setdefault(dsn, (variable, dsn, []))
             if part not in OPTIONAL or variable == "DATABASE_URL_OPERATION":
                 roles.append(ROLES[part])
-        return list(found.values())
+        # Requests are authenticated and noted in the access log with the connections of `main`.
+        return [
+            (variable, dsn, [*roles, "access"] if self._pools[dsn] is self.main else roles)
+            for variable, dsn, roles in found.values()
+        ]
 
     def condition(self) -> Condition:
         """Whether all of them have been opened."""

@@ -17,11 +17,13 @@ CREATE ROLE headrace_ingest NOLOGIN;
 CREATE ROLE headrace_relay NOLOGIN;
 CREATE ROLE headrace_project NOLOGIN;
 CREATE ROLE headrace_query NOLOGIN;
+CREATE ROLE headrace_access NOLOGIN;
 CREATE ROLE headrace_operate NOLOGIN;
+CREATE ROLE headrace_administer NOLOGIN;
 CREATE ROLE headrace_verify NOLOGIN;
-CREATE ROLE ingestion LOGIN PASSWORD :'ingestion' IN ROLE headrace_ingest;
+CREATE ROLE ingestion LOGIN PASSWORD :'ingestion' IN ROLE headrace_ingest, headrace_access;
 CREATE ROLE relay LOGIN PASSWORD :'relay' IN ROLE headrace_relay;
-CREATE ROLE event_handler LOGIN PASSWORD :'event_handler' IN ROLE headrace_project;
-CREATE ROLE query LOGIN PASSWORD :'query' IN ROLE headrace_query;
-CREATE ROLE operation LOGIN PASSWORD :'operation' IN ROLE headrace_operate;
+CREATE ROLE event_handler LOGIN PASSWORD :'event_handler' IN ROLE headrace_project, headrace_access;
+CREATE ROLE query LOGIN PASSWORD :'query' IN ROLE headrace_query, headrace_access;
+CREATE ROLE operation LOGIN PASSWORD :'operation' IN ROLE headrace_operate, headrace_administer;
 SQL

@@ -9,14 +9,16 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Literal, NamedTuple, get_args
 
-RoleName = Literal["ingest", "relay", "project", "query", "operate", "verify"]
+RoleName = Literal["ingest", "relay", "project", "query", "access", "operate", "administer", "verify"]
 ROLE_NAMES: tuple[RoleName, ...] = get_args(RoleName)
 PURPOSES: Mapping[RoleName, str] = {
     "ingest": "accepts events, over HTTP and MQTT",
     "relay": "stores and publishes accepted events",
     "project": "the event handler: folds events into rows",
     "query": "answers reads",
+    "access": "beside one of the above: finds keys, notes their use, and writes the access log",
     "operate": "retries and discards parked events",
+    "administer": "beside `operate`: makes, rotates and revokes keys over HTTP",
     "verify": "the command `verify`",
 }
 
@@ -77,6 +79,16 @@ TABLES: Mapping[RoleName, Mapping[str, str]] = {
         "unparked": "SELECT",
         "forgetting": "SELECT(projection)",
         "dead_letters": "SELECT",
+        "access_log": "SELECT",
+    },
+    "access": {
+        "api_keys": "SELECT(id,name,hash,scopes,sources,subjects,types,certificate,expires_at,revoked_at,last_used_at) "
+        "UPDATE(last_used_at)",
+        "access_log": "INSERT(at,request_id,caller,caller_name,address,action,target,outcome,status,detail)",
+    },
+    "administer": {
+        "api_keys": "SELECT INSERT(id,name,hash,scopes,sources,subjects,types,certificate,created_by,expires_at) "
+        "UPDATE(expires_at,revoked_at,certificate)",
     },
     "operate": {
         "event_store": "SELECT",
@@ -105,9 +117,10 @@ TABLES: Mapping[RoleName, Mapping[str, str]] = {
         "discarded": "SELECT(projection,position,key,key_is_known)",
     },
 }
-"""By role, its tables with their privileges."""
+"""By role, its tables with their privileges. A table that a version does not have is passed over."""
 OF_WORKERS: Mapping[str, str] = {"schema_migrations": "SELECT(number)", "installation": "SELECT(id)"}
-"""What every role of a worker needs besides: whether the schema is current, and which installation it is."""
+"""What every role with an address needs besides: whether the schema is current, and which installation it is."""
+WITH_ADDRESS: Collection[RoleName] = ("ingest", "relay", "project", "query", "operate")
 
 _AS_TEXT = ("event_as_text", "long_numbers_bytes")
 FUNCTIONS: Mapping[RoleName, Collection[str]] = {
@@ -115,6 +128,8 @@ FUNCTIONS: Mapping[RoleName, Collection[str]] = {
     "relay": _AS_TEXT,
     "project": (*_AS_TEXT, "require_unchanged", "instant_of"),
     "query": (*_AS_TEXT, "instant_of"),
+    "access": (),
+    "administer": (),
     "operate": (*_AS_TEXT, "require_unchanged", "instant_of"),
     "verify": _AS_TEXT,
 }
@@ -142,7 +157,7 @@ class Privilege(NamedTuple):
 
 def privileges(role: RoleName) -> Iterator[Privilege]:
     """What a role needs on tables; no table and kind twice, unless for certain columns."""
-    needed_by = TABLES[role] if role == "verify" else {**OF_WORKERS, **TABLES[role]}
+    needed_by = {**OF_WORKERS, **TABLES[role]} if role in WITH_ADDRESS else TABLES[role]
     for table, needed in needed_by.items():
         for kind, columns in _PRIVILEGE.findall(needed):
             yield Privilege(table, kind, tuple(columns.split(",")) if columns else ())

@@ -189,5 +189,6 @@ def _granted(
             if table in tables
         ]
         of_functions = [f"{schema}.{one}({arguments})" for one, arguments in functions if one in FUNCTIONS[role]]
-        made.append(f"GRANT EXECUTE ON FUNCTION {', '.join(of_functions)} TO {name}")
+        if of_functions:
+            made.append(f"GRANT EXECUTE ON FUNCTION {', '.join(of_functions)} TO {name}")
     return made

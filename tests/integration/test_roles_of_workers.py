@@ -19,7 +19,7 @@ from headrace.folding.parked_groups import Group, NotPermittedError
 from headrace.projection import Field, Projection
 from tables.database import Connection, Database
 from tables.projections import field_indexes
-from tables.roles.grants import ROLE_NAMES, RoleName
+from tables.roles.grants import WITH_ADDRESS, RoleName
 
 from tests.support.data.numbers_projection import make_projection
 from tests.support.servers.installations import Installation, as_user, installation
@@ -121,5 +121,5 @@ async def test_a_service_without_its_rights_is_told_what_to_grant(here: Installa
     finally:
         await server.execute(f"DROP ROLE {stranger}")
         await server.close()
-    for role in ROLE_NAMES[:-1]:
+    for role in WITH_ADDRESS:
         assert await postgres_problems("DATABASE_URL", here.dsn(role), [role]) == []

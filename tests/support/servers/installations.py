@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -18,6 +18,13 @@ from tables.roles.grants import ROLE_NAMES, RoleName
 
 from tests.support.servers.fresh import database_url
 
+BESIDE: Mapping[RoleName, RoleName] = {
+    "ingest": "access",
+    "project": "access",
+    "query": "access",
+    "operate": "administer",
+}
+"""The other role that the user of a role has, as docs/roles.md recommends."""
 _numbers = itertools.count(1)
 
 
@@ -61,6 +68,8 @@ async def installation(postgres_dsn: str) -> AsyncIterator[Installation]:
         for role, user in zip(ROLE_NAMES, users, strict=True):
             await connection.execute(f"CREATE ROLE {user} LOGIN")
             await connection.execute(f"GRANT {prefix}_{role} TO {user}")
+            if beside := BESIDE.get(role):
+                await connection.execute(f"GRANT {prefix}_{beside} TO {user}")
         await connection.close()
         yield made
     finally:

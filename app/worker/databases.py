@@ -21,6 +21,7 @@ ROLES: dict[Part, RoleName] = {
 OPTIONAL: frozenset[Part] = frozenset({"operation"})
 """A query service without this right answers reads, and refuses to retry and to discard."""
 # The relay has a connection of its own beside the pool; operators send one request at a time.
+SMALL: frozenset[Part] = frozenset({"relay", "operation"})
 SMALL_POOL = 2
 
 
@@ -35,13 +36,13 @@ class Databases:
         self.openers: list[DatabaseOpener] = []
         for part in self._parts:
             if (dsn := settings.database_of(part)) not in self._pools:
-                self._pools[dsn] = self._pool(part)
+                self._pools[dsn] = self._pool(dsn)
                 variable, is_own = settings.variable_of(part), bool(dsn)
                 self.openers.append(DatabaseOpener(self._pools[dsn], dsn, variable, one=one, is_embedded=not is_own))
 
-    def _pool(self, part: Part) -> Database:
+    def _pool(self, dsn: str) -> Database:
         settings = self._settings
-        is_small = part in {"relay", "operation"}
+        is_small = all(part in SMALL for part in self._parts if settings.database_of(part) == dsn)
         return Database(
             pool_size=SMALL_POOL if is_small else settings.database_pool_size,
             timeout_seconds=settings.database_timeout_seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -17,7 +18,10 @@ from app.worker.preflight import postgres_problems
 from headrace.errors import StartError
 from headrace.folding.parked_groups import Group, NotPermittedError
 from headrace.projection import Field, Projection
+from tables import database as databases
 from tables.database import Connection, Database
+from tables.intake import disk_space, outbox
+from tables.lock_keys import LockKey
 from tables.projections import field_indexes
 from tables.roles.grants import WITH_ADDRESS, RoleName
 
@@ -123,3 +127,24 @@ async def test_a_service_without_its_rights_is_told_what_to_grant(here: Installa
         await server.close()
     for role in WITH_ADDRESS:
         assert await postgres_problems("DATABASE_URL", here.dsn(role), [role]) == []
+
+
+async def test_no_role_needs_more_rights_for_locks_notifications_and_the_disk(here: Installation) -> None:
+    heard = asyncio.Event()
+    for role in WITH_ADDRESS:
+        heard.clear()
+        async with opened(read_settings({"DATABASE_URL": here.dsn(role)})) as database:
+            listening = await databases.connect(database.dsn, timeout_seconds=10)
+            try:
+                await outbox.on_new_rows(listening, heard.set)
+                async with database.acquire() as connection:
+                    await outbox.wake_relay(connection)
+                async with asyncio.timeout(10):
+                    await heard.wait()
+                assert await outbox.try_lock(listening, LockKey.RELAY)
+                assert await disk_space.has_space(listening)
+                await disk_space.announce(listening)
+                async with database.acquire() as connection:
+                    assert await disk_space.is_announced(connection)
+            finally:
+                await listening.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -93,8 +94,9 @@ async def test_no_role_can_change_what_is_written_once(here: Installation) -> No
                 wrong += await _permitted(session, role, statement.format(table=table, column=column))
         for statement in ELSEWHERE:
             wrong += await _permitted(session, role, statement)
-        # It may not pass on what it has: PostgreSQL warns, and grants nothing.
-        await session.execute("GRANT SELECT ON event_store TO PUBLIC")
+        # It may not pass on what it has: PostgreSQL warns, or refuses where it has nothing.
+        with suppress(asyncpg.InsufficientPrivilegeError):
+            await session.execute("GRANT SELECT ON event_store TO PUBLIC")
         assert not await session.fetchval(OPEN_TO_EVERYONE)
         assert not await may_alter(session, "event_store")
         await session.close()
@@ -172,7 +174,7 @@ async def test_a_new_table_is_named_until_it_is_granted(here: Installation, owne
 async def test_roles_of_another_installation_are_refused(postgres_dsn: str, here: Installation) -> None:
     async with installation(postgres_dsn) as other:
         session: Connection = await asyncpg.connect(other.owner_dsn)
-        with pytest.raises(StartError, match=r"_ingest has rights in another database or schema.*--prefix"):
+        with pytest.raises(StartError, match=r"_\w+ has rights in another database or schema.*--prefix"):
             await statements.execute(session, here.prefix)
         await session.close()
     session = await asyncpg.connect(here.superuser_dsn)

@@ -51,10 +51,11 @@ lock: $(VENV)/dev.done ## resolve requirements/*.txt from pyproject.toml
 bench: $(VENV)/dev.done $(BENCH_VENV)/bench.done ## compare with baselines and peers in one run (50 minutes); options: ARGS="--help"
 	$(BIN)/python -m benchmarks $(ARGS)
 
-docs: $(VENV)/dev.done ## write docs/settings.md, docs/logs.md and docs/access.md from the code
+docs: $(VENV)/dev.done ## write docs/settings.md, docs/logs.md, docs/access.md and docs/roles.md from the code
 	$(BIN)/python scripts/document_settings.py
 	$(BIN)/python scripts/document_logs.py
 	$(BIN)/python scripts/document_access.py
+	$(BIN)/python scripts/document_roles.py
 
 document-faults: $(VENV)/dev.done ## write the results of make faults into docs/reliability.md; FILES="…": the files of FAULT_RESULTS
 	$(BIN)/python scripts/document_faults.py $(FILES)

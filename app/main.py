@@ -22,7 +22,6 @@ from agents.kafka.unreadable_batches import patch_unreadable_batches
 from agents.projections.devices import devices
 from agents.projections.event_types import event_types
 from agents.projections.readings_hourly import readings_hourly
-from agents.upkeep.database_opener import DatabaseOpener
 from agents.upkeep.disk_watch import DiskWatch
 from agents.upkeep.field_indexes import FieldIndexes
 from agents.upkeep.leftovers import Leftovers
@@ -43,10 +42,12 @@ from app.services.event_handler import event_handler_service
 from app.services.health import health_service
 from app.services.ingestion import ingestion_service
 from app.services.query import query_service
+from app.services.shared import Shared
 from app.settings import Settings, data_folder, read_settings
 from app.worker import metric_sources
 from app.worker.banner import Banner
 from app.worker.broker_address import kafka_access
+from app.worker.databases import Databases
 from app.worker.faust_app import Headrace, refuse
 from app.worker.log_formats import print_uncaught, print_uncaught_of_thread
 from app.worker.loop_watchdog import LoopWatchdog
@@ -82,60 +83,37 @@ def make_app(settings: Settings) -> Headrace:
     startup = Startup()
     app = Headrace(settings, handles_events=handles_events, kafka=kafka, startup=startup)
     arm(settings.faults)
-    database = Database(pool_size=settings.database_pool_size, timeout_seconds=settings.database_timeout_seconds)
-    database_opener = DatabaseOpener(database, settings.database_url)
+    databases = Databases(settings)
+    database = databases.main
     disk_space = DiskSpace()
     metrics = _metrics(settings, database, disk_space)
     access = access_of(settings, database, metrics)
     parts = Parts()
-    parts.add("postgresql", database_opener.condition)
+    parts.add("postgresql", databases.condition)
     parts.add("disk", partial(_disk, disk_space))
+    shared = Shared(settings, PROJECTIONS, databases, kafka, disk_space, metrics, parts, access)
     http_servers: list[HttpServer] = []
     ingestion: list[ServiceT] = []
     if "ingestion" in settings.runs:
-        server, ingestion = ingestion_service(
-            settings,
-            PROJECTIONS,
-            database,
-            kafka=kafka,
-            disk_space=disk_space,
-            metrics=metrics,
-            parts=parts,
-            gate=access.gate,
-        )
+        server, ingestion = ingestion_service(shared)
         http_servers.append(server)
     if "query" in settings.runs:
-        http_servers.append(
-            query_service(settings, PROJECTIONS, database, metrics, parts, kafka=kafka, gate=access.gate)
-        )
-    event_handler = (
-        event_handler_service(
-            app,
-            settings,
-            PROJECTIONS,
-            database,
-            kafka=kafka,
-            disk_space=disk_space,
-            metrics=metrics,
-            parts=parts,
-        )
-        if handles_events
-        else []
-    )
+        http_servers.append(query_service(shared))
+    event_handler = event_handler_service(app, shared) if handles_events else []
     if not http_servers:
-        http_servers.append(health_service(settings, database, metrics, parts, kafka=kafka, gate=access.gate))
+        http_servers.append(health_service(shared))
     for server in http_servers:
         access.attach(server.application)
     app.http_servers = http_servers
-    embedded = _embedded(settings, database_opener, startup, with_kafka=embedded_kafka)
+    embedded = _embedded(settings, databases, startup, with_kafka=embedded_kafka)
     app.services = [
         LoopWatchdog(settings.stall_seconds, settings.log_format),
-        _preflight(settings, http_servers, embedded, None if embedded_kafka else kafka),
+        _preflight(settings, databases, http_servers, embedded, None if embedded_kafka else kafka),
         *http_servers,
         *embedded,
-        database_opener,
+        *databases.openers,
         *access.services,
-        *_disk_watch(settings, database, disk_space),
+        *_disk_watch(settings, databases, disk_space),
         *_of_projections(settings, database, metrics),
         *ingestion,
         Banner(settings, parts, is_up=app.note_up),
@@ -146,7 +124,7 @@ def make_app(settings: Settings) -> Headrace:
 
 
 def _add_commands(app: Headrace, settings: Settings, kafka: KafkaAccess, *, embedded_kafka: bool) -> None:
-    add_migrate(app, settings)
+    add_migrate(app, settings, PROJECTIONS)
     add_forget(settings, PROJECTIONS)
     add_keys(settings)
     add_parked(settings, PROJECTIONS)
@@ -172,13 +150,14 @@ def _of_projections(settings: Settings, database: Database, metrics: MetricsView
 
 def _preflight(
     settings: Settings,
+    databases: Databases,
     http_servers: Sequence[HttpServer],
     embedded: Sequence[Embedded],
     kafka: KafkaAccess | None,
 ) -> Preflight:
     checks: list[Check] = [*(server.problems for server in http_servers), *(servers.problems for servers in embedded)]
-    if settings.database_url:
-        checks.append(partial(postgres_problems, settings.database_url, settings.runs))
+    if not databases.is_embedded:
+        checks += [partial(postgres_problems, *needed) for needed in databases.needed()]
     if kafka is not None and settings.runs != {"query"}:
         group = settings.consumer_group if "event_handler" in settings.runs else None
         partitions = settings.topic_partitions
@@ -191,17 +170,15 @@ def _disk(disk_space: DiskSpace) -> Condition:
     return Condition("failing", "the disk of PostgreSQL is full") if disk_space.is_full else OK
 
 
-def _disk_watch(settings: Settings, database: Database, disk_space: DiskSpace) -> list[ServiceT]:
+def _disk_watch(settings: Settings, databases: Databases, disk_space: DiskSpace) -> list[ServiceT]:
     if settings.runs == {"query"}:
         return []
-    return [DiskWatch(database, disk_space, None if settings.database_url else data_folder(settings))]
+    return [DiskWatch(databases.main, disk_space, data_folder(settings) if databases.is_embedded else None)]
 
 
-def _embedded(
-    settings: Settings, database_opener: DatabaseOpener, startup: Startup, *, with_kafka: bool
-) -> list[Embedded]:
+def _embedded(settings: Settings, databases: Databases, startup: Startup, *, with_kafka: bool) -> list[Embedded]:
     with_mqtt = "ingestion" in settings.runs and not settings.mqtt_url
-    if settings.database_url and not with_kafka and not with_mqtt:
+    if not databases.is_embedded and not with_kafka and not with_mqtt:
         return []
     servers = EmbeddedServers(
         data_folder(settings),
@@ -210,7 +187,7 @@ def _embedded(
         mqtt_packet_bytes=packet_bytes_for(settings.max_event_bytes),
     )
     chosen: dict[ServerName, bool] = {
-        "PostgreSQL": not settings.database_url,
+        "PostgreSQL": databases.is_embedded,
         "Apache Kafka": with_kafka,
         "MQTT broker": with_mqtt,
     }
@@ -220,7 +197,7 @@ def _embedded(
     return [
         Embedded(
             servers,
-            postgres_is_at=None if settings.database_url else database_opener.set_dsn,
+            postgres_is_at=databases.set_embedded if databases.is_embedded else None,
             with_kafka=with_kafka,
             with_mqtt=with_mqtt,
             is_ready=startup.is_ready,

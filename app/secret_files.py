@@ -8,9 +8,13 @@ from pathlib import Path
 from headrace.errors import InvalidSettingError
 from headrace.process.secrets import hide, hide_values
 
-URLS = ("DATABASE_URL", "BROKER_URL", "MQTT_URL")
+DATABASE_URLS = (
+    "DATABASE_URL",
+    *(f"DATABASE_URL_{part}" for part in ("INGESTION", "RELAY", "EVENT_HANDLER", "QUERY", "OPERATION")),
+)
+URLS = (*DATABASE_URLS, "BROKER_URL", "MQTT_URL")
 PASSWORDS = ("KAFKA_SASL_PASSWORD", "KAFKA_TOKEN_CLIENT_SECRET")
-SECRETS = ("DATABASE_URL", "MQTT_URL", *PASSWORDS)
+SECRETS = (*DATABASE_URLS, "MQTT_URL", *PASSWORDS)
 MAX_BYTES = 65_536
 ALLOWED = f"a file with nothing but the value, at most {MAX_BYTES} bytes of UTF-8"
 

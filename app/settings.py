@@ -13,13 +13,12 @@ from app.secret_files import with_secret_files
 from app.setting_groups.files import is_file
 from app.setting_groups.jwt import check_jwt
 from app.setting_groups.kafka import check_kafka
-from app.setting_groups.mqtt import MqttSettings
+from app.setting_groups.postgres import PostgresSettings, check_postgres
 from app.setting_groups.refusals import refused, shown_value
 from app.setting_groups.tls import check_tls
 from headrace.process import host_names
 from headrace.process.fault_points import POINTS, SYNTAX, Fault, read_faults
 from headrace.process.mqtt_address import read_mqtt_url
-from headrace.process.server_urls import is_database_url
 
 ServiceName = Literal["ingestion", "event_handler", "query"]
 SERVICE_NAMES: tuple[ServiceName, ...] = get_args(ServiceName)
@@ -34,15 +33,13 @@ StallSeconds = Annotated[float, Meta(ge=1, le=31_536_000, description="seconds, 
 LargeBytes = Annotated[int, Meta(ge=1_000, le=10**15, description="bytes, 1000 or more")]
 
 
-class Settings(MqttSettings, frozen=True, kw_only=True):
+class Settings(PostgresSettings, frozen=True, kw_only=True):
     """All settings. The variable is the name in upper case.
 
     Those of `app.setting_groups` come first. The description in `Meta` is what is allowed; the text below a field is
     what it does. docs/settings.md has both.
     """
 
-    database_url: Annotated[str, Meta(description="postgresql://…; empty: embedded PostgreSQL")] = ""
-    """Address of PostgreSQL."""
     mqtt_url: Annotated[
         str,
         Meta(description="mqtt://user:password@host:port, mqtts://… for TLS, or off; empty: embedded MQTT broker"),
@@ -224,7 +221,7 @@ def allowed(field: str) -> str:
 
 def _check_together(settings: Settings) -> None:
     _check_services(settings)
-    _check_urls(settings)
+    check_postgres(settings, settings.runs, allowed("database_url"))
     check_jwt(settings, allowed)
     check_kafka(settings, allowed("broker_url"))
     check_tls(settings)
@@ -248,11 +245,6 @@ def _check_services(settings: Settings) -> None:
     unknown = {name.strip() for name in settings.services.split(",")} - set(SERVICE_NAMES)
     if unknown:
         raise refused("services", settings.services, allowed("services"))
-
-
-def _check_urls(settings: Settings) -> None:
-    if settings.database_url and not is_database_url(settings.database_url):
-        raise refused("database_url", settings.database_url, allowed("database_url"))
 
 
 def _check_mqtt(settings: Settings) -> None:

@@ -19,7 +19,7 @@ Environment variables, or lines of `.env` in the folder where the worker starts;
 counts as not set. A wrong value stops the worker at once, with a line that names the variable, the value and what is
 allowed. This page is generated from `app/settings.py` and `app/setting_groups/` by `make docs`.
 
-`DATABASE_URL`, `MQTT_URL`, `KAFKA_SASL_PASSWORD` and `KAFKA_TOKEN_CLIENT_SECRET` are or hold secrets. For each of
+`DATABASE_URL…`, `MQTT_URL`, `KAFKA_SASL_PASSWORD` and `KAFKA_TOKEN_CLIENT_SECRET` are or hold secrets. For each of
 them, the variable with `_FILE` at its end names a file with the value; one line break at the end of the file is
 ignored. To set both a variable and its file is an error. No log line, error message or command shows a password, or the
 user or another secret of an address.

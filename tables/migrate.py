@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 )
 """
 CREATED = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
+CREATED_FUNCTION = re.compile(r"^CREATE (?:OR REPLACE )?FUNCTION (\w+)", re.MULTILINE)
 INSTALLED = "SELECT to_regclass('schema_migrations') IS NOT NULL"
 APPLIED = "SELECT number FROM schema_migrations ORDER BY number"
 RECORD = "INSERT INTO schema_migrations (number, name) VALUES ($1, $2)"
@@ -47,6 +48,11 @@ def migrations() -> list[Migration]:
 def table_names() -> list[str]:
     """The tables of a migrated database."""
     return [name for one in (CREATE_TABLE, *(each.sql for each in migrations())) for name in CREATED.findall(one)]
+
+
+def function_names() -> list[str]:
+    """The functions that migrations create."""
+    return sorted({name for each in migrations() for name in CREATED_FUNCTION.findall(each.sql)})
 
 
 async def migrate(connection: AnyConnection) -> list[str]:

@@ -29,6 +29,10 @@ SELECT current_setting('server_encoding') AS encoding, current_database()::text 
 FROM (SELECT current_schema()::text AS name) AS here
 LEFT JOIN LATERAL (SELECT here.name, oid FROM pg_namespace WHERE nspname = here.name) AS own ON true
 """
+PLACE = """
+SELECT format('database %s, schema %s, installation %s', current_database(), current_schema(), encode(id, 'hex'))
+FROM installation
+"""
 PIN = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS pinned (name, value)"
 
 
@@ -61,6 +65,12 @@ async def settle(connection: Connection, dsn: str) -> str:
         pinned["transaction_timeout"] = "0"
     await connection.execute(PIN, list(pinned), list(pinned.values()))
     return _with_parameters(dsn, pinned)
+
+
+async def place_of_installation(connection: Connection) -> str:
+    """Which installation the session works with, in words that differ for another."""
+    place: str = await connection.fetchval(PLACE)
+    return place
 
 
 def _check(found: _Found) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -22,7 +23,14 @@ from headrace.errors import HeadraceError
 from headrace.events.topic_record import past_records
 from headrace.folding.failures import place_of, reason
 from headrace.folding.folding import MAX_STATE_BYTES, Folding
-from headrace.folding.parked_groups import Failure, Group, NotFirstError, NotParkedError, ParkedOutcome
+from headrace.folding.parked_groups import (
+    Failure,
+    Group,
+    NotFirstError,
+    NotParkedError,
+    NotPermittedError,
+    ParkedOutcome,
+)
 from headrace.folding.rows import ParkedEvent
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
@@ -39,6 +47,10 @@ log = ActionLog(__name__)
 EVENTS_AT_ONCE = 500
 GROUPS_AT_ONCE = 100
 MAX_FAILURES = 100
+NOT_PERMITTED = (
+    "The role in PostgreSQL may not retry or discard parked events. Use an address whose role has these rights: "
+    "DATABASE_URL_OPERATION for the query service, DATABASE_URL for commands; docs/roles.md lists the rights."
+)
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 
@@ -72,9 +84,21 @@ class Retrier:
         self._max_seconds = max_seconds
         self._turn = asyncio.Lock()
 
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AnyConnection]:
+        """A connection for one request, in its turn. Raises NotPermittedError where its role may not do that."""
+        try:
+            async with self._turn, self._source.acquire() as connection:
+                yield connection
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise NotPermittedError(NOT_PERMITTED) from error
+
     async def retry(self, projection: str, group: Group | None, *, grant: Grant | None = None) -> ParkedOutcome:
-        """Retry a group, or all groups if it is None. Raises NotParkedError if the group has no parked events."""
-        async with self._turn, self._source.acquire() as connection:
+        """Retry a group, or all groups if it is None. Raises NotParkedError if the group has no parked events.
+
+        Raises NotPermittedError if the role of the connection may not.
+        """
+        async with self._connection() as connection:
             if group is None:
                 return await self._retry_all(connection, projection, grant)
             is_own = grant is None or await own_groups.is_own(connection, projection, group, grant)
@@ -87,9 +111,10 @@ class Retrier:
     ) -> ParkedOutcome:
         """Discard a group, or the first event of a group by its position, then retry the events behind it.
 
-        Raises NotParkedError if nothing is parked there, and NotFirstError if the event is not the first of its group.
+        Raises NotParkedError if nothing is parked there, NotFirstError if the event is not the first of its group, and
+        NotPermittedError if the role of the connection may not.
         """
-        async with self._turn, self._source.acquire() as connection:
+        async with self._connection() as connection:
             group = what if isinstance(what, Group) else await parked.group_of(connection, projection, what)
             if grant and group and not await own_groups.is_own(connection, projection, group, grant):
                 group = None
@@ -145,7 +170,7 @@ class Retrier:
         try:
             return await self._retry_group(connection, projection, first.group, deadline, grant=grant)
         except Exception as error:
-            if database.is_away(error):
+            if database.is_away(error) or isinstance(error, asyncpg.InsufficientPrivilegeError):
                 raise
             _log_unforeseen(projection, first.key, error)
             left = first.waiting_behind + 1

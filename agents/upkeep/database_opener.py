@@ -7,6 +7,7 @@ import asyncio
 import asyncpg
 
 from agents.background import Background
+from headrace.errors import StartError
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from headrace.process.parts import OK, Condition
@@ -14,7 +15,8 @@ from tables import database
 from tables.database import Database
 from tables.migrate import migrate
 from tables.refusals import no_rights, refusal
-from tables.session import settle
+from tables.rights import may_alter
+from tables.session import place_of_installation, settle
 
 CONNECT_SECONDS = 5.0
 START_WAIT_SECONDS = 5.0
@@ -22,12 +24,42 @@ START_WAIT_SECONDS = 5.0
 log = ActionLog(__name__)
 
 
+class OneInstallation:
+    """Sees to it that all addresses of a worker lead to one installation: a service must not read another's tables."""
+
+    def __init__(self) -> None:
+        self._first: tuple[str, str] | None = None
+
+    def check(self, variable: str, place: str) -> None:
+        """Raises StartError for another place than the first."""
+        if self._first is None:
+            self._first = variable, place
+        other, known = self._first
+        if place != known:
+            raise StartError(
+                f"{other} and {variable} lead to different installations ({known}; {place}). Let both name the same "
+                "database, and the same schema with options=-csearch_path%3D…"
+            )
+
+
 class DatabaseOpener(Background):
     """Checks the database, migrates it, then opens the pool; until then, its uses raise DependencyAwayError."""
 
-    def __init__(self, source: Database, dsn: str) -> None:
+    def __init__(
+        self,
+        source: Database,
+        dsn: str,
+        variable: str = "DATABASE_URL",
+        *,
+        one: OneInstallation | None = None,
+        is_embedded: bool = False,
+    ) -> None:
+        """`variable`: the setting that has the address. No warning of the rights of the embedded server's role."""
         super().__init__()
         self._dsn = dsn
+        self._variable = variable
+        self._one = one or OneInstallation()
+        self._is_embedded = is_embedded
         self._source = source
         self._opened = asyncio.Event()
         self._stop = asyncio.Event()
@@ -58,6 +90,8 @@ class DatabaseOpener(Background):
             dsn = await settle(connection, self._dsn)
             for name in await migrate(connection):
                 log.info(LogAction.MIGRATION_APPLIED, "Applied migration {migration}", migration=name)
+            self._one.check(self._variable, await place_of_installation(connection))
+            await self._warn_of_power(connection)
         except asyncpg.InsufficientPrivilegeError as error:
             raise no_rights(error) from error
         finally:
@@ -65,6 +99,16 @@ class DatabaseOpener(Background):
         await self._source.open(dsn)
         self._opened.set()
         await self._stop.wait()
+
+    async def _warn_of_power(self, connection: database.Connection) -> None:
+        if self._is_embedded or self._opened.is_set() or not await may_alter(connection, "event_store"):
+            return
+        log.warning(
+            LogAction.ROLE_TOO_POWERFUL,
+            "The role of {variable} may alter the event store, which services need not: use roles with fewer rights; "
+            "docs/roles.md describes how, in ten lines",
+            variable=self._variable,
+        )
 
     async def _connect(self) -> database.Connection:
         """Connect. Raises StartError if PostgreSQL refuses that: then waiting does not help."""

@@ -1,6 +1,8 @@
 """Creates the indexes that projections declare when a worker starts, and drops those no longer declared.
 
-Guarantee: readers and writers are not blocked. Until an index exists, queries by its field are only slower.
+Guarantee: readers and writers are not blocked. Until an index exists, queries by its field are only slower. Only the
+owner of the tables may create an index. A worker with another role names those that are missing: the command `migrate`
+creates them.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from headrace.projection import Projection
 from tables import database
 from tables.database import Database
 from tables.projections import field_indexes
-from tables.projections.field_indexes import IndexedField
 from tables.projections.pages import path_of
+from tables.rights import may_alter
 
 TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 5.0
@@ -34,12 +36,7 @@ class FieldIndexes(Background):
     def __init__(self, source: Database, projections: Sequence[Projection[Any]]) -> None:
         super().__init__()
         self._source = source
-        self._fields = [
-            IndexedField(projection.name, projection.members[name], field.kind)
-            for projection in projections
-            for name, field in projection.fields.items()
-            if field.indexed
-        ]
+        self._fields = field_indexes.declared_fields(projections)
         self._stop = asyncio.Event()
 
     def wake(self) -> None:
@@ -59,9 +56,22 @@ class FieldIndexes(Background):
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
 
+    async def _name_missing(self, connection: database.Connection) -> None:
+        for field in await field_indexes.missing(connection, self._fields):
+            text = (
+                "There is no index on {field} of projection {projection}, and the worker's role may not create it: run "
+                "faust -A app migrate as the owner of the tables"
+            )
+            log.warning(
+                LogAction.INDEX_MISSING, text, field=".".join(path_of(field.member)), projection=field.projection
+            )
+
     async def _sync(self) -> None:
         connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
         try:
+            if not await may_alter(connection, "projections"):
+                await self._name_missing(connection)
+                return
             while (changed := await field_indexes.sync(connection, self._fields)) is None:
                 await self.sleep(RETRY_SECONDS)
             for field in changed.created:

@@ -34,6 +34,10 @@ def run(command: Coroutine[Any, Any, Result]) -> Result:
         refuse(error)
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
         refuse(StartError(f"The database schema is not that of this version ({error}): run faust -A app migrate."))
+    except asyncpg.InsufficientPrivilegeError as error:
+        refuse(
+            StartError(f"PostgreSQL refuses: {error}. Set DATABASE_URL to an address whose role may: docs/roles.md.")
+        )
     except Exception as error:
         if not database.is_away(error):
             raise
@@ -51,6 +55,10 @@ async def postgres(settings: Settings) -> AsyncIterator[str]:
     if settings.database_url:
         yield settings.database_url
         return
+    if settings.has_own_databases:
+        raise StartError(
+            "Commands use DATABASE_URL, which is empty, while services have addresses of their own: set it."
+        )
     servers = EmbeddedServers(data_folder(settings))
     try:
         yield await servers.start_postgres()

@@ -8,7 +8,6 @@ from typing import Any
 
 from faust.types import ServiceT
 
-from agents.kafka.access import KafkaAccess
 from agents.kafka.authority import Authority
 from agents.kafka.broker_gate import BrokerGate
 from agents.kafka.fetch_batches import AsIs
@@ -18,41 +17,28 @@ from agents.projector.undelivered_events import UndeliveredEvents
 from agents.projector.unpublished_events import UnpublishedEvents
 from agents.upkeep.idle_partitions import IdlePartitions
 from agents.upkeep.stall_detector import StallDetector
-from app.settings import Settings
+from app.services.shared import Shared
 from app.worker import metric_sources
 from app.worker.faust_app import Headrace
-from headrace.process.parts import Condition, Parts
-from headrace.projection import Projection
-from tables.database import Database
-from tables.intake.disk_space import DiskSpace
-from web.server.metrics import MetricsView
+from headrace.process.parts import Condition
 
 
-def event_handler_service(
-    app: Headrace,
-    settings: Settings,
-    projections: Sequence[Projection[Any]],
-    database: Database,
-    *,
-    kafka: KafkaAccess,
-    disk_space: DiskSpace,
-    metrics: MetricsView,
-    parts: Parts,
-) -> list[ServiceT]:
+def event_handler_service(app: Headrace, shared: Shared) -> list[ServiceT]:
     """Register an agent for each projection, and create the services that start before Faust's consumer."""
+    settings, database, disk_space = shared.settings, shared.databases.of("event_handler"), shared.disk_space
     topic = app.topic(settings.topic, schema=AsIs())
     authority = Authority()
     projectors = {
         projection.name: Projector(
             projection, database, disk_space, authority=authority, max_state_bytes=settings.max_state_bytes
         )
-        for projection in projections
+        for projection in shared.projections
     }
     for name, projector in projectors.items():
         app.agent(topic, name=f"project_{name}")(agent_of(projector))
-    metrics.add(metric_sources.projectors(projectors), metric_sources.records(authority))
+    shared.metrics.add(metric_sources.projectors(projectors), metric_sources.records(authority))
     gate = BrokerGate(
-        kafka,
+        shared.kafka,
         settings.topic,
         partitions_if_new=settings.topic_partitions,
         max_event_bytes=settings.max_event_bytes,
@@ -66,7 +52,7 @@ def event_handler_service(
         stall_seconds=settings.stall_seconds,
     )
     catch_up = CatchUp(list(projectors.values()))
-    parts.add("event_handler", partial(_condition, catch_up, app, list(projectors.values()), stall_detector))
+    shared.parts.add("event_handler", partial(_condition, catch_up, app, list(projectors.values()), stall_detector))
     return [
         catch_up,
         IdlePartitions(database),

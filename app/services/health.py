@@ -6,43 +6,34 @@ from collections.abc import Mapping
 from functools import partial
 
 from agents.kafka import probe
-from agents.kafka.access import KafkaAccess
 from app.services.client_limits import connection_limits, guard, tls_files
 from app.services.lost_events import lost_events_of
+from app.services.shared import Shared
 from app.settings import Settings
-from headrace.process.parts import Parts
-from tables.database import Database
-from web.access.gate import Gate
 from web.server.health import Check, Health
-from web.server.metrics import MetricsView
 from web.server.server import HttpServer, make_application
 
 
-def used_by(settings: Settings, kafka: KafkaAccess) -> Mapping[str, Check]:
+def used_by(shared: Shared) -> Mapping[str, Check]:
     """What is asked only for a verbose report: Kafka, unless the worker only answers queries."""
-    if settings.runs == {"query"}:
+    if shared.settings.runs == {"query"}:
         return {}
-    return {"kafka": partial(probe.answers, kafka)}
+    return {"kafka": partial(probe.answers, shared.kafka)}
 
 
-def health_service(
-    settings: Settings,
-    database: Database,
-    metrics: MetricsView,
-    parts: Parts,
-    *,
-    kafka: KafkaAccess,
-    gate: Gate | None = None,
-) -> HttpServer:
+def health_service(shared: Shared) -> HttpServer:
     """Create the HTTP server of a worker that runs the event handler alone: health and metrics."""
+    settings, database = shared.settings, shared.databases.main
     health = Health(
-        {"postgresql": database.answers, **used_by(settings, kafka)},
+        {"postgresql": database.answers, **used_by(shared)},
         lost_events=lost_events_of(database),
-        parts=parts,
+        parts=shared.parts,
         needs_all_parts=True,
     )
     return HttpServer(
-        make_application([*health.routes(), *metrics.routes()], settings.max_body_bytes, gate=gate),
+        make_application(
+            [*health.routes(), *shared.metrics.routes()], settings.max_body_bytes, gate=shared.access.gate
+        ),
         settings.health_host,
         settings.health_port,
         health,

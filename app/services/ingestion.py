@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from faust.types import ServiceT
 
-from agents.kafka.access import KafkaAccess
 from agents.relay.outbox_listener import OutboxListener, OutboxNotifier
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
@@ -17,44 +13,30 @@ from app.services.client_limits import connection_limits, guard, tls_files
 from app.services.health import used_by
 from app.services.lost_events import lost_events_of
 from app.services.mqtt_bridge import mqtt_bridge
+from app.services.shared import Shared
 from app.settings import Settings
 from app.worker import metric_sources
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
-from headrace.process.parts import Parts
 from headrace.process.waiting import WakeUp
-from headrace.projection import Projection
-from tables.database import Database
 from tables.intake.backlog import Backlog
-from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
 from tables.projections.applied_events import AppliedEvents
-from web.access.gate import Gate
 from web.ingestion.door import Door
 from web.ingestion.event_status import EventStories
 from web.ingestion.event_types import EventTypeViews
 from web.openapi.both_ports import documentation_of_ingestion
 from web.requests.bodies import BodyBudget
 from web.server.health import Health
-from web.server.metrics import MetricsView
 from web.server.request_times import RequestTimes
 from web.server.server import HttpServer, make_application
 
 
-def ingestion_service(
-    settings: Settings,
-    projections: Sequence[Projection[Any]],
-    database: Database,
-    *,
-    kafka: KafkaAccess,
-    disk_space: DiskSpace,
-    metrics: MetricsView,
-    parts: Parts,
-    gate: Gate | None = None,
-) -> tuple[HttpServer, list[ServiceT]]:
+def ingestion_service(shared: Shared) -> tuple[HttpServer, list[ServiceT]]:
     """Create the HTTP server of the ingestion port, and the services that run with it, in start order."""
-    wake_up = WakeUp()
-    relay = _relay(settings, kafka, database, wake_up, disk_space)
+    settings, parts = shared.settings, shared.parts
+    wake_up, database = WakeUp(), shared.databases.of("ingestion")
+    relay = _relay(shared, wake_up)
     parts.add("relay", relay.condition)
     notifier = OutboxNotifier(database)
 
@@ -69,55 +51,44 @@ def ingestion_service(
         max_queued_events=settings.max_queued_events,
         max_queued_bytes=settings.max_queued_bytes,
         committed=committed,
-        disk_space=disk_space,
+        disk_space=shared.disk_space,
     )
     backlog = Backlog(max_events=settings.outbox_max_events, max_bytes=settings.outbox_max_bytes)
-    known = EventTypes(projections, refuse_unknown=settings.unknown_types == "reject")
+    known = EventTypes(shared.projections, refuse_unknown=settings.unknown_types == "reject")
     limits = _limits(settings)
     bridges = mqtt_bridge(settings, database, group_commit, known, limits, backlog=backlog)
     for bridge in bridges:
         parts.add("mqtt", bridge.condition)
-    metrics.add(
+    shared.metrics.add(
         metric_sources.outbox(backlog),
         metric_sources.relay(relay),
         *(metric_sources.mqtt(bridge) for bridge in bridges),
     )
-    server = _server(
-        settings,
-        projections,
-        database,
-        group_commit,
-        kafka=kafka,
-        known=known,
-        limits=limits,
-        backlog=backlog,
-        metrics=metrics,
-        parts=parts,
-        gate=gate,
-    )
+    server = _server(shared, group_commit, known=known, limits=limits, backlog=backlog)
     return server, [
         relay,
-        OutboxListener(database, wake_up),
+        OutboxListener(shared.databases.of("relay"), wake_up),
         notifier,
         BacklogWatch(database, backlog),
         *bridges,
     ]
 
 
-def _relay(settings: Settings, kafka: KafkaAccess, database: Database, wake_up: WakeUp, disk_space: DiskSpace) -> Relay:
+def _relay(shared: Shared, wake_up: WakeUp) -> Relay:
+    settings = shared.settings
     publisher = Publisher(
-        kafka,
+        shared.kafka,
         settings.topic,
         partitions_if_new=settings.topic_partitions,
         max_event_bytes=settings.max_event_bytes,
     )
     return Relay(
-        database,
+        shared.databases.of("relay"),
         publisher,
         wake_up,
         batch_events=settings.relay_batch_events,
         watchdog_seconds=settings.relay_watchdog_seconds,
-        disk_space=disk_space,
+        disk_space=shared.disk_space,
     )
 
 
@@ -130,39 +101,28 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _server(
-    settings: Settings,
-    projections: Sequence[Projection[Any]],
-    database: Database,
-    group_commit: GroupCommit,
-    *,
-    kafka: KafkaAccess,
-    known: EventTypes,
-    limits: Limits,
-    backlog: Backlog,
-    metrics: MetricsView,
-    parts: Parts,
-    gate: Gate | None,
+    shared: Shared, group_commit: GroupCommit, *, known: EventTypes, limits: Limits, backlog: Backlog
 ) -> HttpServer:
-    names = [projection.name for projection in projections]
-    applied = AppliedEvents(database, names)
+    settings, metrics, database = shared.settings, shared.metrics, shared.databases.of("ingestion")
+    applied = AppliedEvents(database, shared.names)
     bodies = BodyBudget(settings.max_bodies_bytes)
     door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied)
     needs = {"postgresql": database.answers}
-    health = Health(needs, used_by(settings, kafka), lost_events=lost_events_of(database), parts=parts)
+    health = Health(needs, used_by(shared), lost_events=lost_events_of(database), parts=shared.parts)
     times = RequestTimes("ingestion")
     metrics.add(times.samples, metric_sources.intake("http", door.counts), metric_sources.memory(group_commit, bodies))
     documentation = documentation_of_ingestion(
-        projections, limits, refuse_unknown=settings.unknown_types == "reject", admission=admission(settings)
+        shared.projections, limits, refuse_unknown=settings.unknown_types == "reject", admission=admission(settings)
     )
     routes = [
         *door.routes(),
-        *EventStories(database, names).routes(),
+        *EventStories(database, shared.names).routes(),
         *EventTypeViews(known.known).routes(),
         *health.routes(),
         *metrics.routes(),
         *documentation.routes(),
     ]
-    application = make_application(routes, settings.max_body_bytes, times, gate)
+    application = make_application(routes, settings.max_body_bytes, times, shared.access.gate)
     application.on_shutdown.append(applied.on_shutdown)
     return HttpServer(
         application,

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from agents.kafka.access import KafkaAccess
 from agents.parked.retrier import Retrier
 from app.services.access import admission
 from app.services.client_limits import connection_limits, guard, tls_files
 from app.services.health import used_by
 from app.services.lost_events import lost_events_of
-from app.settings import Settings
-from headrace.process.parts import Parts
-from headrace.projection import Projection
-from tables.database import Database
+from app.services.shared import Shared
 from tables.projections.stalls import Stall, stalls
-from web.access.gate import Gate
 from web.openapi.both_ports import documentation_of_query
 from web.query.audit_log import AuditLog
 from web.query.dead_letters import dead_letter_routes
@@ -24,7 +16,6 @@ from web.query.keys import key_routes
 from web.query.parked import parked_routes
 from web.query.projections import Projections
 from web.server.health import Health
-from web.server.metrics import MetricsView
 from web.server.request_times import RequestTimes
 from web.server.server import HttpServer, make_application
 
@@ -32,27 +23,24 @@ from web.server.server import HttpServer, make_application
 RETRY_SECONDS = 20.0
 
 
-def query_service(
-    settings: Settings,
-    projections: Sequence[Projection[Any]],
-    database: Database,
-    metrics: MetricsView,
-    parts: Parts,
-    *,
-    kafka: KafkaAccess,
-    gate: Gate | None = None,
-) -> HttpServer:
+def query_service(shared: Shared) -> HttpServer:
     """Create the HTTP server of the query port."""
-    names = [projection.name for projection in projections]
+    settings, projections, metrics = shared.settings, shared.projections, shared.metrics
+    names, database = shared.names, shared.databases.of("query")
 
     async def stalls_now() -> list[Stall]:
         async with database.acquire("rows") as connection:
             return await stalls(connection, names, longer_than_seconds=settings.stall_seconds)
 
     needs = {"postgresql": database.answers}
-    health = Health(needs, used_by(settings, kafka), stalls_now, lost_events=lost_events_of(database), parts=parts)
+    health = Health(needs, used_by(shared), stalls_now, lost_events=lost_events_of(database), parts=shared.parts)
     views = Projections(database, projections, stalled_after_seconds=settings.stall_seconds)
-    retrier = Retrier(projections, database, max_seconds=RETRY_SECONDS, max_state_bytes=settings.max_state_bytes)
+    retrier = Retrier(
+        projections,
+        shared.databases.of("operation"),
+        max_seconds=RETRY_SECONDS,
+        max_state_bytes=settings.max_state_bytes,
+    )
     times = RequestTimes("query")
     metrics.add(times.samples)
     routes = [
@@ -67,7 +55,7 @@ def query_service(
         *metrics.routes(),
         *documentation_of_query(projections, admission(settings)).routes(),
     ]
-    application = make_application(routes, settings.max_body_bytes, times, gate)
+    application = make_application(routes, settings.max_body_bytes, times, shared.access.gate)
     application.on_shutdown.append(views.close)
     return HttpServer(
         application,

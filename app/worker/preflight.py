@@ -13,6 +13,7 @@ from headrace.errors import StartError, StartProblemsError
 from tables import database
 from tables.refusals import refusal
 from tables.rights import lacking_rights
+from tables.roles.grants import RoleName
 from tables.session import settle
 
 # A server that does not answer in this time is away: it is waited for, and checked when it is used.
@@ -39,8 +40,12 @@ class Preflight(Service):
         self._passed()
 
 
-async def postgres_problems(dsn: str, services: Collection[str]) -> Sequence[str]:
-    """Why these services cannot use this PostgreSQL, whatever it is waited for; nothing if it is away."""
+async def postgres_problems(variable: str, dsn: str, roles: Collection[RoleName]) -> Sequence[str]:
+    """Why services that need these roles cannot use the PostgreSQL of this variable; nothing if it is away."""
+    return [problem.replace("DATABASE_URL", variable) for problem in await _problems(dsn, roles)]
+
+
+async def _problems(dsn: str, roles: Collection[RoleName]) -> Sequence[str]:
     try:
         connection = await database.connect(dsn, timeout_seconds=CHECK_SECONDS)
     except Exception as error:
@@ -51,7 +56,7 @@ async def postgres_problems(dsn: str, services: Collection[str]) -> Sequence[str
         return []
     try:
         await settle(connection, dsn)
-        return await lacking_rights(connection, services)
+        return await lacking_rights(connection, roles)
     except StartError as error:
         return [str(error)]
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.environment import environment
 from app.near_misses import near_misses
+from app.setting_groups.postgres import parts_of
 from app.settings import SERVICE_NAMES, Settings, data_folder
 from app.version import VERSION, python_version
 from headrace.process.action_log import ActionLog
@@ -15,13 +16,15 @@ log = ActionLog(__name__)
 
 def log_starting(settings: Settings) -> None:
     """Log what starts, when nothing that was checked prevents it. Nothing of it is secret."""
+    addresses = (settings.database_of(part) for part in parts_of(settings.runs))
+    places = dict.fromkeys(place for address in addresses if (place := place_of(address)))
     log.info(
         LogAction.WORKER_STARTING,
         "Headrace {version} (Python {python}) starts: {services}; database {database}, broker {broker}",
         version=VERSION,
         python=python_version(),
         services=", ".join(name for name in SERVICE_NAMES if name in settings.runs),
-        database=place_of(settings.database_url) or f"embedded in {data_folder(settings)}",
+        database=", ".join(places) or f"embedded in {data_folder(settings)}",
         broker=settings.bootstrap_servers,
     )
 

@@ -43,6 +43,10 @@ class NotParkedError(HeadraceError):
     """No event is parked there."""
 
 
+class NotPermittedError(HeadraceError):
+    """The service or the command has no right to change what is parked."""
+
+
 class NotFirstError(HeadraceError):
     """The event waits behind an earlier event, which must be retried or discarded first."""
 

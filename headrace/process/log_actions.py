@@ -35,9 +35,11 @@ class LogAction(Enum):
     FAULT_INJECTED = ("fault.injected", "WARNING", "point fault passage")
 
     POSTGRES_UNAVAILABLE = ("postgres.unavailable", "WARNING", "task error")
+    ROLE_TOO_POWERFUL = ("postgres.role_too_powerful", "WARNING", "variable")
     MIGRATION_APPLIED = ("migration.applied", "INFO", "migration")
     INDEX_CREATED = ("index.created", "INFO", "projection field")
     INDEX_DROPPED = ("index.dropped", "INFO", "index")
+    INDEX_MISSING = ("index.missing", "WARNING", "projection field")
     INDEX_FAILED = ("index.failed", "ERROR", "error")
     DISK_FULL = ("disk.full", "ERROR", "")
     DISK_FREED = ("disk.freed", "INFO", "")

@@ -52,9 +52,17 @@ GUIDE: Mapping[LogAction, Guide] = {
     LogAction.POSTGRES_UNAVAILABLE: Guide(
         "PostgreSQL does not answer; `task` waits for it. Requests get 503.", "Check PostgreSQL and `DATABASE_URL`."
     ),
+    LogAction.ROLE_TOO_POWERFUL: Guide(
+        "The role of this variable owns the event store or may become its owner, so a worker could alter it.",
+        "Use a role for each service, see [roles.md](roles.md).",
+    ),
     LogAction.MIGRATION_APPLIED: Guide("A migration was applied."),
     LogAction.INDEX_CREATED: Guide("The index on a field was created."),
     LogAction.INDEX_DROPPED: Guide("An index was dropped: its build did not finish, or it is no longer declared."),
+    LogAction.INDEX_MISSING: Guide(
+        "A declared index does not exist, and the worker's role may not create it; queries by its field are slow.",
+        "Run `faust -A app migrate` as the owner of the tables.",
+    ),
     LogAction.INDEX_FAILED: Guide(
         "A declared index cannot be created; queries by its field stay slow.",
         "Shorten the values of the field, or remove `indexed`.",

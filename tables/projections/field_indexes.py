@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from headrace.projection import Projection
 from tables.database import AnyConnection
 from tables.lock_keys import TRY_LOCK, UNLOCK, LockKey
 from tables.projections.pages import SORT_VALUE, Kind, Member, expression, path_of
@@ -59,11 +60,27 @@ class IndexedField(NamedTuple):
         return PREFIX + blake2b(definition.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
+def declared_fields(projections: Iterable[Projection[Any]]) -> list[IndexedField]:
+    """The fields that these projections declare as indexed."""
+    return [
+        IndexedField(projection.name, projection.members[name], field.kind)
+        for projection in projections
+        for name, field in projection.fields.items()
+        if field.indexed
+    ]
+
+
 class Changed(NamedTuple):
     """The fields whose indexes were created, and the names of dropped indexes."""
 
     created: list[IndexedField]
     dropped: list[str]
+
+
+async def missing(connection: AnyConnection, fields: Iterable[IndexedField]) -> list[IndexedField]:
+    """Those of the fields that have no usable index, for a role that may not create it."""
+    usable = {row["name"] for row in await connection.fetch(FIND, PREFIX) if row["usable"]}
+    return [field for field in fields if field.name not in usable]
 
 
 async def sync(connection: AnyConnection, fields: Iterable[IndexedField]) -> Changed | None:

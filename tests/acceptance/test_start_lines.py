@@ -16,7 +16,7 @@ import pytest
 
 from app.version import VERSION
 
-from tests.support.servers.fresh import free_port
+from tests.support.servers.fresh import free_port, server_folder
 from tests.support.servers.system import running
 from tests.support.servers.worker_process import ROOT, WorkerProcess
 from tests.support.waiting import until
@@ -95,3 +95,25 @@ async def test_a_worker_that_is_not_up_yet_says_the_same(tmp_path: Path, setting
         assert not lines(worker, "worker.started")
     finally:
         assert worker.stop() == 0
+
+
+async def test_a_worker_says_once_that_its_role_may_alter_the_event_store(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    async with running(tmp_path, **settings) as worker:
+        (line,) = lines(worker, "postgres.role_too_powerful")
+        assert (line["level"], line["variable"]) == ("WARNING", "DATABASE_URL")
+        assert "docs/roles.md" in line["message"]
+
+
+async def test_a_healthy_start_with_the_embedded_postgresql_warns_of_nothing(kafka: str, topic: str) -> None:
+    with server_folder() as folder:
+        settings = {"BROKER_URL": kafka, "TOPIC": topic, "CONSUMER_GROUP": topic, "LOG_FORMAT": "json"}
+        async with running(folder, **settings) as worker:
+            await until(lambda: _is_up(worker), 30)
+            found = [json.loads(line) for line in worker.log.read_text().splitlines()]
+            assert [line for line in found if line["level"] != "INFO"] == []
+
+
+async def _is_up(worker: WorkerProcess) -> bool:
+    return bool(lines(worker, "worker.started"))

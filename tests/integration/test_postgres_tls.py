@@ -82,7 +82,7 @@ async def told(dsn: str) -> str:
             break
     problems: Sequence[str] = []
     for _ in range(ATTEMPTS):
-        problems = problems or await postgres_problems(dsn, ["query"])
+        problems = problems or await postgres_problems("DATABASE_URL", dsn, ["query"])
     assert [str(refused.value)] == list(problems)
     assert "\n" not in problems[0]
     return problems[0]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.secret_files import hide_secrets
+from app.secret_files import DATABASE_URLS, SECRETS, URLS, hide_secrets
 from app.settings import Settings, read_settings
 from app.worker.broker_address import mqtt_address
 from app.worker.log_formats import JsonFormatter, TextFormatter, last_line, print_uncaught
@@ -60,13 +60,13 @@ def test_a_login_is_never_shown(before: str, scheme: str, after: str) -> None:
     assert "s3cret" not in redacted(f"{scheme}://host/x?password={before.replace('&', '')}s3cret{after}")
 
 
-@pytest.mark.parametrize("variable", ["DATABASE_URL", "BROKER_URL", "MQTT_URL"])
+@pytest.mark.parametrize("variable", URLS)
 @pytest.mark.parametrize(
     "url", [url for url, _ in QUOTED if "cret" in url and not url.startswith("postgresql://db/x#")]
 )
 def test_a_refusal_has_no_secret(variable: str, url: str) -> None:
     try:
-        shown = repr(read_settings({variable: url})).replace("client_secret", "")
+        shown = repr(read_settings({"DATABASE_URL": "postgresql://db/x", variable: url})).replace("client_secret", "")
     except InvalidSettingError as error:
         shown = str(error)
     assert "cret" not in shown
@@ -86,6 +86,12 @@ def test_a_login_for_kafka_is_refused_with_what_is_supported(url: str) -> None:
 def test_an_address_of_kafka_has_hosts_and_ports_only(url: str) -> None:
     with pytest.raises(InvalidSettingError, match=r"^BROKER_URL=kafka://.*: not allowed"):
         read_settings({"BROKER_URL": url})
+
+
+def test_every_address_of_postgresql_is_a_secret() -> None:
+    assert {name.lower() for name in DATABASE_URLS} == {
+        name for name in Settings.__struct_fields__ if name.startswith("database_url")
+    }
 
 
 def test_no_repr_has_a_secret() -> None:
@@ -148,16 +154,17 @@ def test_a_password_that_is_also_a_name_is_hidden_only_in_its_url() -> None:
     assert without_secrets("no mqtt://a:bc@mq") == "no mqtt://…@mq"
 
 
-@pytest.mark.parametrize("name", ["DATABASE_URL", "MQTT_URL"])
+@pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_is_read_from_a_file_without_its_last_line_break(name: str, tmp_path: Path) -> None:
-    url = DATABASE if name == "DATABASE_URL" else "mqtts://bridge:s3cret@mq"
+    url = DATABASE if name.startswith("DATABASE_URL") else "mqtts://bridge:s3cret@mq"
     file = tmp_path / "secret"
+    others = {} if name == "DATABASE_URL" else {"DATABASE_URL": "postgresql://db/x"}
     for end in ("", "\n", "\r\n"):
         file.write_bytes(f"{url}{end}".encode())
-        assert read_settings({f"{name}_FILE": str(file), name: ""}) == read_settings({name: url})
+        assert read_settings({**others, f"{name}_FILE": str(file), name: ""}) == read_settings({**others, name: url})
 
 
-@pytest.mark.parametrize("name", ["DATABASE_URL", "MQTT_URL"])
+@pytest.mark.parametrize("name", SECRETS)
 def test_a_file_of_a_secret_that_cannot_be_used_is_named_without_its_content(name: str, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     variable = f"{name}_FILE"

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.setting_groups.postgres import PARTS, Part
 from app.setting_groups.tls import PORTS
 from app.settings import Settings, allowed, read_settings
 from headrace.errors import InvalidSettingError
@@ -19,6 +20,7 @@ CHECKED_BY_HAND |= {f"{port}_tls_{name}" for port in PORTS for name in ("certifi
 CHECKED_BY_HAND |= {f"kafka_{name}_file" for name in ("ca", "certificate", "key", "token")}
 CHECKED_BY_HAND |= {"kafka_sasl_username", "kafka_sasl_password"}
 CHECKED_BY_HAND |= {f"kafka_token_{name}" for name in ("url", "client_id", "client_secret", "scope")}
+CHECKED_BY_HAND |= {f"database_url_{part}" for part in PARTS}
 CHECKED_BY_HAND |= {"mqtt_url", "mqtt_ca_file", "mqtt_certificate_file", "mqtt_key_file"}
 CHECKED_BY_HAND |= {"jwt_keys_file", "jwt_keys_ca_file"}
 
@@ -117,6 +119,37 @@ def test_a_fault_point_that_is_none_is_refused() -> None:
 )
 def test_what_an_address_of_postgresql_may_be(url: str) -> None:
     assert read_settings({"DATABASE_URL": url}).database_url == url
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("wrong", WRONG_DATABASES)
+def test_the_address_of_a_service_is_checked(part: Part, wrong: str) -> None:
+    name = f"DATABASE_URL_{part.upper()}"
+    with pytest.raises(InvalidSettingError, match=rf"^{name}=postgresql://.*: not allowed; allowed: postgresql://…"):
+        read_settings({"DATABASE_URL": "postgresql://db/x", name: f"postgresql://{wrong}"})
+
+
+def test_a_service_uses_its_own_address_else_that_of_its_service_else_the_common_one() -> None:
+    common, own = "postgresql://owner@db/x", "postgresql://own@db/x"
+    settings = read_settings({"DATABASE_URL": common})
+    assert {settings.database_of(part) for part in PARTS} == {common}
+    for part, also in (("ingestion", "relay"), ("query", "operation")):
+        settings = read_settings({"DATABASE_URL": common, f"DATABASE_URL_{part.upper()}": own})
+        assert {one for one in PARTS if settings.database_of(one) == own} == {part, also}
+    settings = read_settings({"DATABASE_URL": common, "DATABASE_URL_RELAY": own})
+    assert [settings.variable_of(part) for part in PARTS] == [
+        "DATABASE_URL",
+        "DATABASE_URL_RELAY",
+        *["DATABASE_URL"] * 3,
+    ]
+
+
+@pytest.mark.parametrize("services", ["ingestion,event_handler,query", "ingestion"])
+def test_no_service_uses_the_embedded_server_beside_another(services: str) -> None:
+    own = {"DATABASE_URL_QUERY": "postgresql://own@db/x"}
+    assert read_settings({**own, "SERVICES": "query"}).has_own_databases
+    with pytest.raises(InvalidSettingError, match=r"^DATABASE_URL_INGESTION=: not allowed.*because DATABASE_URL_QUERY"):
+        read_settings({**own, "SERVICES": services})
 
 
 @pytest.mark.parametrize("service", ["INGESTION", "QUERY"])

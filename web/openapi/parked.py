@@ -89,6 +89,11 @@ def _change(what: str, summary: str, name: Parameter, body: Schema, answers: Map
         answers={
             **WRITING,
             200: Answer("What was done.", {JSON: ParkedOutcome}),
+            403: problem_answer(
+                "A web page of another origin, or a service without rights in the database.",
+                "origin_not_allowed",
+                "operation_not_permitted",
+            ),
             **answers,
             400: problem_answer("The body is not valid.", "invalid_body", "unreadable_body", "malformed_request"),
             404: problem_answer("Nothing is parked under this name.", "not_parked", "unknown_projection"),

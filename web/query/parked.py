@@ -12,7 +12,14 @@ from collections.abc import Collection, Sequence
 import msgspec
 from aiohttp import web
 
-from headrace.folding.parked_groups import Group, NotFirstError, NotParkedError, ParkedOutcome, Parking
+from headrace.folding.parked_groups import (
+    Group,
+    NotFirstError,
+    NotParkedError,
+    NotPermittedError,
+    ParkedOutcome,
+    Parking,
+)
 from tables.database import Database
 from tables.parked import parked_list
 from tables.parked.parked_list import BEGINNING, After, ParkedGroup
@@ -150,6 +157,8 @@ class _Views:
         try:
             outcome = await self._parking.retry(projection, group, grant=limits)
             return _answer(self._texts.of_outcome(limits, outcome))
+        except NotPermittedError:
+            raise _not_permitted() from None
         except NotParkedError as error:
             raise Problem(404, "not_parked", "Not parked", str(error)) from None
 
@@ -166,6 +175,8 @@ class _Views:
         try:
             outcome = await self._parking.discard(projection, what, reason=asked.reason.strip(), by=by, grant=limits)
             return _answer(self._texts.of_outcome(limits, outcome))
+        except NotPermittedError:
+            raise _not_permitted() from None
         except NotParkedError as error:
             raise Problem(404, "not_parked", "Not parked", str(error)) from None
         except NotFirstError as error:
@@ -208,6 +219,11 @@ def _is_text(text: str) -> bool:
 
 def _answer(outcome: ParkedOutcome) -> web.Response:
     return web.Response(body=encode(outcome), content_type=JSON)
+
+
+def _not_permitted() -> Problem:
+    detail = "This service has no rights in the database to retry or discard; its operator can grant them."
+    return Problem(403, "operation_not_permitted", "Operation not permitted", detail)
 
 
 def _invalid_body(error: ValueError) -> Problem:

@@ -9,20 +9,16 @@ from typing import Literal, NamedTuple
 import aiohttp
 
 from agents.projections.devices import devices
-from app.services.access import access_of
 from app.services.health import health_service
 from app.services.ingestion import ingestion_service
 from app.services.query import query_service
 from app.settings import read_settings
 from headrace.access.key_request import checked
-from headrace.process.metrics import Metrics
-from headrace.process.parts import Parts
 from tables.access import keys
 from tables.database import Database
-from tables.intake.disk_space import DiskSpace
-from web.server.metrics import DatabaseSamples, MetricsView
 from web.server.server import HttpServer
 
+from tests.support.doors.shared_parts import shared_parts
 from tests.support.servers.fresh import free_port
 
 Port = Literal["ingestion", "query", "health"]
@@ -54,21 +50,12 @@ async def gated_ports(database: Database, **more: str) -> AsyncIterator[GatedPor
     ports: dict[Port, int] = {"ingestion": free_port(), "query": free_port(), "health": free_port()}
     chosen = {f"{name.upper()}_PORT": str(port) for name, port in ports.items()}
     settings = read_settings({"AUTH": "keys", "MQTT_URL": "off", "BROKER_URL": "kafka://127.0.0.1:9", **chosen, **more})
-    metrics = MetricsView(Metrics(), DatabaseSamples(database, [], stalled_after_seconds=60.0))
-    access = access_of(settings, database, metrics)
-    ingestion, _ = ingestion_service(
-        settings,
-        [devices],
-        database,
-        disk_space=DiskSpace(),
-        metrics=metrics,
-        parts=Parts(),
-        gate=access.gate,
-    )
+    shared = shared_parts(settings, [devices], database)
+    ingestion, _ = ingestion_service(shared)
     servers: dict[Port, HttpServer] = {
         "ingestion": ingestion,
-        "query": query_service(settings, [devices], database, metrics, Parts(), gate=access.gate),
-        "health": health_service(settings, database, metrics, Parts(), gate=access.gate),
+        "query": query_service(shared),
+        "health": health_service(shared),
     }
     addresses = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     for server in servers.values():

@@ -21,6 +21,8 @@ class LockKey(IntEnum):
     FIELD_INDEXES = 4_852_736_003
     DISK_IS_FULL = 4_852_736_004
     """Without a schema: all installations of a database share its disk."""
+    API_KEYS = 4_852_736_018
+    """Of those who make or rotate a key, the second sees what the first has made."""
 
 
 OF_SCHEMA = """($1::bigint % 1000000000)::integer,

@@ -58,17 +58,14 @@ class KeyCache:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._held: dict[str, HeldKey] = {}
+        self.held = self._held.get
+        """The key with this id, if it is in memory; its times say whether it can be relied on."""
         self._unknown: dict[str, float] = {}
         """Ids that nobody has, and until when that is believed."""
         self._changed: dict[str, float] = {}
         """When a change was heard of: what was asked before that may be out of date."""
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._asking: asyncio.Task[None] | None = None
-
-    def held(self, key_id: str) -> HeldKey | None:
-        """The key if it is in memory and can be relied on; cheap."""
-        key = self._held.get(key_id)
-        return key if key is not None and monotonic() < key.fresh_until else None
 
     async def find(self, key_id: str) -> HeldKey | None:
         """The key, perhaps expired or revoked; None if nobody has this id.

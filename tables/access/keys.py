@@ -17,6 +17,7 @@ from headrace.access.key_request import KeyRequest
 from headrace.access.scopes import Scope
 from headrace.errors import HeadraceError
 from tables.database import AnyConnection, Connection
+from tables.lock_keys import LOCK, LockKey
 
 CHANNEL = "headrace_keys"
 OWN_SCHEMA = "SELECT current_schema()::text"
@@ -34,8 +35,6 @@ def _sql(text: str) -> str:
     return text.format(columns=COLUMNS, is_live=IS_LIVE, is_meant=IS_MEANT)
 
 
-# Two that make or rotate a key of one name at a time: the second sees what the first has made.
-LOCK = "SELECT FROM pg_advisory_xact_lock(hashtextextended(current_schema() || ' key ' || $1, 0))"
 INSERT = _sql("""
 INSERT INTO api_keys (id, name, hash, scopes, sources, subjects, types, certificate, created_by, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp() + $10)
@@ -116,7 +115,7 @@ async def create(connection: AnyConnection, request: KeyRequest, created_by: str
     Raises KeyExistsError if a live key has this name, or a key that is not revoked has its certificate.
     """
     async with connection.transaction():
-        await connection.execute(LOCK, request.name)
+        await connection.execute(LOCK, LockKey.API_KEYS)
         if await connection.fetchval(LIVE_OF_NAME, request.name):
             raise KeyExistsError(f"A live key is named {request.name}: rotate or revoke it, or use another name.")
         return await _insert(connection, request, created_by)
@@ -130,8 +129,7 @@ async def rotate(
     All live keys of that name expire after `overlap`, if not before. Raises UnknownKeyError if none is live.
     """
     async with connection.transaction():
-        old = await _newest_live(connection, key)
-        await connection.execute(LOCK, old.name)
+        await connection.execute(LOCK, LockKey.API_KEYS)
         old = await _newest_live(connection, key)
         await connection.execute(END_LATER, old.name, overlap)
         request = KeyRequest(

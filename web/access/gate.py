@@ -17,7 +17,7 @@ from headrace.access.refusals import Refusals
 from headrace.errors import HeadraceError
 from tables.database import is_away
 from web.access.credentials import CALLER, GATE, Admission, Verifier, unauthorized
-from web.access.route_scopes import DOCUMENTATION, OPEN, ROUTE_SCOPES, WITH_PARAMETER, Need
+from web.access.route_scopes import DOCUMENTATION, OPEN, ROUTE_SCOPES, WITH_PARAMETER, Need, Route
 from web.server.problems import Problem
 
 SCHEME = "bearer "
@@ -34,14 +34,20 @@ class Gate(Admission):
         """`open_docs`: the documentation needs no key."""
         self._verifiers = tuple(verifiers)
         self._refusals = refusals
-        self._needs = {**ROUTE_SCOPES, **(dict.fromkeys(DOCUMENTATION, OPEN) if open_docs else {})}
-        self._by_parameter = {route: (name, need) for (route, name), need in WITH_PARAMETER.items()}
+        needs = {**ROUTE_SCOPES, **(dict.fromkeys(DOCUMENTATION, OPEN) if open_docs else {})}
+        heads = {("HEAD", path): need for (method, path), need in needs.items() if method == "GET"}
+        self._needs: dict[Route, Need] = needs | heads
+        self._by_parameter = {
+            (method, path): (name, need)
+            for ((_, path), name), need in WITH_PARAMETER.items()
+            for method in ("GET", "HEAD")
+        }
 
     def check_routes(self, routes: Iterable[web.AbstractRoute]) -> None:
         """Raises UnscopedRouteError for a route that nobody decided about."""
         for route in routes:
             path = "" if route.resource is None else route.resource.canonical
-            if (_as_get(route.method), path) not in self._needs:
+            if (route.method, path) not in self._needs:
                 raise UnscopedRouteError(f"{route.method} {path} has no scope in web/access/route_scopes.py")
 
     def middleware(self) -> Middleware:
@@ -81,7 +87,9 @@ class Gate(Admission):
 
     def _need(self, request: web.Request) -> Need | None:
         """What the route needs; None if there is no such route, or not with this method."""
-        route = (_as_get(request.method), getattr(request, "hot_route", None) or _pattern(request))
+        if (hot_route := getattr(request, "hot_route", None)) is not None:
+            return self._needs.get((request.method, hot_route))
+        route = (request.method, _pattern(request))
         parameter = self._by_parameter.get(route)
         if parameter is not None and parameter[0] in request.query:
             return parameter[1]
@@ -119,10 +127,6 @@ def _token(request: web.BaseRequest) -> str | None:
 def _has_key_in_url(request: web.BaseRequest) -> bool:
     path = request.raw_path
     return PREFIX in path and has_key(path.partition("?")[2])
-
-
-def _as_get(method: str) -> str:
-    return "GET" if method == "HEAD" else method
 
 
 def _pattern(request: web.Request) -> str:

@@ -21,6 +21,7 @@ class KeyVerifier:
 
     def __init__(self, cache: KeyCache, refusals: Refusals) -> None:
         self._cache = cache
+        self._held = cache.held
         self._refusals = refusals
 
     def is_meant(self, token: str) -> bool:
@@ -29,11 +30,11 @@ class KeyVerifier:
 
     def known(self, token: str) -> Caller | None:
         """The caller if the key is in memory, and live."""
-        held = self._cache.held(token[ID])
-        if held is None or not _is_same(token, held.hash):
+        held = self._held(token[ID])
+        if held is None:
             return None
         now = monotonic()
-        if now >= held.ends_at:
+        if now >= held.fresh_until or now >= held.ends_at or not _is_same(token, held.hash):
             return None
         held.used_at = now
         return held.caller

@@ -164,7 +164,7 @@ def _reads(name: str, event_id: str, note: str, position: int) -> Iterator[Asked
             yield Asked("query", "GET", f"{path}/{row}?{of}")
             yield Asked("query", "GET", f"{path}/{row}", headers={"If-None-Match": "*"})
         yield Asked("query", "GET", f"{path}?{of}&wait=0")
-        for query in (f"key={key}", f"owner={key}", f"owner[prefix]={key}", f"key[prefix]={key}&total=true"):
+        for query in (f"key={key}&total=true", f"owner={key}", f"owner[prefix]={key}", f"key[prefix]={key}"):
             yield Asked("query", "GET", f"{path}?{query}")
         yield Asked("query", "GET", f"{PARKED_PATH}/{projection.name}/{position}")
         for group in ({"key": note}, {"key": name}, {"partition_key": name}):

@@ -197,6 +197,23 @@ async def test_a_client_that_does_not_take_its_answer_is_dropped() -> None:
         assert len(await client.rest()) < LARGE_BYTES
 
 
+@pytest.mark.usefixtures("quick")
+async def test_a_client_that_does_not_take_the_last_answer_of_its_connection_is_dropped() -> None:
+    async with serving() as place:
+        client = await place.connect()
+        await client.send(b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+
+        async def is_answering() -> bool:
+            return any(isinstance(one, connections.Connection) and one.wire for one in place.server.connections)
+
+        async def is_gone() -> bool:
+            return not place.server.connections
+
+        await until(is_answering, SECONDS)
+        await until(is_gone, SECONDS)
+        assert len(await client.rest()) < LARGE_BYTES
+
+
 async def test_a_pipelined_request_is_answered_in_turn(place: Place) -> None:
     client = await place.connect()
     await client.send(GET + GET[:10])

@@ -156,7 +156,7 @@ GUIDE: Mapping[LogAction, Guide] = {
         "Check the load of the broker.",
     ),
     LogAction.REQUEST_FAILED: Guide(
-        "A request failed unexpectedly and got 500; the response has the same `instance`.", "Report the traceback."
+        "A request failed unexpectedly and got 500; the response has the same `request_id`.", "Report the traceback."
     ),
     LogAction.RESPONSE_BROKEN: Guide(
         "A response failed after it had begun; the connection was closed.", "Report the traceback."

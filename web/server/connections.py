@@ -21,6 +21,7 @@ from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from web.server.problems import Problem, problem_of
 from web.server.raw_answers import HEADER_BYTES, malformed, raw
+from web.server.request_ids import id_of
 
 HEAD_SECONDS = 10.0
 """From the first byte of a request's head to its last."""
@@ -211,10 +212,11 @@ class Connection(web.RequestHandler):
         elif exc is not None and self.transport is not None:
             log.exception(
                 LogAction.RESPONSE_BROKEN,
-                "The response to {method} {path} broke off",
+                "The response to {method} {path} broke off (request {request_id})",
                 exc,
                 method=request.method,
                 path=request.rel_url.raw_path,
+                request_id=id_of(request),
             )
         raise ConnectionError("the connection ends here")
 
@@ -223,7 +225,7 @@ class Connection(web.RequestHandler):
     ) -> Any:  # a coroutine; typed as aiohttp's own
         """Turn what aiohttp refuses by itself, before any middleware, into a problem too."""
         if isinstance(resp, web.HTTPException) and isinstance(request, web.Request):
-            resp = problem_of(request, resp).answer()
+            resp = problem_of(request, resp).answer(request)
         if isinstance(resp, web.Response) and isinstance(resp.body, bytes) and len(resp.body) >= LARGE_BYTES:
             if self.transport is not None and not self.transport.get_write_buffer_size():
                 self.unsent_since = self._loop.time()

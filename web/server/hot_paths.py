@@ -40,7 +40,7 @@ class HotRequest(ExpectingRequest):
         if self.guard_headers:
             response.headers.extend(self.guard_headers)
         if self._match_info is None:
-            set_common_headers(response)
+            set_common_headers(self, response)
         else:
             await super()._prepare_hook(response)
 
@@ -85,7 +85,7 @@ async def _answer_expecting(
     """Answer a client that waits before it sends the body. If the body is not asked for, the connection closes."""
     found = await application.router.resolve(request)
     if found.http_exception is not None:
-        answer: web.StreamResponse = problem_of(request, found.http_exception).answer()
+        answer: web.StreamResponse = problem_of(request, found.http_exception).answer(request)
         answer.force_close()
         return answer
     answer = await handle(request)
@@ -96,7 +96,7 @@ async def _answer_expecting(
 
 def _too_large(request: web.Request) -> web.Response:
     """The answer from the head alone: nobody needs to send the body. It is the last one on its connection."""
-    answer = problem_of(request, web.HTTPRequestEntityTooLarge(request.client_max_size)).answer()
+    answer = problem_of(request, web.HTTPRequestEntityTooLarge(request.client_max_size)).answer(request)
     answer.force_close()
     return answer
 

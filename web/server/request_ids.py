@@ -1,4 +1,4 @@
-"""Each request has an id: `X-Request-Id` as the client sent it, or one that is made here.
+"""Each request has an id: `X-Request-Id` as the client sent it, or an id that is made here.
 
 It is in the answer, in problems, in log lines about the request, and in the access log.
 """

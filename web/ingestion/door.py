@@ -17,6 +17,7 @@ from headrace.process.turns import off_the_loop
 from tables.intake.backlog import Backlog
 from tables.intake.group_commit import GroupCommit, QueueFullError
 from tables.projections.applied_events import AppliedEvents, Name
+from web.access.credentials import caller_of
 from web.ingestion.answers import batch_answer, event_answer, refused, summarize
 from web.ingestion.content_modes import ContentMode, content_mode
 from web.ingestion.event_headers import read_attributes
@@ -99,7 +100,7 @@ class Door:
         if isinstance(event, Refusal):
             self.counts.rejected += 1
             raise refused(event)
-        (outcome,) = await self._group_commit.submit([event])
+        (outcome,) = await self._group_commit.submit([event], caller=caller_of(request).id)
         if outcome in REFUSED:
             self.counts.rejected += 1
             raise refused(REFUSED[outcome])
@@ -116,7 +117,10 @@ class Door:
         events = [one for one in taken if isinstance(one, ParsedEvent)]
         if asked.strict and len(events) < len(taken):
             events = []
-        outcomes = await self._group_commit.submit(events, all_or_nothing=asked.strict) if events else []
+        outcomes = []
+        if events:
+            caller = caller_of(request).id
+            outcomes = await self._group_commit.submit(events, all_or_nothing=asked.strict, caller=caller)
         size = len(taken) * RESULT_BYTES
         summary = await off_the_loop(lambda: summarize(taken, outcomes, all_or_nothing=asked.strict), size)
         self.counts.accepted += summary.accepted

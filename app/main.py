@@ -34,6 +34,7 @@ from app.embedded.servers import EmbeddedServers
 from app.embedded.supervisor import Embedded, ServerName
 from app.environment import environment
 from app.secret_files import hide_secrets, with_secret_files
+from app.services.access import Access
 from app.services.event_handler import event_handler_service
 from app.services.health import health_service
 from app.services.ingestion import ingestion_service
@@ -82,15 +83,16 @@ def make_app(settings: Settings) -> Headrace:
     parts = Parts()
     parts.add("postgresql", database_opener.condition)
     parts.add("disk", partial(_disk, disk_space))
+    access = Access(settings, database, metrics)
     http_servers: list[HttpServer] = []
     ingestion: list[ServiceT] = []
     if "ingestion" in settings.runs:
         server, ingestion = ingestion_service(
-            settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics, parts=parts
+            settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics, parts=parts, access=access
         )
         http_servers.append(server)
     if "query" in settings.runs:
-        http_servers.append(query_service(settings, PROJECTIONS, database, metrics, parts))
+        http_servers.append(query_service(settings, PROJECTIONS, database, metrics=metrics, parts=parts, access=access))
     event_handler = (
         event_handler_service(app, settings, PROJECTIONS, database, disk_space=disk_space, metrics=metrics, parts=parts)
         if handles_events
@@ -109,6 +111,7 @@ def make_app(settings: Settings) -> Headrace:
         *_disk_watch(settings, database, disk_space),
         *_of_projections(settings, database, metrics),
         *ingestion,
+        *access.services,
         Banner(settings, parts, is_up=app.note_up),
         *event_handler,
     ]

@@ -11,6 +11,7 @@ from agents.relay.outbox_listener import OutboxListener, OutboxNotifier
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from agents.upkeep.backlog_watch import BacklogWatch
+from app.services.access import Access
 from app.services.client_limits import connection_limits, guard
 from app.services.health import used_by
 from app.services.lost_events import lost_events_of
@@ -46,6 +47,7 @@ def ingestion_service(
     disk_space: DiskSpace,
     metrics: MetricsView,
     parts: Parts,
+    access: Access,
 ) -> tuple[HttpServer, list[ServiceT]]:
     """Create the HTTP server of the ingestion port, and the services that run with it, in start order."""
     wake_up = WakeUp()
@@ -87,6 +89,7 @@ def ingestion_service(
         backlog=backlog,
         metrics=metrics,
         parts=parts,
+        access=access,
     )
     return server, [
         relay,
@@ -133,6 +136,7 @@ def _server(
     backlog: Backlog,
     metrics: MetricsView,
     parts: Parts,
+    access: Access,
 ) -> HttpServer:
     names = [projection.name for projection in projections]
     applied = AppliedEvents(database, names)
@@ -150,7 +154,7 @@ def _server(
         *metrics.routes(),
         *documentation_of_ingestion(projections, limits, refuse_unknown=settings.unknown_types == "reject").routes(),
     ]
-    application = make_application(routes, settings.max_body_bytes, times)
+    application = make_application(routes, settings.max_body_bytes, times, access.log.refused)
     application.on_shutdown.append(applied.on_shutdown)
     return HttpServer(
         application,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.parked.retrier import Retrier
+from app.services.access import Access
 from app.services.client_limits import connection_limits, guard
 from app.services.health import used_by
 from app.services.lost_events import lost_events_of
@@ -15,6 +16,7 @@ from headrace.projection import Projection
 from tables.database import Database
 from tables.projections.stalls import Stall, stalls
 from web.openapi.both_ports import documentation_of_query
+from web.query.access_log import AccessLogViews
 from web.query.audit_log import AuditLog
 from web.query.dead_letters import dead_letter_routes
 from web.query.parked import parked_routes
@@ -29,7 +31,13 @@ RETRY_SECONDS = 20.0
 
 
 def query_service(
-    settings: Settings, projections: Sequence[Projection[Any]], database: Database, metrics: MetricsView, parts: Parts
+    settings: Settings,
+    projections: Sequence[Projection[Any]],
+    database: Database,
+    *,
+    metrics: MetricsView,
+    parts: Parts,
+    access: Access,
 ) -> HttpServer:
     """Create the HTTP server of the query port."""
     names = [projection.name for projection in projections]
@@ -46,14 +54,15 @@ def query_service(
     metrics.add(times.samples)
     routes = [
         *views.routes(),
-        *AuditLog(database).routes(),
-        *parked_routes(database, names, retrier),
+        *AuditLog(database, log=access.log).routes(),
+        *AccessLogViews(database, access.log).routes(),
+        *parked_routes(database, names, retrier, access.log),
         *dead_letter_routes(database),
         *health.routes(),
         *metrics.routes(),
         *documentation_of_query(projections).routes(),
     ]
-    application = make_application(routes, settings.max_body_bytes, times)
+    application = make_application(routes, settings.max_body_bytes, times, access.log.refused)
     application.on_shutdown.append(views.close)
     return HttpServer(
         application,

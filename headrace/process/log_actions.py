@@ -76,6 +76,8 @@ class LogAction(Enum):
 
     REQUEST_FAILED = ("request.failed", "ERROR", "method path request_id")
     RESPONSE_BROKEN = ("response.broken", "ERROR", "method path request_id")
+    ACCESS_LOG_LOST = ("access.log_lost", "ERROR", "count")
+    ACCESS_LOG_FAILED = ("access.log_failed", "ERROR", "")
     EVENT_UNREADABLE = ("event.unreadable", "ERROR", "")
     HEALTH_UNSERVED = ("health.unserved", "WARNING", "host port error")
     CONNECTIONS_LIMITED = ("connections.limited", "WARNING", "allowed connections wanted")

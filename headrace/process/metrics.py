@@ -86,6 +86,8 @@ BATCH_FAILURES = _family("projector_failed_attempts", "counter", "projection", "
 PASSED_OVER = _family(
     "records_passed_over", "counter", "reason", "Records on the topic that are not events of this database."
 )
+ACCESS_LOG_WAITING = _family("access_log_waiting", "gauge", "", "Entries of the access log that wait to be written.")
+ACCESS_LOG_LOST = _family("access_log_lost", "counter", "", "Entries of the access log that were lost.")
 
 
 class Sample(NamedTuple):

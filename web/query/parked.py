@@ -12,11 +12,13 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
-from headrace.folding.parked_groups import Group, NotFirstError, NotParkedError, ParkedOutcome, Parking
+from headrace.access.access_log import Action
+from headrace.folding.parked_groups import Group, NotFirstError, NotParkedError, ParkedOutcome, Parking, counts_of
 from tables.database import Database
 from tables.parked import parked_list
 from tables.parked.parked_list import BEGINNING, After, ParkedGroup
 from tables.projections.pages import Place
+from web.access.who_did_what import WhoDidWhat
 from web.query.expensive_reads import reading
 from web.requests.bodies import read_json
 from web.requests.paging import bound_to, make_cursor, read_cursor
@@ -84,9 +86,11 @@ _retry_decoder = msgspec.json.Decoder(RetryBody)
 _discard_decoder = msgspec.json.Decoder(DiscardBody)
 
 
-def parked_routes(database: Database, projections: Sequence[str], parking: Parking) -> list[web.RouteDef]:
-    """List, read, retry and discard; the application needs the middleware `problems`."""
-    views = _Views(database, projections, parking)
+def parked_routes(
+    database: Database, projections: Sequence[str], parking: Parking, log: WhoDidWhat | None = None
+) -> list[web.RouteDef]:
+    """List, read, retry and discard, which `log` records; the application needs the middleware `problems`."""
+    views = _Views(database, projections, parking, log or WhoDidWhat())
     return [
         web.get(PATH, views.page),
         web.get(PATH + r"/{projection}/{position:[0-9]{1,18}}", views.one),
@@ -96,10 +100,11 @@ def parked_routes(database: Database, projections: Sequence[str], parking: Parki
 
 
 class _Views:
-    def __init__(self, database: Database, projections: Sequence[str], parking: Parking) -> None:
+    def __init__(self, database: Database, projections: Sequence[str], parking: Parking, log: WhoDidWhat) -> None:
         self._database = database
         self._projections = projections
         self._parking = parking
+        self._log = log
 
     async def page(self, request: web.Request) -> web.Response:
         """The first event of each group, in order of projection and position."""
@@ -135,10 +140,13 @@ class _Views:
         except ValueError as error:
             raise _invalid_body(error) from None
         projection = self._projection(request)
-        try:
-            return _answer(await self._parking.retry(projection, group))
-        except NotParkedError as error:
-            raise Problem(404, "not_parked", "Not parked", str(error)) from None
+        with self._log.doing(request, Action.PARKED_RETRIED, projection) as detail:
+            try:
+                outcome = await self._parking.retry(projection, group)
+            except NotParkedError as error:
+                raise Problem(404, "not_parked", "Not parked", str(error)) from None
+            detail.update(counts_of(outcome))
+        return _answer(outcome)
 
     async def discard(self, request: web.Request) -> web.Response:
         """Discard parked events: the projection continues without them."""
@@ -149,13 +157,16 @@ class _Views:
         except ValueError as error:
             raise _invalid_body(error) from None
         projection = self._projection(request)
-        by = f"the API's caller at {request.remote}"
-        try:
-            return _answer(await self._parking.discard(projection, what, reason=asked.reason.strip(), by=by))
-        except NotParkedError as error:
-            raise Problem(404, "not_parked", "Not parked", str(error)) from None
-        except NotFirstError as error:
-            raise Problem(409, "not_first", "Another event is before it", str(error)) from None
+        by = self._log.who(request)
+        with self._log.doing(request, Action.PARKED_DISCARDED, projection) as detail:
+            try:
+                outcome = await self._parking.discard(projection, what, reason=asked.reason.strip(), by=by)
+            except NotParkedError as error:
+                raise Problem(404, "not_parked", "Not parked", str(error)) from None
+            except NotFirstError as error:
+                raise Problem(409, "not_first", "Another event is before it", str(error)) from None
+            detail.update(counts_of(outcome))
+        return _answer(outcome)
 
     def _projection(self, request: web.Request) -> str:
         name = request.match_info["projection"]

@@ -5,12 +5,12 @@ A view raises `Problem`; the middleware `problems` turns it into an answer, on h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
 import asyncpg
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from headrace.errors import HeadraceError
 from headrace.events.problem_document import CONTENT_TYPE, ProblemError, problem_body
@@ -79,26 +79,42 @@ def too_many(code: str, detail: str, retry_after_seconds: int) -> Problem:
     return Problem(429, code, "Too many events wait", detail, headers={hdrs.RETRY_AFTER: str(retry_after_seconds)})
 
 
-@web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every error with a problem: as raised, 4xx for aiohttp's own, 503 when PostgreSQL is away, else 500.
+Noted = Callable[[web.Request, Problem], None]
 
-    The reason for a 500 goes to the log only; the id of the request finds it there.
+
+def answering_problems(noted: Noted) -> Middleware:
+    """A middleware that answers every error with a problem.
+
+    As raised, 4xx for aiohttp's own, 503 when PostgreSQL is away, else 500. The reason for a 500 goes to the log only;
+    the id of the request finds it there. `noted` is called with each problem that a view or a middleware raised.
     """
-    try:
-        return await handler(request)
-    except Problem as problem:
-        return problem.answer(request)
-    except web.HTTPException as error:
-        if error.status < HTTPStatus.BAD_REQUEST:
-            raise
-        return problem_of(request, error).answer(request)
-    except Exception as error:  # the last resort: whatever it is, the client gets an answer and the worker lives
-        if request.transport is None:
-            raise  # the client is gone: its reset says nothing about the database
-        if request.writer.output_size:
-            raise  # the answer has begun: only a broken connection can still show that it is incomplete
-        return (_away(request, error) if is_away(error) else _unexpected(request, error)).answer(request)
+
+    @web.middleware
+    async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Problem as problem:
+            noted(request, problem)
+            return problem.answer(request)
+        except web.HTTPException as error:
+            if error.status < HTTPStatus.BAD_REQUEST:
+                raise
+            return problem_of(request, error).answer(request)
+        except Exception as error:  # the last resort: whatever it is, the client gets an answer and the worker lives
+            if request.transport is None:
+                raise  # the client is gone: its reset says nothing about the database
+            if request.writer.output_size:
+                raise  # the answer has begun: only a broken connection can still show that it is incomplete
+            return (_away(request, error) if is_away(error) else _unexpected(request, error)).answer(request)
+
+    return problems
+
+
+def not_noted(_: web.Request, __: Problem) -> None:
+    """Where nobody notes refusals."""
+
+
+problems = answering_problems(not_noted)
 
 
 async def common_headers(request: web.Request, response: web.StreamResponse) -> None:

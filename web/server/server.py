@@ -19,7 +19,7 @@ from web.server.health import Health
 from web.server.hot_paths import HotPath, take_short_cuts
 from web.server.open_files import allow_connections
 from web.server.port import ConnectionLimits, Runner
-from web.server.problems import common_headers, problems
+from web.server.problems import Noted, answering_problems, common_headers, not_noted
 from web.server.request_times import RequestTimes
 
 # How long requests in flight may run when the worker stops.
@@ -29,9 +29,13 @@ log = ActionLog(__name__)
 
 
 def make_application(
-    routes: Iterable[web.AbstractRouteDef], max_body_bytes: int, times: RequestTimes | None = None
+    routes: Iterable[web.AbstractRouteDef],
+    max_body_bytes: int,
+    times: RequestTimes | None = None,
+    noted: Noted = not_noted,
 ) -> web.Application:
-    """An application whose errors are problems (RFC 9457); `times` measures its requests."""
+    """An application whose errors are problems (RFC 9457), which `noted` sees; `times` measures its requests."""
+    problems = answering_problems(noted)
     middlewares = [problems] if times is None else [times.middleware(), problems]
     # web/requests/bodies.py decompresses bodies: aiohttp has no limit for the memory that a zstd frame asks for.
     arguments = {"auto_decompress": False}

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from app.secret_files import URLS, with_secret_files
 from app.setting_groups.kafka import KafkaSettings, check_kafka
+from app.setting_groups.limits import check_limits
 from app.setting_groups.refusals import refused
 from headrace.process import host_names
 from headrace.process.fault_points import POINTS, SYNTAX, Fault, read_faults
@@ -112,7 +113,7 @@ class Settings(KafkaSettings, frozen=True, kw_only=True):
     max_connections_per_address: Annotated[
         int, Meta(ge=0, le=1_000_000_000, description="integer; 0: half of MAX_CONNECTIONS")
     ] = 0
-    """Open connections of one client address at each HTTP port. Raise it behind a proxy, which is one address."""
+    """Open connections of one client address at each HTTP port. It does not apply to TRUSTED_PROXIES."""
     max_unsent_bytes: Bytes = 64_000_000
     """Answers in memory, in bytes, that clients of a port have not read yet; beyond it, the slowest clients are
     disconnected."""
@@ -216,6 +217,7 @@ def allowed(field: str) -> str:
 def _check_together(settings: Settings) -> None:
     _check_services(settings)
     _check_urls(settings)
+    check_limits(settings, allowed("trusted_proxies"))
     check_kafka(settings, allowed("broker_url"))
     _check_mqtt(settings)
     _check_fault_points(settings)

@@ -141,7 +141,7 @@ def _server(
     names = [projection.name for projection in projections]
     applied = AppliedEvents(database, names)
     bodies = BodyBudget(settings.max_bodies_bytes)
-    door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied)
+    door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied, rates=access.limits)
     needs = {"postgresql": database.answers}
     health = Health(needs, used_by(settings), lost_events=lost_events_of(database), parts=parts)
     times = RequestTimes("ingestion")

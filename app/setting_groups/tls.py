@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.setting_groups.access import AccessSettings
+from app.setting_groups.limits import LimitSettings
 
 
-class TlsSettings(AccessSettings, frozen=True, kw_only=True):
+class TlsSettings(LimitSettings, frozen=True, kw_only=True):
     """TLS of the HTTP ports."""

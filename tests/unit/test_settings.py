@@ -69,6 +69,8 @@ def test_services_are_chosen_by_name() -> None:
         ("MAX_EVENT_BYTES", "1MB", "bytes, 1000 or more"),
         ("LOG_LEVEL", "info", "DEBUG, INFO, WARNING or ERROR"),
         ("LOG_FORMAT", "logfmt", "text or json"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "comma-separated addresses and networks (CIDR)"),
+        ("TRUSTED_PROXIES", "10.0.0.256", "comma-separated addresses and networks (CIDR)"),
         ("AUTH", "on", "off; empty: loopback addresses only"),
     ],
 )

@@ -18,6 +18,7 @@ from tables.intake.backlog import Backlog
 from tables.intake.group_commit import GroupCommit, QueueFullError
 from tables.projections.applied_events import AppliedEvents, Name
 from web.access.credentials import caller_of
+from web.access.limits import Limits as RateLimits
 from web.ingestion.answers import batch_answer, event_answer, refused, summarize
 from web.ingestion.content_modes import ContentMode, content_mode
 from web.ingestion.event_headers import read_attributes
@@ -46,6 +47,7 @@ class Door:
         backlog: Backlog | None = None,
         body_budget: BodyBudget | None = None,
         applied: AppliedEvents | None = None,
+        rates: RateLimits | None = None,
     ) -> None:
         self.counts = IntakeCounts()
         self._group_commit = group_commit
@@ -54,6 +56,7 @@ class Door:
         self._backlog = backlog
         self._body_budget = body_budget or BodyBudget()
         self._applied = applied
+        self._rates = rates or RateLimits()
 
     def routes(self) -> list[web.RouteDef]:
         """`POST /api/v1/events`."""
@@ -85,7 +88,11 @@ class Door:
         if mode is ContentMode.PLAIN and body.lstrip(JSON_WHITE_SPACE)[:1] == b"[":
             mode = ContentMode.BATCH
         if mode is ContentMode.BATCH:
-            return await self._take_batch(request, await self._reader.batch(body))
+            self._rates.check_events(caller_of(request), 0, len(body))
+            taken = await self._reader.batch(body)
+            self._rates.check_events(caller_of(request), len(taken), 0)
+            return await self._take_batch(request, taken)
+        self._rates.check_events(caller_of(request), 1, len(body))
         event = await self._reader.event(lambda: self._parse(request, mode, body), len(body))
         return await self._take_event(request, event)
 

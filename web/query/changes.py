@@ -18,6 +18,7 @@ from headrace.events.problem_document import ProblemError
 from headrace.folding.folding import Folding
 from tables.database import Database, is_away
 from tables.projections.changes import Change, Point
+from web.access.credentials import caller_of
 from web.query.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
 from web.query.change_points import from_text, to_text
 from web.server.connections import cancel_when_lost, holding
@@ -81,9 +82,9 @@ class ChangeStreams:
         since = _last_event_id(request)
         if request.method == hdrs.METH_HEAD:
             return web.Response(headers=HEADERS)
-        with holding(request) as has_room:
+        with holding(request, caller_of(request).id) as has_room:
             if not has_room:
-                raise _too_many("Half of all connections are streams or wait.")
+                raise _too_many("Half of all connections are streams or wait, or this caller has too many of them.")
             try:
                 listener = await self._feed.listen(projection)
             except TooManyListenersError as error:

@@ -7,6 +7,7 @@ malformed head with plain text and a banner.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -49,8 +50,11 @@ class Port(Protocol):
     def make_room(self, more_bytes: int) -> None:
         """Disconnect slow readers, so that this answer fits into the limit of unsent bytes."""
 
-    def may_hold(self) -> bool:
-        """Whether one more request may be held open."""
+    held_by: Counter[str]
+    """The same, by caller."""
+
+    def may_hold(self, caller: str) -> bool:
+        """Whether one more request of this caller may be held open."""
 
 
 class Connection(web.RequestHandler):
@@ -260,16 +264,23 @@ def cancel_when_lost(request: web.Request, task: asyncio.Task[Any]) -> None:
 
 
 @contextmanager
-def holding(request: web.Request) -> Iterator[bool]:
-    """Count a request as held open; the value is whether there is room for it."""
+def holding(request: web.Request, caller: str = "") -> Iterator[bool]:
+    """Count a request as held open; the value is whether there is room for it.
+
+    `caller` is the id of the caller; empty where anybody may send.
+    """
     port = request.protocol.port if isinstance(request.protocol, Connection) else None
     if port is None:
         yield True
-    elif not port.may_hold():
+    elif not port.may_hold(caller):
         yield False
     else:
         port.held += 1
+        port.held_by[caller] += 1
         try:
             yield True
         finally:
             port.held -= 1
+            port.held_by[caller] -= 1
+            if not port.held_by[caller]:
+                del port.held_by[caller]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from ipaddress import IPv6Address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import Any, NamedTuple
 
 from aiohttp import web
@@ -32,6 +32,10 @@ class ConnectionLimits(NamedTuple):
     """Connections of one address; of one network of 64 bits in IPv6."""
     unsent_bytes: int = 64_000_000
     """Answers that clients have not read yet."""
+    held_of_one: int = 0
+    """Requests of one caller that are held open; 0: any."""
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Addresses that are not one client's: `most_of_one` does not apply to them."""
 
 
 class Connections(web.Server):
@@ -52,6 +56,8 @@ class Connections(web.Server):
         """The connections beyond the limits, oldest first."""
         self.held = 0
         """Requests that are held open."""
+        self.held_by: Counter[str] = Counter()
+        """The same, by caller."""
         self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
 
     def __call__(self) -> Connection:
@@ -63,9 +69,10 @@ class Connections(web.Server):
         super().connection_made(handler, transport)
         if not isinstance(handler, Connection):
             return
-        handler.remote = _remote(transport.get_extra_info("peername"))
+        peer = transport.get_extra_info("peername")
+        handler.remote = _remote(peer)
         is_full = len(self._connections) - len(self._spare) > self._limits.most
-        if not is_full and self._by_remote[handler.remote] < self._limits.most_of_one:
+        if not is_full and (self._by_remote[handler.remote] < self._limits.most_of_one or self._is_proxy(peer)):
             self._by_remote[handler.remote] += 1
             return
         handler.is_one_too_many = True
@@ -91,8 +98,10 @@ class Connections(web.Server):
         self._checking.cancel()
         await super().shutdown(timeout)
 
-    def may_hold(self) -> bool:
-        """Whether one more request may be held open: at most half of the connections are."""
+    def may_hold(self, caller: str = "") -> bool:
+        """Whether one more request of a caller may be held open: at most half of the connections are."""
+        if caller and 0 < self._limits.held_of_one <= self.held_by[caller]:
+            return False
         return self.held < max(1, self._limits.most // 2)
 
     def make_room(self, more_bytes: int = 0) -> None:
@@ -105,6 +114,10 @@ class Connections(web.Server):
             if excess > 0 and size:
                 self._drop(one)
                 excess -= size
+
+    def _is_proxy(self, peer: Any) -> bool:
+        found = address(peer[0]) if isinstance(peer, tuple) else None
+        return found is not None and any(found in network for network in self._limits.proxies)
 
     def _drop(self, connection: Connection) -> None:
         transport = self._connections.get(connection)

@@ -84,7 +84,6 @@ class PendingEntries:
     def _is_written(self, entry: Entry) -> bool:
         kind = _Kind(entry.action, entry.caller, entry.address)
         now = self._clock()
-        self._end_window_of_all(now)
         window = self._windows.get(kind)
         if window is None or now - window.started >= WINDOW_SECONDS:
             self._end_windows()
@@ -102,10 +101,6 @@ class PendingEntries:
             _, oldest = self._windows.popitem(last=False)
             self._others_left_out += oldest.left_out
 
-    def _end_window_of_all(self, now: float) -> None:
-        if now - self._all.started >= WINDOW_SECONDS:
-            self._all = _Window(now)
-
     def _end_windows(self, *, early: bool = False) -> None:
         """Windows are in the order of their starts."""
         now = self._clock()
@@ -116,9 +111,11 @@ class PendingEntries:
             del self._windows[kind]
             if window.left_out:
                 self._append(_count_of(kind, window.left_out))
-        if self._others_left_out and (early or not self._windows):
-            left_out, self._others_left_out = self._others_left_out, 0
-            self._append(_count_of(_Kind(Action.REQUEST_REFUSED, "", None), left_out))
+        if early or now - self._all.started >= WINDOW_SECONDS:
+            self._all = _Window(now)
+            if left_out := self._others_left_out:
+                self._others_left_out = 0
+                self._append(_count_of(_Kind(Action.REQUEST_REFUSED, "", None), left_out))
 
 
 def _count_of(kind: _Kind, left_out: int) -> Entry:

@@ -75,6 +75,17 @@ def test_many_addresses_together_have_a_limit_and_bounded_memory() -> None:
     assert sum(int(one.detail["left_out"]) for one in counts) == addresses - ALL_ENTRIES
 
 
+def test_counts_of_many_addresses_are_written_while_more_come() -> None:
+    clock = Clock()
+    pending = PendingEntries(clock)
+    written = 0
+    for number in range(MOST_ADDRESSES * 10):
+        clock.now += WINDOW_SECONDS / MOST_ADDRESSES / 2
+        pending.add(refusal(f"10.0.{number // 256}.{number % 256}"))
+        written += sum(int(one.detail.get("left_out", 1)) for one in pending.take(1_000))
+    assert written >= MOST_ADDRESSES * 7
+
+
 def test_a_worker_that_stops_adds_what_was_left_out() -> None:
     pending = PendingEntries(Clock())
     for _ in range(ADDRESS_ENTRIES + 1):

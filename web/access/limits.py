@@ -44,7 +44,8 @@ class Limits:
         self.refused = 0
         """Requests that got 429."""
         self._limits_requests = rates.requests_per_second > 0
-        self._limits_events = rates.events_per_second > 0 or rates.bytes_per_second > 0
+        self.limits_events = rates.events_per_second > 0 or rates.bytes_per_second > 0
+        """Whether `check_events` can refuse anything."""
         self._requests = TokenBuckets(rates.requests_per_second, burst, clock)
         self._events = TokenBuckets(rates.events_per_second, burst, clock)
         self._bytes = TokenBuckets(rates.bytes_per_second, burst, clock)
@@ -72,7 +73,7 @@ class Limits:
 
         Either may be 0, if the two are not known at the same time.
         """
-        if not self._limits_events or not caller.id:
+        if not self.limits_events or not caller.id:
             return
         of_events = self._events.wait_seconds(caller.id, events) if events else 0
         of_bytes = self._bytes.wait_seconds(caller.id, size_bytes) if size_bytes else 0

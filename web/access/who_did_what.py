@@ -12,6 +12,7 @@ from aiohttp import web
 
 from headrace.access.access_log import NO_DETAIL, Action, Detail, Entry, Outcome
 from headrace.access.pending_entries import PendingEntries
+from headrace.events.refusals import Refusal
 from web.access.addresses import ClientAddresses
 from web.access.credentials import caller_of
 from web.server.problems import Problem
@@ -67,7 +68,7 @@ class WhoDidWhat:
         if caller_of(request).id:
             self.done(request, action, route_of(request))
 
-    def refused(self, request: web.Request, problem: Problem) -> None:
+    def refused(self, request: web.Request, problem: Problem | Refusal) -> None:
         """Add a refusal: the problem 401 or 403 that the request gets, or that an event of its batch gets."""
         if problem.status in REFUSALS:
             target, detail = f"{request.method} {route_of(request)}", {"code": problem.code}

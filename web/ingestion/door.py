@@ -88,13 +88,17 @@ class Door:
         if mode is ContentMode.PLAIN and body.lstrip(JSON_WHITE_SPACE)[:1] == b"[":
             mode = ContentMode.BATCH
         if mode is ContentMode.BATCH:
-            self._rates.check_events(caller_of(request), 0, len(body))
+            self._check_rates(request, 0, len(body))
             taken = await self._reader.batch(body)
-            self._rates.check_events(caller_of(request), len(taken), 0)
+            self._check_rates(request, len(taken), 0)
             return await self._take_batch(request, taken)
-        self._rates.check_events(caller_of(request), 1, len(body))
+        self._check_rates(request, 1, len(body))
         event = await self._reader.event(lambda: self._parse(request, mode, body), len(body))
         return await self._take_event(request, event)
+
+    def _check_rates(self, request: web.Request, events: int, size_bytes: int) -> None:
+        if self._rates.limits_events:
+            self._rates.check_events(caller_of(request), events, size_bytes)
 
     def _parse(self, request: web.Request, mode: ContentMode, body: bytes) -> ParsedEvent | InvalidEnvelope:
         if mode is not ContentMode.BINARY:

@@ -37,7 +37,7 @@ from app.embedded.servers import EmbeddedServers
 from app.embedded.supervisor import Embedded, ServerName
 from app.environment import environment
 from app.secret_files import hide_secrets, with_secret_files
-from app.services.access import access_of
+from app.services.access import Access
 from app.services.event_handler import event_handler_service
 from app.services.health import health_service
 from app.services.ingestion import ingestion_service
@@ -87,7 +87,7 @@ def make_app(settings: Settings) -> Headrace:
     database = databases.main
     disk_space = DiskSpace()
     metrics = _metrics(settings, database, disk_space)
-    access = access_of(settings, database, metrics)
+    access = Access(settings, database, metrics)
     parts = Parts()
     parts.add("postgresql", databases.condition)
     parts.add("disk", partial(_disk, disk_space))

@@ -13,6 +13,7 @@ from app.secret_files import with_secret_files
 from app.setting_groups.files import is_file
 from app.setting_groups.jwt import check_jwt
 from app.setting_groups.kafka import check_kafka
+from app.setting_groups.limits import check_limits
 from app.setting_groups.postgres import PostgresSettings, check_postgres
 from app.setting_groups.refusals import refused, shown_value
 from app.setting_groups.tls import check_tls
@@ -113,7 +114,7 @@ class Settings(PostgresSettings, frozen=True, kw_only=True):
     max_connections_per_address: Annotated[
         int, Meta(ge=0, le=1_000_000_000, description="integer; 0: half of MAX_CONNECTIONS")
     ] = 0
-    """Open connections of one client address at each HTTP port. Raise it behind a proxy, which is one address."""
+    """Open connections of one client address at each HTTP port. It does not apply to TRUSTED_PROXIES."""
     max_unsent_bytes: Bytes = 64_000_000
     """Answers in memory, in bytes, that clients of a port have not read yet; beyond it, the slowest clients are
     disconnected."""
@@ -223,6 +224,7 @@ def _check_together(settings: Settings) -> None:
     _check_services(settings)
     check_postgres(settings, settings.runs, allowed("database_url"))
     check_jwt(settings, allowed)
+    check_limits(settings, allowed("trusted_proxies"))
     check_kafka(settings, allowed("broker_url"))
     check_tls(settings)
     _check_mqtt(settings)

@@ -100,6 +100,11 @@ def can_hold(text: str) -> bool:
         return False
 
 
+def storable(text: str) -> str:
+    """The text without what PostgreSQL cannot hold: what cannot be stored would be tried again and again."""
+    return text if can_hold(text) else text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 class _PlainConnection(asyncpg.Connection):
     """A connection without a reset on release, which would cost a round trip; nothing here changes session state."""
 

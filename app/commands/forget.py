@@ -10,8 +10,10 @@ import click
 from faust.cli.base import cli
 
 from app.commands.connecting import connected, run
+from app.commands.recording import recorded
 from app.commands.terminal import say, say_json
 from app.settings import Settings
+from headrace.access.access_log import Action
 from headrace.errors import HeadraceError, UnknownProjectionError
 from headrace.projection import Projection
 from tables.database import Connection
@@ -65,7 +67,9 @@ async def _forget(settings: Settings, known: Sequence[str], projection: str, *, 
         found = await _find(connection, known, projection)
         if not yes:
             _ask(found, as_json=as_json)
-        forgotten = await leftovers.forget(connection, projection)
+        async with recorded(connection, Action.PROJECTION_FORGOTTEN, projection) as detail:
+            forgotten = await leftovers.forget(connection, projection)
+            detail.update(forgotten._asdict())
     if as_json:
         say_json(forgotten._asdict())
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -12,10 +11,12 @@ from faust.cli.base import cli
 from agents.parked.retrier import Retrier
 from app.commands.connecting import opened, run
 from app.commands.parked_text import event_text, group_text, outcome_text
+from app.commands.recording import host_user, recorded
 from app.commands.terminal import say, say_json
 from app.settings import Settings
+from headrace.access.access_log import Action
 from headrace.errors import UnknownProjectionError
-from headrace.folding.parked_groups import Group, NotParkedError, ParkedOutcome
+from headrace.folding.parked_groups import Group, NotParkedError, ParkedOutcome, counts_of
 from headrace.projection import Projection
 from tables.intake import dead_letters
 from tables.parked import parked_list
@@ -132,16 +133,20 @@ class _Parked:
     async def retry(self, projection: str, group: Group | None, *, as_json: bool) -> int:
         self._check(projection)
         async with opened(self._settings) as database:
-            outcome = await Retrier(self._projections, database, max_state_bytes=self._settings.max_state_bytes).retry(
-                projection, group
-            )
+            retrier = Retrier(self._projections, database, max_state_bytes=self._settings.max_state_bytes)
+            async with recorded(database, Action.PARKED_RETRIED, projection) as detail:
+                outcome = await retrier.retry(projection, group)
+                detail.update(counts_of(outcome))
         return _print(outcome, group, as_json=as_json)
 
     async def discard(self, projection: str, what: Group | int, *, reason: str, as_json: bool) -> int:
         self._check(projection)
         async with opened(self._settings) as database:
             retrier = Retrier(self._projections, database, max_state_bytes=self._settings.max_state_bytes)
-            outcome = await retrier.discard(projection, what, reason=reason, by=f"the command's user {_user()}")
+            by = f"the command's user {host_user() or 'without a name'}"
+            async with recorded(database, Action.PARKED_DISCARDED, projection) as detail:
+                outcome = await retrier.discard(projection, what, reason=reason, by=by)
+                detail.update(counts_of(outcome))
         return _print(outcome, what, as_json=as_json)
 
     def _check(self, projection: str) -> None:
@@ -264,10 +269,3 @@ def _print(outcome: ParkedOutcome, what: Group | int | None, *, as_json: bool) -
     else:
         say(*outcome_text(outcome, what))
     return 1 if outcome.still_parked else 0
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "without a name"

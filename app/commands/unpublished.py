@@ -11,8 +11,10 @@ from faust.cli.base import cli
 from agents.kafka.access import KafkaAccess
 from agents.relay.late_publishing import publish_late
 from app.commands.connecting import embedded_kafka, opened, run
+from app.commands.recording import recorded
 from app.commands.terminal import say, say_json
 from app.settings import Settings
+from headrace.access.access_log import Action
 from headrace.errors import DependencyAwayError
 from tables.intake import unpublished
 
@@ -80,11 +82,17 @@ class _Unpublished:
     async def retry(self, position: int | None, *, as_json: bool) -> int:
         settings = self._settings
         kafka = embedded_kafka(settings, wanted=self._embedded)
-        async with kafka, opened(settings) as database, database.acquire() as connection:
+        async with (
+            kafka,
+            opened(settings) as database,
+            database.acquire() as connection,
+            recorded(connection, Action.UNPUBLISHED_RETRIED, settings.topic) as detail,
+        ):
             try:
                 outcome = await publish_late(connection, self._access, settings.topic, position=position)
             except (KafkaError, TimeoutError) as error:
                 raise DependencyAwayError(f"Kafka does not answer: {error!r}. Check BROKER_URL.") from error
+            detail.update(published=outcome.published, refused=len(outcome.refused))
         if as_json:
             say_json({"published": outcome.published, "refused": [event._asdict() for event in outcome.refused]})
         else:

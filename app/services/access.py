@@ -1,35 +1,53 @@
-"""Who may send requests to a worker: one gate for all its ports."""
+"""Who may send requests to a worker, how much, and who did what: shared by all its ports."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import time
 
 from aiohttp import web
 from faust.types import ServiceT
 
+from agents.upkeep.access_log_writer import AccessLogWriter
 from agents.upkeep.key_watch import KeyWatch
+from app.services.client_limits import rates
 from app.services.token_verifier import token_verifier
 from app.settings import Settings
 from app.worker import metric_sources
+from headrace.access.addresses import networks
+from headrace.access.pending_entries import PendingEntries
 from headrace.access.refusals import Refusals
+from headrace.process.metrics import RATE_LIMITED, Sample
 from tables.access.key_cache import KeyCache
 from tables.database import Database
+from web.access.addresses import ClientAddresses
 from web.access.credentials import Verifier
 from web.access.gate import Gate
 from web.access.keys import KeyVerifier
+from web.access.limits import Limits
 from web.access.tokens import TokenVerifier
+from web.access.who_did_what import WhoDidWhat
 from web.openapi.both_ports import Admission
 from web.server.metrics import MetricsView
 
 
-class Access(NamedTuple):
-    """How clients are authenticated."""
+class Access:
+    """How clients are authenticated, limited and remembered."""
 
-    gate: Gate | None
-    """None: not at all."""
-    services: list[ServiceT]
-    """What keeps the gate true."""
-    tokens: TokenVerifier | None = None
+    def __init__(self, settings: Settings, database: Database, metrics: MetricsView) -> None:
+        pending = PendingEntries(time.monotonic)
+        self.addresses = ClientAddresses(networks(settings.trusted_proxies))
+        self.log = WhoDidWhat(pending, self.addresses)
+        self.limits = Limits(rates(settings))
+        metrics.add(lambda: [Sample(RATE_LIMITED, self.limits.refused)])
+        self.services: list[ServiceT] = []
+        """What keeps the gate true, and writes the log."""
+        self.tokens: TokenVerifier | None = None
+        self.gate = self._gate(settings, database, metrics) if settings.authenticates else None
+        """None: everybody may send requests."""
+        if settings.runs & {"ingestion", "query"} or self.gate is not None:
+            writer = AccessLogWriter(database, pending)
+            metrics.add(writer.samples)
+            self.services.append(writer)
 
     def attach(self, application: web.Application) -> None:
         """Let the application of a port start and end what the gate uses."""
@@ -37,24 +55,19 @@ class Access(NamedTuple):
             application.on_startup.append(self.tokens.on_startup)
             application.on_cleanup.append(self.tokens.on_cleanup)
 
-
-def access_of(settings: Settings, database: Database, metrics: MetricsView) -> Access:
-    """The gate of the worker's ports, with the verifiers that AUTH names."""
-    if not settings.authenticates:
-        return Access(None, [])
-    refusals = Refusals()
-    metrics.add(metric_sources.refusals(refusals))
-    verifiers: list[Verifier] = []
-    services: list[ServiceT] = []
-    if settings.accepts_keys:
-        cache = KeyCache(database)
-        verifiers.append(KeyVerifier(cache, refusals))
-        services.append(KeyWatch(database, cache))
-    tokens = token_verifier(settings)
-    if tokens is not None:
-        verifiers.append(tokens)
-    gate = Gate(verifiers, refusals, open_docs=settings.auth_open_docs == "on")
-    return Access(gate, services, tokens)
+    def _gate(self, settings: Settings, database: Database, metrics: MetricsView) -> Gate:
+        refusals = Refusals()
+        metrics.add(metric_sources.refusals(refusals))
+        verifiers: list[Verifier] = []
+        if settings.accepts_keys:
+            cache = KeyCache(database)
+            verifiers.append(KeyVerifier(cache, refusals))
+            self.services.append(KeyWatch(database, cache))
+        self.tokens = token_verifier(settings)
+        if self.tokens is not None:
+            verifiers.append(self.tokens)
+        open_docs = settings.auth_open_docs == "on"
+        return Gate(verifiers, refusals, limits=self.limits, addresses=self.addresses, open_docs=open_docs)
 
 
 def admission(settings: Settings) -> Admission:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from app.setting_groups.tls import TlsPort, tls_paths
 from app.settings import Settings
+from headrace.access.addresses import networks
 from headrace.process.host_names import listed, listed_origins
+from web.access.limits import Rates
 from web.server.guard import Guard
 from web.server.port import ConnectionLimits
 from web.server.tls_files import TlsFiles
@@ -24,6 +26,19 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
         most=most,
         most_of_one=settings.max_connections_per_address or max(1, most // 2),
         unsent_bytes=settings.max_unsent_bytes,
+        held_of_one=settings.key_held_requests,
+        proxies=networks(settings.trusted_proxies),
+    )
+
+
+def rates(settings: Settings) -> Rates:
+    """How much each caller may do."""
+    return Rates(
+        requests_per_second=settings.key_requests_per_second,
+        events_per_second=settings.key_events_per_second,
+        bytes_per_second=settings.key_bytes_per_second,
+        burst_seconds=settings.key_burst_seconds,
+        failures_per_minute=settings.auth_failures_per_minute,
     )
 
 

@@ -106,7 +106,9 @@ def _server(
     settings, metrics, database = shared.settings, shared.metrics, shared.databases.of("ingestion")
     applied = AppliedEvents(database, shared.names)
     bodies = BodyBudget(settings.max_bodies_bytes)
-    door = Door(group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied)
+    door = Door(
+        group_commit, known, limits, backlog=backlog, body_budget=bodies, applied=applied, rates=shared.access.limits
+    )
     needs = {"postgresql": database.answers}
     health = Health(needs, used_by(shared), lost_events=lost_events_of(database), parts=shared.parts)
     times = RequestTimes("ingestion")
@@ -122,7 +124,9 @@ def _server(
         *metrics.routes(),
         *documentation.routes(),
     ]
-    application = make_application(routes, settings.max_body_bytes, times, shared.access.gate)
+    application = make_application(
+        routes, settings.max_body_bytes, times, gate=shared.access.gate, noted=shared.access.log.refused
+    )
     application.on_shutdown.append(applied.on_shutdown)
     return HttpServer(
         application,

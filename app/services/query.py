@@ -10,6 +10,7 @@ from app.services.lost_events import lost_events_of
 from app.services.shared import Shared
 from tables.projections.stalls import Stall, stalls
 from web.openapi.both_ports import documentation_of_query
+from web.query.access_log import AccessLogViews
 from web.query.audit_log import AuditLog
 from web.query.dead_letters import dead_letter_routes
 from web.query.keys import key_routes
@@ -26,7 +27,7 @@ RETRY_SECONDS = 20.0
 def query_service(shared: Shared) -> HttpServer:
     """Create the HTTP server of the query port."""
     settings, projections, metrics = shared.settings, shared.projections, shared.metrics
-    names, database = shared.names, shared.databases.of("query")
+    names, database, access = shared.names, shared.databases.of("query"), shared.access
 
     async def stalls_now() -> list[Stall]:
         async with database.acquire("rows") as connection:
@@ -41,21 +42,21 @@ def query_service(shared: Shared) -> HttpServer:
         max_seconds=RETRY_SECONDS,
         max_state_bytes=settings.max_state_bytes,
     )
+    owned_by_key = [one.name for one in projections if one.subject == "key"]
     times = RequestTimes("query")
     metrics.add(times.samples)
     routes = [
         *views.routes(),
-        *AuditLog(database).routes(),
-        *parked_routes(
-            database, names, retrier, owned_by_key=[one.name for one in projections if one.subject == "key"]
-        ),
+        *AuditLog(database, log=access.log).routes(),
+        *AccessLogViews(database, access.log).routes(),
+        *parked_routes(database, names, retrier, access.log, owned_by_key=owned_by_key),
         *dead_letter_routes(database),
         *(key_routes(database) if settings.accepts_keys else []),
         *health.routes(),
         *metrics.routes(),
         *documentation_of_query(projections, admission(settings)).routes(),
     ]
-    application = make_application(routes, settings.max_body_bytes, times, shared.access.gate)
+    application = make_application(routes, settings.max_body_bytes, times, gate=access.gate, noted=access.log.refused)
     application.on_shutdown.append(views.close)
     return HttpServer(
         application,

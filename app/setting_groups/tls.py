@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from app.setting_groups.jwt import JwtSettings
+from app.setting_groups.limits import LimitSettings
 from app.setting_groups.refusals import refused
 
 TlsPort = Literal["ingestion", "query", "health"]
@@ -17,7 +17,7 @@ Key = Annotated[str, Meta(description="PEM file without a password; empty: the k
 ClientAuthorities = Annotated[str, Meta(description="PEM file; empty: clients need no certificate")]
 
 
-class TlsSettings(JwtSettings, frozen=True, kw_only=True):
+class TlsSettings(LimitSettings, frozen=True, kw_only=True):
     """TLS of the HTTP ports. The files are read again when they change, and at SIGHUP; see docs/tls.md."""
 
     ingestion_tls_certificate: Certificate = ""

@@ -33,6 +33,8 @@ class ProblemDetails(msgspec.Struct, omit_defaults=True):
     instance: str | None = None
     """A URI of this occurrence."""
     errors: Sequence[ProblemError] = []
+    request_id: str | None = None
+    """The id of the request, over HTTP; as in the header `X-Request-Id`."""
 
 
 def problem_body(
@@ -43,7 +45,8 @@ def problem_body(
     *,
     errors: Sequence[ProblemError] = (),
     instance: str | None = None,
+    request_id: str | None = None,
 ) -> msgspec.Raw:
     """A problem as JSON. `code` is for programs and never changes; `instance` is a URI of this occurrence."""
-    details = ProblemDetails(TYPE_PREFIX + code, title, status, detail, code, instance, list(errors))
+    details = ProblemDetails(TYPE_PREFIX + code, title, status, detail, code, instance, list(errors), request_id)
     return msgspec.Raw(msgspec.json.encode(details))

@@ -39,6 +39,11 @@ class ParkedOutcome(msgspec.Struct, frozen=True):
     """The event that failed in each group, for at most 100 groups."""
 
 
+def counts_of(outcome: ParkedOutcome) -> dict[str, int]:
+    """What the access log says of the outcome: numbers alone."""
+    return {"discarded": outcome.discarded, "applied": outcome.applied, "still_parked": outcome.still_parked}
+
+
 class NotParkedError(HeadraceError):
     """No event is parked there."""
 

@@ -34,7 +34,7 @@ class LogAction(Enum):
     FAULT_ARMED = ("fault.armed", "WARNING", "faults")
     FAULT_INJECTED = ("fault.injected", "WARNING", "point fault passage")
 
-    POSTGRES_UNAVAILABLE = ("postgres.unavailable", "WARNING", "task error")
+    POSTGRES_UNAVAILABLE = ("postgres.unavailable", "WARNING", "task error request_id")
     ROLE_TOO_POWERFUL = ("postgres.role_too_powerful", "WARNING", "variable")
     MIGRATION_APPLIED = ("migration.applied", "INFO", "migration")
     INDEX_CREATED = ("index.created", "INFO", "projection field")
@@ -76,8 +76,10 @@ class LogAction(Enum):
     MQTT_HELD = ("mqtt.held", "WARNING", "error")
     MQTT_ANSWERS_DROPPED = ("mqtt.answers_dropped", "WARNING", "broker error reason")
 
-    REQUEST_FAILED = ("request.failed", "ERROR", "method path instance")
-    RESPONSE_BROKEN = ("response.broken", "ERROR", "method path")
+    REQUEST_FAILED = ("request.failed", "ERROR", "method path request_id")
+    RESPONSE_BROKEN = ("response.broken", "ERROR", "method path request_id")
+    ACCESS_LOG_LOST = ("access.log_lost", "ERROR", "count")
+    ACCESS_LOG_FAILED = ("access.log_failed", "ERROR", "")
     EVENT_UNREADABLE = ("event.unreadable", "ERROR", "")
     HEALTH_UNSERVED = ("health.unserved", "WARNING", "host port error")
     CONNECTIONS_LIMITED = ("connections.limited", "WARNING", "allowed connections wanted")

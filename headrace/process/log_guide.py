@@ -165,10 +165,17 @@ GUIDE: Mapping[LogAction, Guide] = {
         "Check the load of the broker, and its ACL: workers publish to `devices/#`.",
     ),
     LogAction.REQUEST_FAILED: Guide(
-        "A request failed unexpectedly and got 500; the response has the same `instance`.", "Report the traceback."
+        "A request failed unexpectedly and got 500; the response has the same `request_id`.", "Report the traceback."
     ),
     LogAction.RESPONSE_BROKEN: Guide(
         "A response failed after it had begun; the connection was closed.", "Report the traceback."
+    ),
+    LogAction.ACCESS_LOG_LOST: Guide(
+        "Entries of the access log (docs/access.md) were lost, because more waited than memory may hold.",
+        "Check PostgreSQL.",
+    ),
+    LogAction.ACCESS_LOG_FAILED: Guide(
+        "Entries of the access log cannot be written, and are lost.", "Report the traceback."
     ),
     LogAction.EVENT_UNREADABLE: Guide(
         "Reading or storing an event failed unexpectedly. It is refused; over MQTT it becomes a dead letter.",

@@ -87,6 +87,9 @@ BATCH_FAILURES = _family("projector_failed_attempts", "counter", "projection", "
 PASSED_OVER = _family(
     "records_passed_over", "counter", "reason", "Records on the topic that are not events of this database."
 )
+ACCESS_LOG_WAITING = _family("access_log_waiting", "gauge", "", "Entries of the access log that wait to be written.")
+ACCESS_LOG_LOST = _family("access_log_lost", "counter", "", "Entries of the access log that were lost.")
+RATE_LIMITED = _family("rate_limited", "counter", "", "Requests that were refused because of the limits of a caller.")
 
 
 class Sample(NamedTuple):

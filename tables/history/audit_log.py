@@ -18,13 +18,13 @@ Filter = Literal["type", "source", "subject", "after", "from", "to"]
 
 MAX_PAGE_BYTES = 8 * 1024 * 1024
 PAGE = """
-SELECT position, recorded_at, event_time, text, found
+SELECT position, recorded_at, event_time, received_by, text, found
 FROM (
-    SELECT position, recorded_at, event_time, text, count(*) OVER () AS found,
+    SELECT position, recorded_at, event_time, received_by, text, count(*) OVER () AS found,
            sum(octet_length(text)) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING)
                - octet_length(text) AS bytes_before
     FROM (
-        SELECT position, recorded_at, event_time, event_as_text(event) AS text FROM event_store
+        SELECT position, recorded_at, event_time, received_by, event_as_text(event) AS text FROM event_store
         WHERE true{conditions}
         ORDER BY {order} LIMIT $1
     ) AS next
@@ -60,6 +60,8 @@ class LoggedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     recorded_at: datetime
     event: msgspec.Raw
     """The envelope as PostgreSQL returns it, never decoded, so that even a number of 30 digits is exact."""
+    received_by: str | None = None
+    """The id of the caller who sent it; absent if that is not known."""
     error: str | None = None
     """Why the envelope lacks its data; usually absent."""
 
@@ -99,7 +101,7 @@ async def read_log(
     statement, arguments = _statement(filters, after, grant)
     rows = await connection.fetch(statement, limit + 1, MAX_PAGE_BYTES, *arguments)
     page = rows[:limit]
-    events = [_logged(row["position"], row["recorded_at"], row["text"]) for row in page]
+    events = [_logged(row["position"], row["recorded_at"], row["received_by"], row["text"]) for row in page]
     if not page or page[0]["found"] == len(page):
         return LogPage(events, None)
     last = page[-1]
@@ -107,9 +109,9 @@ async def read_log(
     return LogPage(events, LogPlace(time, str(last["position"])))
 
 
-def _logged(position: int, recorded_at: datetime, text: str) -> LoggedEvent:
+def _logged(position: int, recorded_at: datetime, received_by: str | None, text: str) -> LoggedEvent:
     error = None if is_whole(text) else UNREADABLE
-    return LoggedEvent(position, recorded_at, msgspec.Raw(text.strip().encode()), error)
+    return LoggedEvent(position, recorded_at, msgspec.Raw(text.strip().encode()), received_by, error)
 
 
 def _statement(

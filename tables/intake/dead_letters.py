@@ -13,7 +13,7 @@ import msgspec
 from headrace.access.grant import Allowed
 from headrace.process.turns import off_the_loop
 from tables.allowed import Arguments, condition
-from tables.database import AnyConnection
+from tables.database import AnyConnection, storable
 
 # Payloads and topics are truncated to this. An event within the usual size limit fits.
 MAX_PAYLOAD_BYTES = 65_536
@@ -137,12 +137,12 @@ async def _store_part(connection: AnyConnection, messages: Sequence[RefusedMessa
         STORE,
         list(by_digest),
         [times[digest] for digest in by_digest],
-        [_storable(message.topic[:MAX_TOPIC_CHARACTERS]) for message in distinct],
+        [storable(message.topic[:MAX_TOPIC_CHARACTERS]) for message in distinct],
         [message.payload[:MAX_PAYLOAD_BYTES] for message in distinct],
         [len(message.payload) for message in distinct],
         [message.code for message in distinct],
-        [_storable(message.reason) for message in distinct],
-        [_storable(message.problem) for message in distinct],
+        [storable(message.reason) for message in distinct],
+        [storable(message.problem) for message in distinct],
     )
     return bool(has_new)
 
@@ -160,11 +160,6 @@ async def newest(
     rows = [dict(row) for row in found[:at_most]]
     more = [row.pop("found") > len(rows) for row in rows][-1:] == [True]
     return DeadLetters([DeadLetter(**{**row, "problem": msgspec.Raw(row["problem"].encode())}) for row in rows], more)
-
-
-def _storable(text: str) -> str:
-    """The text without what PostgreSQL cannot hold: a letter that cannot be stored would be retried indefinitely."""
-    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def _digest(message: RefusedMessage) -> bytes:

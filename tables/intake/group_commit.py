@@ -25,7 +25,8 @@ from tables.database import TIMED_OUT, AnyConnection, Database, is_away
 from tables.intake import outbox
 from tables.intake.comparisons import Comparisons, ComparisonsBusyError
 from tables.intake.disk_space import DatabaseFullError, DiskSpace
-from tables.intake.submissions import Place, Submission, is_settled_by, name_of, set_aside
+from tables.intake.outbox import Callers
+from tables.intake.submissions import Place, Submission, callers_of, is_settled_by, name_of, set_aside
 from tables.unstorable import halve, may_be_of_the_input
 
 MAX_GROUP_EVENTS = 2_000
@@ -75,16 +76,19 @@ class GroupCommit:
         self._events_per_second = 0.0
         self._group_started = 0.0
 
-    async def submit(self, events: Sequence[ParsedEvent], *, all_or_nothing: bool = False) -> list[Outcome]:
+    async def submit(
+        self, events: Sequence[ParsedEvent], *, all_or_nothing: bool = False, caller: str = ""
+    ) -> list[Outcome]:
         """Write the events of one request in one commit, and return the outcome of each, in the same order.
 
+        `caller` is the id of the caller who sent them; empty if anybody may send. It is stored beside each event.
         With `all_or_nothing`, none of the events is stored if any is refused, and the commit is not shared with other
         requests. Raises QueueFullError, or DependencyAwayError if PostgreSQL did not confirm the commit. The outcome is
         then unknown, and the same events may be submitted again.
         """
         if self._disk_space.is_full:
             raise DatabaseFullError
-        submission = Submission(events, all_or_nothing=all_or_nothing)
+        submission = Submission(events, all_or_nothing=all_or_nothing, caller=caller)
         if self._queue and (
             self.queued_events + len(events) > self._max_queued_events
             or self.queued_bytes + submission.size_bytes > self._max_queued_bytes
@@ -233,7 +237,7 @@ class GroupCommit:
 
         async def write(part: Sequence[Place]) -> None:
             events = [submission.events[index] for submission, index in part]
-            for place, same in (await _accept_with_retry(connection, events)).items():
+            for place, same in (await _accept_with_retry(connection, events, callers_of(part))).items():
                 submission, index = part[place]
                 if same is None:
                     submission.undecided.add(index)
@@ -251,18 +255,22 @@ class GroupCommit:
             self._at_once.note_done()
 
 
-async def _accept_with_retry(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool | None]:
+async def _accept_with_retry(
+    connection: AnyConnection, events: Sequence[ParsedEvent], callers: Callers
+) -> dict[int, bool | None]:
     """Retry after a deadlock, which happens if two workers write the same events in different orders."""
     for wait in islice(backoff_seconds(first=DEADLOCK_WAIT_SECONDS), DEADLOCK_TRIES - 1):
         try:
-            return await _accept_once(connection, events)
+            return await _accept_once(connection, events, callers)
         except asyncpg.TransactionRollbackError:
             await asyncio.sleep(wait)
-    return await _accept_once(connection, events)
+    return await _accept_once(connection, events, callers)
 
 
-async def _accept_once(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool | None]:
+async def _accept_once(
+    connection: AnyConnection, events: Sequence[ParsedEvent], callers: Callers
+) -> dict[int, bool | None]:
     if not connection.is_in_transaction():
-        return await outbox.accept(connection, events)
+        return await outbox.accept(connection, events, callers)
     async with connection.transaction():  # a savepoint: an error here must not undo earlier writes
-        return await outbox.accept(connection, events)
+        return await outbox.accept(connection, events, callers)

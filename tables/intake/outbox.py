@@ -13,7 +13,7 @@ from headrace.process.turns import off_the_loop
 from tables.database import AnyConnection, Connection
 from tables.lock_keys import TRY_LOCK
 
-ACCEPT = "SELECT index, same FROM outbox_accept_group($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+ACCEPT = "SELECT index, same FROM outbox_accept_group($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 COMPARE = "SELECT index, same FROM events_are_same($1, $2, $3, $4)"
 # Shorter events have no digest: comparing them costs little more than finding them.
 SMALL_CHARACTERS = 8_000
@@ -26,7 +26,13 @@ MAX_ROUND_EVENTS = 10_000
 MAX_ROUND_BYTES = 16_000_000
 
 
-async def accept(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool | None]:
+Callers = Sequence[str | None] | None
+"""Who sent each of some events; None if nobody is known."""
+
+
+async def accept(
+    connection: AnyConnection, events: Sequence[ParsedEvent], callers: Callers = None
+) -> dict[int, bool | None]:
     """Write new events in one statement and one commit.
 
     Each (source, id) may occur only once, unless it was accepted earlier. Return, for each event that is already known,
@@ -47,6 +53,7 @@ async def accept(connection: AnyConnection, events: Sequence[ParsedEvent]) -> di
         [key_hash(event.partition_key) for event in events],
         [event.text for event in events],
         digests,
+        callers,
     )
     return {row["index"] - 1: row["same"] for row in rows}
 
@@ -114,7 +121,7 @@ WITH published AS (
 ),
 waiting AS MATERIALIZED (
     SELECT seq, id, source, event_type, subject, event_time, received_at, partition_key, event, content_digest,
-           partition, place
+           received_by, partition, place
     FROM (
         SELECT o.*, (o.key_hash % $3)::integer AS partition, row_number() OVER earlier AS place,
                sum(octet_length(o.event::text)) OVER earlier - octet_length(o.event::text) AS bytes_before
@@ -133,9 +140,10 @@ counter AS (
 ),
 stored AS (
     INSERT INTO event_store
-        (position, id, source, event_type, subject, event_time, received_at, partition, event, content_digest)
+        (position, id, source, event_type, subject, event_time, received_at, partition, event, content_digest,
+         received_by)
     SELECT counter.before + w.place, w.id, w.source, w.event_type, w.subject, w.event_time, w.received_at,
-           w.partition, w.event::jsonb, w.content_digest
+           w.partition, w.event::jsonb, w.content_digest, w.received_by
     FROM waiting AS w CROSS JOIN counter
     ORDER BY w.place
 ),

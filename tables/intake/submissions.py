@@ -8,15 +8,18 @@ from collections.abc import Sequence
 
 from headrace.events.envelope import ParsedEvent
 from headrace.events.outcome import Outcome
+from tables.database import storable
 
 
 class Submission:
     """The events of one request, written in one commit."""
 
-    __slots__ = ("all_or_nothing", "events", "future", "outcomes", "size_bytes", "undecided")
+    __slots__ = ("all_or_nothing", "caller", "events", "future", "outcomes", "size_bytes", "undecided")
 
-    def __init__(self, events: Sequence[ParsedEvent], *, all_or_nothing: bool) -> None:
+    def __init__(self, events: Sequence[ParsedEvent], *, all_or_nothing: bool, caller: str = "") -> None:
         self.events = events
+        self.caller = storable(caller) or None
+        """The id of the caller who sent the events; None if anybody may send."""
         self.all_or_nothing = all_or_nothing
         self.size_bytes = sum(sys.getsizeof(event.text) for event in events)
         """Size in memory: a text with a character beyond Latin-1 has 2 or 4 bytes for each character."""
@@ -33,6 +36,12 @@ class Submission:
 
 Place = tuple[Submission, int]
 """An event, as its request and its index in the request."""
+
+
+def callers_of(places: Sequence[Place]) -> list[str | None] | None:
+    """Who sent each event; None if nobody is known."""
+    callers = [submission.caller for submission, _ in places]
+    return callers if any(callers) else None
 
 
 async def set_aside(place: Place, _: Exception) -> None:

@@ -57,6 +57,8 @@ async def test_a_renamed_projection_is_named_counted_and_forgotten(
     expected = {"projection": "old_name", "rows": 3, "parked": 0, "discarded": 0, "partitions": 0}
     assert json.loads(done.stdout) == expected
     assert await pool.fetchval("SELECT count(*) FROM projections") == 0
+    logged = "SELECT detail->>'rows' FROM access_log WHERE action = 'projection.forgotten' AND target = 'old_name'"
+    assert [row[0] for row in await pool.fetch(logged)] == ["3"]
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("n", 1, 3), ("y", 0, 0)])

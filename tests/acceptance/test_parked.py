@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import shutil
 import subprocess
@@ -88,6 +89,16 @@ async def folded(pool: Pool) -> dict[tuple[str, str], Any]:
     return {place: comparable(state) for place, state in fold(row["event"] for row in events).items()}
 
 
+async def both_are_recorded(worker: WorkerProcess) -> bool:
+    """Whether the access log has the retry by the command and that over HTTP; the newest first."""
+    url = f"{worker.query}/api/v1/access-log?action=parked.retried"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        entries = (await response.json())["items"]
+    found = [(one["caller"], one["target"], one["outcome"], one.get("address")) for one in entries]
+    of_command = (f"host:{getpass.getuser()}", "devices", "done", None)
+    return found == [("", "devices", "done", "127.0.0.1"), of_command]
+
+
 async def test_a_fixed_handler_is_retried_by_command_and_over_http(
     tmp_path: Path, settings: dict[str, str], pool: Pool
 ) -> None:
@@ -140,5 +151,6 @@ async def test_a_fixed_handler_is_retried_by_command_and_over_http(
 
         await until(equal, 20)
         assert parked("list", settings=settings)["items"] == []
+        await until(lambda: both_are_recorded(worker), 20)
     finally:
         assert worker.stop() == 0

@@ -60,13 +60,15 @@ def auth(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def worker(
-    tmp_path: Path, database_dsn: str, kafka: str, topic: str, auth: str, key: str
-) -> AsyncIterator[WorkerProcess]:
+def settings(database_dsn: str, kafka: str, topic: str) -> dict[str, str]:
+    return {"DATABASE_URL": database_dsn, "BROKER_URL": kafka, "TOPIC": topic, "CONSUMER_GROUP": topic}
+
+
+@pytest.fixture
+async def worker(tmp_path: Path, settings: dict[str, str], auth: str, key: str) -> AsyncIterator[WorkerProcess]:
     """With one device; batches are as large as may be, which is little here."""
-    settings = {"DATABASE_URL": database_dsn, "BROKER_URL": kafka, "TOPIC": topic, "CONSUMER_GROUP": topic}
-    settings |= {"AUTH": auth, "AUTH_OPEN_DOCS": "on"}
-    started = WorkerProcess(tmp_path, MQTT_URL="off", MAX_BATCH_EVENTS="20", **settings)
+    access = {"AUTH": auth, "AUTH_OPEN_DOCS": "on", "AUTH_FAILURES_PER_MINUTE": "0"}
+    started = WorkerProcess(tmp_path, MQTT_URL="off", MAX_BATCH_EVENTS="20", **settings, **access)
     started.start()
     try:
         await started.ready()

@@ -80,6 +80,8 @@ async def test_an_event_that_kafka_refuses_is_projected_listed_and_published_lat
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {LIMIT: "1000000"})])
         assert command(settings, "unpublished", "retry") == (0, {"published": 1, "refused": []})
         assert command(settings, "unpublished", "list")[1]["items"] == []
+        logged = (await system.get("/api/v1/access-log?action=unpublished.retried")).json["items"]
+        assert [one["detail"] for one in logged] == [{"published": 1, "refused": 0}, {"published": 0, "refused": 1}]
         records = await read_records(servers, topic, 4)
         assert [int(json.loads(record.value)["sequence"]) for record in records] == [2, 3, 4, 1]
         small = envelope(SOURCE, id="after", subject="s")

@@ -80,9 +80,11 @@ async def test_an_id_that_comes_often_in_one_request_is_sent_once(
     statements: list[int] = []
     accept = outbox.accept
 
-    async def counted(connection: AnyConnection, events: Sequence[ParsedEvent]) -> dict[int, bool | None]:
+    async def counted(
+        connection: AnyConnection, events: Sequence[ParsedEvent], callers: outbox.Callers
+    ) -> dict[int, bool | None]:
         statements.append(len(events))
-        return await accept(connection, events)
+        return await accept(connection, events, callers)
 
     monkeypatch.setattr(outbox, "accept", counted)
     group, _ = group_commit(database)

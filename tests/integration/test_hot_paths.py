@@ -17,6 +17,7 @@ from tests.support.doors.hot_server import HotServer
 
 Client = TestClient[web.Request, web.Application]
 CLOCK = "Date"
+ID = {"X-Request-Id": "the-same"}
 
 
 async def answer(request: web.Request) -> web.Response:
@@ -53,8 +54,8 @@ async def client(times: RequestTimes) -> AsyncIterator[Client]:
 
 
 async def test_a_hot_path_has_the_same_headers(client: Client) -> None:
-    ordinary = await client.post("/b/hot", data=b"x")
-    hot = await client.post("/a/hot", data=b"x")
+    ordinary = await client.post("/b/hot", data=b"x", headers=ID)
+    hot = await client.post("/a/hot", data=b"x", headers=ID)
     assert (await ordinary.text(), await hot.text()) == ("x b", "x hot")
     differing = {CLOCK, "Content-Length"}
     assert {k: v for k, v in hot.headers.items() if k not in differing} == {
@@ -76,7 +77,7 @@ async def test_a_hot_path_has_the_same_errors(client: Client) -> None:
 async def test_a_problem_raised_on_a_hot_path_is_the_same_answer_and_is_measured(
     client: Client, times: RequestTimes
 ) -> None:
-    ordinary, hot = await client.get("/b/refused"), await client.get("/a/refused")
+    ordinary, hot = await client.get("/b/refused", headers=ID), await client.get("/a/refused", headers=ID)
     assert ordinary.status == hot.status == 429
     assert await ordinary.read() == await hot.read()
     assert hot.headers["Retry-After"] == "7"

@@ -9,14 +9,21 @@ from typing import Any
 
 import asyncpg
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.typedefs import Handler
 
+from headrace.access.caller import Caller
+from headrace.access.scopes import ALL_SCOPES
 from headrace.events.envelope import Limits
 from headrace.events.known_types import EventTypes
-from tables.database import Database
+from tables.database import Database, Pool
 from tables.intake.backlog import Backlog, Depth
 from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
+from web.access.credentials import CALLER
+from web.access.limits import UNLIMITED, Rates
+from web.access.limits import Limits as RateLimits
 from web.ingestion.door import Door
 from web.requests.bodies import BodyBudget
 from web.server.server import make_application
@@ -31,17 +38,28 @@ PLAIN = {"Content-Type": "application/json"}
 class Place:
     """A door with the parts that make it refuse."""
 
-    def __init__(self, database: Database, *, budget_bytes: int = 100_000) -> None:
+    def __init__(self, database: Database, *, budget_bytes: int = 100_000, rates: Rates = UNLIMITED) -> None:
         self.disk_space = DiskSpace()
         self.backlog = Backlog(max_events=100, max_bytes=10**9)
         self.budget = BodyBudget(budget_bytes)
         self.group = GroupCommit(database, max_queued_events=5, committed=lambda: None, disk_space=self.disk_space)
         self.door = Door(
-            self.group, EventTypes([], refuse_unknown=False), Limits(), backlog=self.backlog, body_budget=self.budget
+            self.group,
+            EventTypes([], refuse_unknown=False),
+            Limits(),
+            backlog=self.backlog,
+            body_budget=self.budget,
+            rates=RateLimits(rates),
         )
 
     def client(self) -> TestClient[Any, Any]:
         return TestClient(TestServer(make_application(self.door.routes(), 1_000_000)))
+
+
+@web.middleware
+async def calling(request: web.Request, handler: Handler) -> web.StreamResponse:
+    request[CALLER] = Caller(request.headers["Test-Caller"], "", ALL_SCOPES)
+    return await handler(request)
 
 
 @pytest.fixture
@@ -59,6 +77,27 @@ async def test_an_outbox_beyond_its_limit_is_429_until_it_is_drained(place: Plac
         place.backlog.note(Depth(99, 0, 1.0, 4_901), at=2.0)
         async with client.post(EVENTS, json=EVENT) as response:
             assert response.status == 202
+
+
+@pytest.mark.parametrize(("events", "is_batch"), [(1, False), (2, True)])
+@pytest.mark.parametrize("rates", [Rates(events_per_second=1, burst_seconds=1), Rates(bytes_per_second=10)])
+async def test_a_caller_beyond_its_limits_is_429_and_stores_nothing(
+    database: Database, pool: Pool, rates: Rates, events: int, is_batch: bool
+) -> None:
+    body = [EVENT | {"id": str(number)} for number in range(events)]
+    client = Place(database, rates=rates).client()
+    client.app.middlewares.append(calling)
+    async with client:
+
+        async def post(caller: str) -> Any:
+            return await client.post(EVENTS, json=body if is_batch else body[0], headers={"Test-Caller": caller})
+
+        assert (await post("greedy")).status == 202
+        response = await post("greedy")
+        assert (response.status, (await response.json())["code"]) == (429, "rate_limited")
+        assert int(response.headers["Retry-After"]) > 0
+        assert (await post("modest")).status in {200, 202}
+    assert await pool.fetchval("SELECT count(*) FROM outbox WHERE received_by = 'greedy'") == events
 
 
 async def test_a_full_disk_is_503_with_a_code_of_its_own(place: Place) -> None:

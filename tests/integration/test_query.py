@@ -154,7 +154,7 @@ async def test_an_error_nobody_foresaw_is_500_and_tells_nothing(client: Client, 
     await pool.execute("ALTER TABLE projections RENAME COLUMN state TO secret_state")
     response = await client.get(path("k"))
     members = await refused(response, 500, "internal_error")
-    assert members["instance"].startswith("urn:uuid:")
+    assert members["instance"] == f"urn:headrace:request:{response.headers['X-Request-Id']}"
     assert "state" not in json.dumps(members)
 
 

@@ -10,6 +10,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from headrace.access.addresses import networks
+from headrace.access.caller import Caller
+from headrace.access.scopes import ALL_SCOPES
+from web.access.credentials import CALLER
 from web.requests.waiting_answers import while_client_stays
 from web.server import port as ports
 from web.server.health import Health
@@ -35,6 +39,8 @@ async def page(_: web.Request) -> web.Response:
 
 
 async def held(request: web.Request) -> web.Response:
+    if caller := request.query.get("caller", ""):
+        request[CALLER] = Caller(caller, "", ALL_SCOPES)
     return web.Response(text=str(await while_client_stays(request, forever())))
 
 
@@ -136,6 +142,44 @@ async def test_one_address_has_only_its_share_of_the_connections() -> None:
             return (await place.ask(GET, "127.0.0.2")).status == 200
 
         await until(has_room, SECONDS)
+
+
+async def test_the_share_of_an_address_does_not_apply_to_proxies() -> None:
+    limits = ConnectionLimits(most=10, most_of_one=2, proxies=networks("127.0.0.2"))
+    async with serving(limits) as place:
+        for _ in range(5):
+            await place.connect("127.0.0.2")
+        assert (await place.ask(GET, "127.0.0.2")).status == 200
+        for _ in range(2):
+            await place.connect("127.0.0.3")
+        assert (await place.ask(GET, "127.0.0.3")).status == 503
+
+
+async def test_a_caller_has_only_its_share_of_the_requests_that_are_held_open() -> None:
+    async with serving(ConnectionLimits(most=100, held_of_one=2)) as place:
+
+        async def hold(caller: str) -> Client:
+            client = await place.connect()
+            await client.send(GET.replace(b"small", f"held?caller={caller}".encode()))
+            return client
+
+        holders = [await hold("greedy") for _ in range(3)]
+        assert (await holders[2].answer()).body == b"False"  # at once
+        waiting = [await hold(caller) for caller in ("modest", "", "", "")]
+        holders[0].close()
+
+        async def has_room() -> bool:
+            reading = asyncio.create_task((await hold("greedy")).answer())
+            done, _ = await asyncio.wait([reading], timeout=0.2)
+            reading.cancel()
+            return not done
+
+        await until(has_room, SECONDS)
+        answers = [asyncio.create_task(client.answer()) for client in waiting]
+        done, _ = await asyncio.wait(answers, timeout=0.1)
+        assert not done
+        for answer in answers:
+            answer.cancel()
 
 
 async def test_at_most_half_of_the_connections_are_held_open() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import uuid
 from http import HTTPStatus
 from typing import Any
 
@@ -57,6 +56,7 @@ def members_of(response: web.StreamResponse) -> dict[str, Any]:
     assert isinstance(response.body, bytes)
     assert response.headers["Content-Type"] == "application/problem+json"
     members: dict[str, Any] = json.loads(response.body)
+    assert members["request_id"]
     assert members["status"] == response.status
     assert members["type"] == f"urn:headrace:problem:{members['code']}"
     return members
@@ -65,12 +65,14 @@ def members_of(response: web.StreamResponse) -> dict[str, Any]:
 async def test_a_problem_has_the_members_of_rfc_9457_and_a_code() -> None:
     problem = Problem(409, "id_conflict", "Taken", "Another one has it.", headers={"Retry-After": "3"})
     response = await answer_to(problem)
-    assert members_of(response) == {
+    members = members_of(response)
+    assert members == {
         "type": "urn:headrace:problem:id_conflict",
         "title": "Taken",
         "status": 409,
         "detail": "Another one has it.",
         "code": "id_conflict",
+        "request_id": members["request_id"],
     }
     assert response.headers["Retry-After"] == "3"
 
@@ -160,9 +162,9 @@ async def test_what_nobody_foresaw_is_told_to_the_log_alone(caplog: pytest.LogCa
     members = members_of(response)
     assert response.status == HTTPStatus.INTERNAL_SERVER_ERROR
     assert "password" not in json.dumps(members)
-    assert uuid.UUID(members["instance"])
+    assert members["instance"] == f"urn:headrace:request:{members['request_id']}"
     (record,) = caplog.records
-    assert members["instance"] in record.getMessage()
+    assert members["request_id"] in record.getMessage()
     assert "secret" not in record.getMessage()
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], asyncpg.UndefinedColumnError)
@@ -170,7 +172,7 @@ async def test_what_nobody_foresaw_is_told_to_the_log_alone(caplog: pytest.LogCa
 
 async def test_each_unforeseen_error_has_an_id_of_its_own() -> None:
     first, second = [members_of(await answer_to(ValueError())) for _ in range(2)]
-    assert first["instance"] != second["instance"]
+    assert first["request_id"] != second["request_id"]
 
 
 async def test_an_answer_that_has_begun_is_broken_off() -> None:

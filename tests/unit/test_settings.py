@@ -79,6 +79,8 @@ def test_services_are_chosen_by_name() -> None:
         ("LOG_LEVEL", "info", "DEBUG, INFO, WARNING or ERROR"),
         ("LOG_FORMAT", "logfmt", "text or json"),
         ("AUTH", "on", "keys, jwt, keys,jwt or off; empty: off, on loopback addresses only"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "comma-separated addresses and networks (CIDR)"),
+        ("TRUSTED_PROXIES", "10.0.0.256", "comma-separated addresses and networks (CIDR)"),
     ],
 )
 def test_a_wrong_value_names_the_variable_the_value_and_what_is_allowed(

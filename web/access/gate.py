@@ -16,7 +16,9 @@ from headrace.access.key_text import PREFIX, has_key
 from headrace.access.refusals import Refusals
 from headrace.errors import HeadraceError
 from tables.database import is_away
+from web.access.addresses import ClientAddresses
 from web.access.credentials import CALLER, GATE, Admission, Verifier, unauthorized
+from web.access.limits import Limits
 from web.access.route_scopes import DOCUMENTATION, OPEN, ROUTE_SCOPES, WITH_PARAMETER, Need, Route
 from web.server.problems import Problem
 
@@ -30,8 +32,18 @@ class UnscopedRouteError(HeadraceError):
 class Gate(Admission):
     """Authenticates requests with the first verifier that a token is meant for."""
 
-    def __init__(self, verifiers: Sequence[Verifier], refusals: Refusals, *, open_docs: bool = False) -> None:
-        """`open_docs`: the documentation needs no key."""
+    def __init__(
+        self,
+        verifiers: Sequence[Verifier],
+        refusals: Refusals,
+        *,
+        limits: Limits | None = None,
+        addresses: ClientAddresses | None = None,
+        open_docs: bool = False,
+    ) -> None:
+        """`limits` of each caller, and of failures of each address; `open_docs`: the documentation needs no key."""
+        self._limits = limits or Limits()
+        self._addresses = addresses or ClientAddresses()
         self._verifiers = tuple(verifiers)
         self._refusals = refusals
         needs = {**ROUTE_SCOPES, **(dict.fromkeys(DOCUMENTATION, OPEN) if open_docs else {})}
@@ -59,14 +71,13 @@ class Gate(Admission):
             if need is not None and not need:
                 request[CALLER] = NOBODY
                 return await handler(request)
-            caller = self._known(request)
-            if caller is None and (caller := await self._authenticated(request)) is None:
-                raise unauthorized()
+            caller = self._known(request) or await self._introduced(request)
+            request[CALLER] = caller
+            request[GATE] = self
             if need is not None and need.isdisjoint(caller.scopes):
                 self._refusals.add("scope")
                 raise _scope_missing(need)
-            request[CALLER] = caller
-            request[GATE] = self
+            self._limits.check_request(caller)
             return await handler(request)
 
         return admitted
@@ -102,6 +113,16 @@ class Gate(Admission):
                 if verifier.is_meant(token):
                     return verifier.known(token)
         return None
+
+    async def _introduced(self, request: web.BaseRequest) -> Caller:
+        """Authenticate a caller who is not known. An address that failed too often is refused before anything else."""
+        address = self._addresses.limited(request)
+        self._limits.check_address(address)
+        caller = await self._authenticated(request)
+        if caller is None:
+            self._limits.note_failure(address)
+            raise unauthorized()
+        return caller
 
     async def _authenticated(self, request: web.BaseRequest) -> Caller | None:
         token = _token(request)

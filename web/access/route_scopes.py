@@ -46,6 +46,7 @@ ROUTE_SCOPES: Mapping[Route, Need] = {
     ("GET", KEYS + "/{key}"): ADMIN,
     ("POST", KEYS + "/{key}/rotate"): ADMIN,
     ("POST", KEYS + "/{key}/revoke"): ADMIN,
+    ("GET", "/api/v1/access-log"): ADMIN,
     ("GET", "/livez"): OPEN,
     ("GET", "/readyz"): OPEN,
     ("GET", "/metrics"): MEASURE,

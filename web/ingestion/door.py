@@ -18,7 +18,9 @@ from headrace.process.turns import off_the_loop
 from tables.intake.backlog import Backlog
 from tables.intake.group_commit import GroupCommit, QueueFullError
 from tables.projections.applied_events import AppliedEvents, Name
+from web.access.credentials import caller_of
 from web.access.grants import limits_of
+from web.access.limits import Limits as RateLimits
 from web.ingestion.answers import batch_answer, event_answer, refused, summarize
 from web.ingestion.content_modes import ContentMode, content_mode
 from web.ingestion.event_headers import read_attributes
@@ -47,6 +49,7 @@ class Door:
         backlog: Backlog | None = None,
         body_budget: BodyBudget | None = None,
         applied: AppliedEvents | None = None,
+        rates: RateLimits | None = None,
     ) -> None:
         self.counts = IntakeCounts()
         self._group_commit = group_commit
@@ -55,6 +58,7 @@ class Door:
         self._backlog = backlog
         self._body_budget = body_budget or BodyBudget()
         self._applied = applied
+        self._rates = rates or RateLimits()
 
     def routes(self) -> list[web.RouteDef]:
         """`POST /api/v1/events`."""
@@ -87,9 +91,17 @@ class Door:
             mode = ContentMode.BATCH
         grant = limits_of(request) or EVERYTHING
         if mode is ContentMode.BATCH:
-            return await self._take_batch(request, await self._reader.batch(body, grant))
+            self._check_rates(request, 0, len(body))
+            taken = await self._reader.batch(body, grant)
+            self._check_rates(request, len(taken), 0)
+            return await self._take_batch(request, taken)
+        self._check_rates(request, 1, len(body))
         event = await self._reader.event(lambda: self._parse(request, mode, body), len(body), grant)
         return await self._take_event(request, event)
+
+    def _check_rates(self, request: web.Request, events: int, size_bytes: int) -> None:
+        if self._rates.limits_events:
+            self._rates.check_events(caller_of(request), events, size_bytes)
 
     def _parse(self, request: web.Request, mode: ContentMode, body: bytes) -> ParsedEvent | InvalidEnvelope:
         if mode is not ContentMode.BINARY:
@@ -102,7 +114,7 @@ class Door:
         if isinstance(event, Refusal):
             self.counts.rejected += 1
             raise refused(event)
-        (outcome,) = await self._group_commit.submit([event])
+        (outcome,) = await self._group_commit.submit([event], caller=caller_of(request).id)
         if outcome in REFUSED:
             self.counts.rejected += 1
             raise refused(REFUSED[outcome])
@@ -119,7 +131,10 @@ class Door:
         events = [one for one in taken if isinstance(one, ParsedEvent)]
         if asked.strict and len(events) < len(taken):
             events = []
-        outcomes = await self._group_commit.submit(events, all_or_nothing=asked.strict) if events else []
+        outcomes = []
+        if events:
+            caller = caller_of(request).id
+            outcomes = await self._group_commit.submit(events, all_or_nothing=asked.strict, caller=caller)
         size = len(taken) * RESULT_BYTES
         summary = await off_the_loop(lambda: summarize(taken, outcomes, all_or_nothing=asked.strict), size)
         self.counts.accepted += summary.accepted

@@ -87,7 +87,9 @@ HEADERS: Mapping[str, Schema] = {
         "schema": {"type": "integer", "minimum": 0},
     },
     "WWW-Authenticate": {"description": "How to authenticate (RFC 6750).", "schema": {"type": "string"}},
+    "X-Request-Id": {"description": "The id of the request: as it was sent, or made.", "schema": {"type": "string"}},
 }
+EVERY_ANSWER = ("X-Request-Id",)
 
 
 def document(
@@ -175,8 +177,8 @@ def _parameter(one: Parameter) -> dict[str, Any]:
 
 def _answer(answer: Answer, by_type: Mapping[Any, Schema]) -> dict[str, Any]:
     described: dict[str, Any] = {"description": answer.description}
-    if answer.headers:
-        described["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in answer.headers}
+    headers = (*answer.headers, *EVERY_ANSWER)
+    described["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
     if answer.content:
         described["content"] = _content(answer.content, by_type)
     return described

@@ -90,7 +90,12 @@ OPERATIONS = [
                 ("Preference-Applied",),
             ),
             429: problem_answer(
-                "Too many events wait.", "outbox_full", "queue_full", "too_many_bodies", headers=RETRY_AFTER
+                "Too many events wait, or the caller sends too many.",
+                "outbox_full",
+                "queue_full",
+                "too_many_bodies",
+                "rate_limited",
+                headers=RETRY_AFTER,
             ),
             503: unavailable("database_full"),
         },

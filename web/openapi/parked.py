@@ -105,7 +105,7 @@ def _change(what: str, summary: str, name: Parameter, body: Schema, answers: Map
                 "unsupported_encoding",
                 headers=("Accept-Encoding",),
             ),
-            429: problem_answer("Too many large requests.", "too_many_bodies", headers=("Retry-After",)),
+            429: problem_answer("Too many requests.", "too_many_bodies", "rate_limited", headers=("Retry-After",)),
             503: unavailable("database_full"),
         },
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.access.access_log import Action
 from headrace.projection import Field, Projection
 from tables.projections.pages import Kind
 from tables.projections.rows import Row
@@ -23,8 +24,9 @@ from web.openapi.shared import (
     problem_answer,
     unavailable,
 )
-from web.query import audit_log, dead_letters
+from web.query import access_log, audit_log, dead_letters
 from web.query import projections as projection_views
+from web.query.access_log import AccessLogAnswer
 from web.query.audit_log import LogAnswer
 from web.query.changes import CONTENT_TYPE as EVENT_STREAM
 from web.query.dead_letters import DeadLettersAnswer
@@ -108,6 +110,7 @@ def operations_of_query(projections: Sequence[Projection[Any]]) -> list[Operatio
         ),
         *of_projections,
         _audit_log(),
+        _access_log(),
         *parked_operations([projection.name for projection in projections]),
         _dead_letters(),
         *SHARED,
@@ -240,6 +243,30 @@ def _dead_letters() -> Operation:
             ),
             400: invalid_query(),
             403: NOT_YOURS,
+            503: unavailable(*EXPENSIVE),
+        },
+    )
+
+
+def _access_log() -> Operation:
+    return Operation(
+        method="get",
+        path=access_log.PATH,
+        tag="Access log",
+        summary="Who did what",
+        description="Keys, refusals, operations and reads of logs; newest first.",
+        parameters=[
+            LIMIT,
+            CURSOR,
+            Parameter("caller", "query", NO_NUL, "Entries of this caller, by its id."),
+            Parameter("action", "query", {"enum": [action.value for action in Action]}, "Entries of this action."),
+            Parameter("from", "query", VALUES["time"], "Entries of this time or later."),
+            Parameter("to", "query", VALUES["time"], "Entries before this time."),
+        ],
+        answers={
+            **EVERYWHERE,
+            200: Answer("A page of entries, and the cursor of the next page.", {JSON: AccessLogAnswer}),
+            400: invalid_query(),
             503: unavailable(*EXPENSIVE),
         },
     )

@@ -25,8 +25,9 @@ EVERYWHERE = {
     414: problem_answer("The path and its parameters are too long.", "target_too_long"),
     417: problem_answer("The Expect header is not 100-continue.", "expectation_failed"),
     421: problem_answer("The host of the request is not the server's.", "host_not_allowed"),
+    429: problem_answer("The caller sends too much.", "rate_limited", headers=("Retry-After",)),
     431: problem_answer("A header is too long.", "header_too_large"),
-    500: problem_answer("A server error; the log has the reason under `instance`.", "internal_error"),
+    500: problem_answer("A server error; the log has the reason under `request_id`.", "internal_error"),
     503: problem_answer("Try again later.", *AWAY, headers=("Retry-After",)),
 }
 """The problems that any request can get."""

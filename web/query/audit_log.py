@@ -13,11 +13,13 @@ from typing import NamedTuple, get_args
 import msgspec
 from aiohttp import web
 
+from headrace.access.access_log import Action
 from headrace.events import rfc3339
 from tables.database import READ_SECONDS, Database
 from tables.history.audit_log import Filter, LoggedEvent, LogPlace, is_by_time, read_log
 from tables.projections.pages import Place, Sort
 from web.access.grants import limits_of
+from web.access.who_did_what import WhoDidWhat
 from web.query.expensive_reads import reading
 from web.requests.paging import bound_to, make_cursor, read_cursor
 from web.requests.query_parameters import MAX_LIMIT, QueryParameters, invalid_parameter
@@ -55,8 +57,10 @@ class LogRequest(NamedTuple):
 class AuditLog:
     """Serves pages of the event store, each within a time limit."""
 
-    def __init__(self, database: Database, *, seconds: float = READ_SECONDS) -> None:
+    def __init__(self, database: Database, *, log: WhoDidWhat | None = None, seconds: float = READ_SECONDS) -> None:
+        """`log` records who reads."""
         self._database = database
+        self._log = log or WhoDidWhat()
         self._seconds = seconds
 
     def routes(self) -> list[web.RouteDef]:
@@ -70,6 +74,7 @@ class AuditLog:
             page = await read_log(
                 connection, asked.filters, after=asked.after, limit=asked.limit, grant=limits_of(request)
             )
+        self._log.read(request, Action.AUDIT_LOG_READ)
         next_cursor = None if page.end is None else make_cursor(asked.bound_to, Place(*page.end))
         return web.Response(body=encode(LogAnswer(page.events, next_cursor)), content_type="application/json")
 

@@ -19,7 +19,7 @@ from headrace.folding.folding import Folding
 from tables.allowed import Owners
 from tables.database import Database, is_away
 from tables.projections.changes import Change, Point
-from web.access.credentials import CHECK_SECONDS, still_admitted
+from web.access.credentials import CHECK_SECONDS, caller_of, still_admitted
 from web.query.change_feed import ChangeFeed, Listener, Reset, TooManyListenersError
 from web.query.change_points import from_text, to_text
 from web.query.own_rows import is_own_change
@@ -85,9 +85,9 @@ class ChangeStreams:
         since = _last_event_id(request)
         if request.method == hdrs.METH_HEAD:
             return web.Response(headers=HEADERS)
-        with holding(request) as has_room:
+        with holding(request, caller_of(request).id) as has_room:
             if not has_room:
-                raise _too_many("Half of all connections are streams or wait.")
+                raise _too_many("Half of all connections are streams or wait, or this caller has too many of them.")
             try:
                 listener = await self._feed.listen(projection)
             except TooManyListenersError as error:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 from aiohttp import web
 
+from headrace.access.access_log import Action
 from headrace.folding.parked_groups import (
     Group,
     NotFirstError,
@@ -19,12 +20,14 @@ from headrace.folding.parked_groups import (
     NotPermittedError,
     ParkedOutcome,
     Parking,
+    counts_of,
 )
 from tables.database import Database
 from tables.parked import parked_list
 from tables.parked.parked_list import BEGINNING, After, ParkedGroup
 from tables.projections.pages import Place
 from web.access.grants import limits_of
+from web.access.who_did_what import WhoDidWhat
 from web.query.error_texts import ErrorTexts
 from web.query.expensive_reads import reading
 from web.requests.bodies import read_json
@@ -94,13 +97,18 @@ _discard_decoder = msgspec.json.Decoder(DiscardBody)
 
 
 def parked_routes(
-    database: Database, projections: Sequence[str], parking: Parking, *, owned_by_key: Collection[str] = ()
+    database: Database,
+    projections: Sequence[str],
+    parking: Parking,
+    log: WhoDidWhat | None = None,
+    *,
+    owned_by_key: Collection[str] = (),
 ) -> list[web.RouteDef]:
-    """List, read, retry and discard; the application needs the middleware `problems`.
+    """List, read, retry and discard, which `log` records; the application needs the middleware `problems`.
 
     `owned_by_key` are the projections whose key is the subject of the row's events.
     """
-    views = _Views(database, projections, parking, ErrorTexts(owned_by_key))
+    views = _Views(database, projections, parking, log or WhoDidWhat(), ErrorTexts(owned_by_key))
     return [
         web.get(PATH, views.page),
         web.get(PATH + r"/{projection}/{position:[0-9]{1,18}}", views.one),
@@ -110,10 +118,18 @@ def parked_routes(
 
 
 class _Views:
-    def __init__(self, database: Database, projections: Sequence[str], parking: Parking, texts: ErrorTexts) -> None:
+    def __init__(
+        self,
+        database: Database,
+        projections: Sequence[str],
+        parking: Parking,
+        log: WhoDidWhat,
+        texts: ErrorTexts,
+    ) -> None:
         self._database = database
         self._projections = projections
         self._parking = parking
+        self._log = log
         self._texts = texts
 
     async def page(self, request: web.Request) -> web.Response:
@@ -154,13 +170,15 @@ class _Views:
         except ValueError as error:
             raise _invalid_body(error) from None
         projection, limits = self._projection(request), limits_of(request)
-        try:
-            outcome = await self._parking.retry(projection, group, grant=limits)
-            return _answer(self._texts.of_outcome(limits, outcome))
-        except NotPermittedError:
-            raise _not_permitted() from None
-        except NotParkedError as error:
-            raise Problem(404, "not_parked", "Not parked", str(error)) from None
+        with self._log.doing(request, Action.PARKED_RETRIED, projection) as detail:
+            try:
+                outcome = await self._parking.retry(projection, group, grant=limits)
+            except NotPermittedError:
+                raise _not_permitted() from None
+            except NotParkedError as error:
+                raise Problem(404, "not_parked", "Not parked", str(error)) from None
+            detail.update(counts_of(outcome))
+        return _answer(self._texts.of_outcome(limits, outcome))
 
     async def discard(self, request: web.Request) -> web.Response:
         """Discard parked events: the projection continues without them."""
@@ -171,16 +189,20 @@ class _Views:
         except ValueError as error:
             raise _invalid_body(error) from None
         projection, limits = self._projection(request), limits_of(request)
-        by = f"the API's caller at {request.remote}"
-        try:
-            outcome = await self._parking.discard(projection, what, reason=asked.reason.strip(), by=by, grant=limits)
-            return _answer(self._texts.of_outcome(limits, outcome))
-        except NotPermittedError:
-            raise _not_permitted() from None
-        except NotParkedError as error:
-            raise Problem(404, "not_parked", "Not parked", str(error)) from None
-        except NotFirstError as error:
-            raise Problem(409, "not_first", "Another event is before it", str(error)) from None
+        by = self._log.who(request)
+        with self._log.doing(request, Action.PARKED_DISCARDED, projection) as detail:
+            try:
+                outcome = await self._parking.discard(
+                    projection, what, reason=asked.reason.strip(), by=by, grant=limits
+                )
+            except NotPermittedError:
+                raise _not_permitted() from None
+            except NotParkedError as error:
+                raise Problem(404, "not_parked", "Not parked", str(error)) from None
+            except NotFirstError as error:
+                raise Problem(409, "not_first", "Another event is before it", str(error)) from None
+            detail.update(counts_of(outcome))
+        return _answer(self._texts.of_outcome(limits, outcome))
 
     def _projection(self, request: web.Request) -> str:
         name = request.match_info["projection"]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Coroutine
 from aiohttp import web
 
 from tables.projections.applied_events import AppliedEvents, Name
-from web.access.credentials import CHECK_SECONDS, still_admitted
+from web.access.credentials import CHECK_SECONDS, caller_of, still_admitted
 from web.server.connections import cancel_when_lost, holding
 
 
@@ -19,7 +19,7 @@ async def are_applied(request: web.Request, applied: AppliedEvents, events: Coll
 
 async def while_client_stays(request: web.Request, waiting: Coroutine[None, None, bool]) -> bool:
     """The result; False when the client disconnects or is no longer admitted, or too many requests wait already."""
-    with holding(request) as has_room:
+    with holding(request, caller_of(request).id) as has_room:
         if not has_room:
             waiting.close()
             return False

@@ -7,6 +7,7 @@ malformed head with plain text and a banner.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -21,6 +22,7 @@ from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
 from web.server.problems import Problem, problem_of
 from web.server.raw_answers import HEADER_BYTES, malformed, raw
+from web.server.request_ids import id_of
 
 HEAD_SECONDS = 10.0
 """From the first byte of a request's head to its last."""
@@ -50,8 +52,11 @@ class Port(Protocol):
     def make_room(self, more_bytes: int) -> None:
         """Disconnect slow readers, so that this answer fits into the limit of unsent bytes."""
 
-    def may_hold(self) -> bool:
-        """Whether one more request may be held open."""
+    held_by: Counter[str]
+    """The same, by caller."""
+
+    def may_hold(self, caller: str) -> bool:
+        """Whether one more request of this caller may be held open."""
 
 
 class Connection(web.RequestHandler):
@@ -235,10 +240,11 @@ class Connection(web.RequestHandler):
         elif exc is not None and self.transport is not None:
             log.exception(
                 LogAction.RESPONSE_BROKEN,
-                "The response to {method} {path} broke off",
+                "The response to {method} {path} broke off (request {request_id})",
                 exc,
                 method=request.method,
                 path=request.rel_url.raw_path,
+                request_id=id_of(request),
             )
         raise ConnectionError("the connection ends here")
 
@@ -247,7 +253,7 @@ class Connection(web.RequestHandler):
     ) -> Any:  # a coroutine; typed as aiohttp's own
         """Turn what aiohttp refuses by itself, before any middleware, into a problem too."""
         if isinstance(resp, web.HTTPException) and isinstance(request, web.Request):
-            resp = problem_of(request, resp).answer()
+            resp = problem_of(request, resp).answer(request)
         if isinstance(resp, web.Response) and isinstance(resp.body, bytes) and len(resp.body) >= LARGE_BYTES:
             if not self._buffered():
                 self.unsent_since = self._loop.time()
@@ -282,16 +288,23 @@ def cancel_when_lost(request: web.Request, task: asyncio.Task[Any]) -> None:
 
 
 @contextmanager
-def holding(request: web.Request) -> Iterator[bool]:
-    """Count a request as held open; the value is whether there is room for it."""
+def holding(request: web.Request, caller: str = "") -> Iterator[bool]:
+    """Count a request as held open; the value is whether there is room for it.
+
+    `caller` is the id of the caller; empty where anybody may send.
+    """
     port = request.protocol.port if isinstance(request.protocol, Connection) else None
     if port is None:
         yield True
-    elif not port.may_hold():
+    elif not port.may_hold(caller):
         yield False
     else:
         port.held += 1
+        port.held_by[caller] += 1
         try:
             yield True
         finally:
             port.held -= 1
+            port.held_by[caller] -= 1
+            if not port.held_by[caller]:
+                del port.held_by[caller]

@@ -9,11 +9,13 @@ from collections.abc import Iterable
 
 from aiohttp import HttpVersion11, hdrs, web
 
+from web.server.request_ids import IdentifiedRequest
+
 EXPECTATION = "100-continue"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class ExpectingRequest(web.Request):
+class ExpectingRequest(IdentifiedRequest):
     """A request whose client may wait before it sends the body."""
 
     continue_is_due = False

@@ -16,7 +16,7 @@ from web.server.problems import Problem
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = "GET, HEAD, POST"
-EXPOSED = "ETag, Location, Retry-After, Preference-Applied"
+EXPOSED = "ETag, Location, Retry-After, Preference-Applied, X-Request-Id"
 PREFLIGHT_SECONDS = 600
 MOST_REMEMBERED = 1_000
 ANY = "*"
@@ -46,7 +46,7 @@ class Guard:
         host = headers.get(hdrs.HOST)
         if (host not in self._answered or request.raw_path[:1] != "/") and not self._allows(request, host):
             detail = "This server does not answer for the host of the request. ALLOWED_HOSTS lists its names."
-            return Problem(421, "host_not_allowed", "Host not allowed", detail).answer()
+            return Problem(421, "host_not_allowed", "Host not allowed", detail).answer(request)
         if request.method in READS:
             return self._preflight(request) if request.method == "OPTIONS" and self._origins else None
         origin, site = headers.get(hdrs.ORIGIN), headers.get("Sec-Fetch-Site")
@@ -55,7 +55,7 @@ class Guard:
         is_foreign = site == "cross-site" or (origin is not None and not is_same_origin(origin, host or ""))
         if is_foreign and origin not in self._origins:
             detail = "A web page of another origin must not write here. CORS_ORIGINS lists the origins that may."
-            return Problem(403, "origin_not_allowed", "Origin not allowed", detail).answer()
+            return Problem(403, "origin_not_allowed", "Origin not allowed", detail).answer(request)
         return None
 
     def headers(self, request: web.BaseRequest) -> Mapping[str, str]:

@@ -41,7 +41,7 @@ class HotRequest(ExpectingRequest):
         if self.guard_headers:
             response.headers.extend(self.guard_headers)
         if self._match_info is None:
-            set_common_headers(response)
+            set_common_headers(self, response)
         else:
             await super()._prepare_hook(response)
 

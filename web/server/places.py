@@ -18,9 +18,9 @@ class Places:
         self._taken = 0
         self._by_remote: Counter[str] = Counter()
 
-    def take(self, remote: str) -> bool:
-        """Take a place for a client; False if there is none."""
-        if self._taken >= self._most or self._by_remote[remote] >= self._most_of_one:
+    def take(self, remote: str, *, is_of_many: bool = False) -> bool:
+        """Take a place for a client; False if there is none. `is_of_many`: a proxy, which is no single client."""
+        if self._taken >= self._most or (self._by_remote[remote] >= self._most_of_one and not is_of_many):
             return False
         self._taken += 1
         self._by_remote[remote] += 1

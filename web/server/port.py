@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from headrace.process.host_names import address
 from web.server.connections import Connection
 from web.server.handshakes import Handshake
 from web.server.places import Places, remote_of
@@ -32,6 +35,10 @@ class ConnectionLimits(NamedTuple):
     """Connections of one address; of one network of 64 bits in IPv6."""
     unsent_bytes: int = 64_000_000
     """Answers that clients have not read yet."""
+    held_of_one: int = 0
+    """Requests of one caller that are held open; 0: any."""
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Addresses that are not one client's: `most_of_one` does not apply to them."""
 
 
 class Connections(web.Server):
@@ -57,6 +64,8 @@ class Connections(web.Server):
         self._handshakes: set[Handshake] = set()
         self.held = 0
         """Requests that are held open."""
+        self.held_by: Counter[str] = Counter()
+        """The same, by caller."""
         self._checking = self._loop.call_later(CHECK_SECONDS, self._check)
 
     def __call__(self) -> Any:  # aiohttp names its own class
@@ -104,8 +113,9 @@ class Connections(web.Server):
             self._free_place(handler)
 
     def _take_place(self, one: Connection | Handshake, transport: asyncio.Transport) -> None:
-        one.remote = remote_of(transport.get_extra_info("peername"))
-        one.is_one_too_many = not self._places.take(one.remote)
+        peer = transport.get_extra_info("peername")
+        one.remote = remote_of(peer)
+        one.is_one_too_many = not self._places.take(one.remote, is_of_many=self._is_proxy(peer))
         if not one.is_one_too_many:
             return
         self._spare[one] = None
@@ -129,8 +139,10 @@ class Connections(web.Server):
             handshake.abort()
         await super().shutdown(timeout)
 
-    def may_hold(self) -> bool:
-        """Whether one more request may be held open: at most half of the connections are."""
+    def may_hold(self, caller: str = "") -> bool:
+        """Whether one more request of a caller may be held open: at most half of the connections are."""
+        if caller and 0 < self._limits.held_of_one <= self.held_by[caller]:
+            return False
         return self.held < max(1, self._limits.most // 2)
 
     def make_room(self, more_bytes: int = 0) -> None:
@@ -143,6 +155,10 @@ class Connections(web.Server):
             if excess > 0 and size:
                 self._drop(one)
                 excess -= size
+
+    def _is_proxy(self, peer: Any) -> bool:
+        found = address(peer[0]) if isinstance(peer, tuple) else None
+        return found is not None and any(found in network for network in self._limits.proxies)
 
     def _drop(self, connection: Connection) -> None:
         transport = self._connections.get(connection)

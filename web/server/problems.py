@@ -5,13 +5,12 @@ A view raises `Problem`; the middleware `problems` turns it into an answer, on h
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
 import asyncpg
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from headrace.errors import HeadraceError, TokenKeysAwayError
 from headrace.events.problem_document import CONTENT_TYPE, ProblemError, problem_body
@@ -20,6 +19,8 @@ from headrace.process.log_actions import LogAction
 from headrace.process.throttled_log import ThrottledLog
 from tables.database import ReadsBusyError, is_away
 from tables.intake.disk_space import DatabaseFullError
+from web.server import request_ids
+from web.server.request_ids import id_of
 
 AWAY_RETRY_AFTER_SECONDS = 2
 # Then the keys of tokens may be read again.
@@ -55,16 +56,24 @@ class Problem(HeadraceError):  # noqa: N818 - RFC 9457's word, in code and in do
         self.instance = instance
         self.headers = headers or {}
 
-    def body(self) -> bytes:
+    def body(self, request_id: str) -> bytes:
         """The document."""
         return bytes(
-            problem_body(self.status, self.code, self.title, self.detail, errors=self.errors, instance=self.instance)
+            problem_body(
+                self.status,
+                self.code,
+                self.title,
+                self.detail,
+                errors=self.errors,
+                instance=self.instance,
+                request_id=request_id,
+            )
         )
 
-    def answer(self) -> web.Response:
+    def answer(self, request: web.BaseRequest) -> web.Response:
         """The response that carries the document."""
         headers = {hdrs.CONTENT_TYPE: CONTENT_TYPE, **self.headers}
-        return web.Response(status=self.status, body=self.body(), headers=headers)
+        return web.Response(status=self.status, body=self.body(id_of(request)), headers=headers)
 
 
 def too_many(code: str, detail: str, retry_after_seconds: int) -> Problem:
@@ -72,36 +81,53 @@ def too_many(code: str, detail: str, retry_after_seconds: int) -> Problem:
     return Problem(429, code, "Too many events wait", detail, headers={hdrs.RETRY_AFTER: str(retry_after_seconds)})
 
 
-@web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every error with a problem: as raised, 4xx for aiohttp's own, 503 when PostgreSQL is away, else 500.
+Noted = Callable[[web.Request, Problem], None]
 
-    The reason for a 500 goes to the log only; the answer has an id that finds it there.
+
+def answering_problems(noted: Noted) -> Middleware:
+    """A middleware that answers every error with a problem.
+
+    As raised, 4xx for aiohttp's own, 503 when PostgreSQL is away, else 500. The reason for a 500 goes to the log only;
+    the id of the request finds it there. `noted` is called with each problem that a view or a middleware raised.
     """
-    try:
-        return await handler(request)
-    except Problem as problem:
-        return problem.answer()
-    except web.HTTPException as error:
-        if error.status < HTTPStatus.BAD_REQUEST:
-            raise
-        return problem_of(request, error).answer()
-    except Exception as error:  # the last resort: whatever it is, the client gets an answer and the worker lives
-        if request.transport is None:
-            raise  # the client is gone: its reset says nothing about the database
-        if request.writer.output_size:
-            raise  # the answer has begun: only a broken connection can still show that it is incomplete
-        return (_away(error) if is_away(error) else _unexpected(request, error)).answer()
+
+    @web.middleware
+    async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Problem as problem:
+            noted(request, problem)
+            return problem.answer(request)
+        except web.HTTPException as error:
+            if error.status < HTTPStatus.BAD_REQUEST:
+                raise
+            return problem_of(request, error).answer(request)
+        except Exception as error:  # the last resort: whatever it is, the client gets an answer and the worker lives
+            if request.transport is None:
+                raise  # the client is gone: its reset says nothing about the database
+            if request.writer.output_size:
+                raise  # the answer has begun: only a broken connection can still show that it is incomplete
+            return (_away(request, error) if is_away(error) else _unexpected(request, error)).answer(request)
+
+    return problems
 
 
-async def common_headers(_: web.Request, response: web.StreamResponse) -> None:
+def not_noted(_: web.Request, __: Problem) -> None:
+    """Where nobody notes refusals."""
+
+
+problems = answering_problems(not_noted)
+
+
+async def common_headers(request: web.Request, response: web.StreamResponse) -> None:
     """For `on_response_prepare`."""
-    set_common_headers(response)
+    set_common_headers(request, response)
 
 
-def set_common_headers(response: web.StreamResponse) -> None:
+def set_common_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Set the headers of every answer, and remove the banner that names the server."""
     headers = response.headers
+    headers[request_ids.HEADER] = id_of(request)
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Cross-Origin-Resource-Policy"] = "same-origin"
     headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
@@ -122,7 +148,7 @@ def problem_of(request: web.Request, error: web.HTTPException) -> Problem:
     return Problem(error.status, code, error.reason, error.text or error.reason)
 
 
-def _away(error: Exception) -> Problem:
+def _away(request: web.BaseRequest, error: Exception) -> Problem:
     if isinstance(error, DatabaseFullError | asyncpg.DiskFullError):
         return Problem(
             503,
@@ -148,7 +174,7 @@ def _away(error: Exception) -> Problem:
             headers={hdrs.RETRY_AFTER: str(KEYS_RETRY_AFTER_SECONDS)},
         )
     text = "PostgreSQL does not answer; requests get 503: {error}"
-    throttled.warning(LogAction.POSTGRES_UNAVAILABLE, text, error=type(error).__name__)
+    throttled.warning(LogAction.POSTGRES_UNAVAILABLE, text, error=type(error).__name__, request_id=id_of(request))
     return Problem(
         503,
         "database_away",
@@ -159,19 +185,19 @@ def _away(error: Exception) -> Problem:
 
 
 def _unexpected(request: web.Request, error: Exception) -> Problem:
-    instance = uuid.uuid4().urn
+    request_id = id_of(request)
     log.exception(
         LogAction.REQUEST_FAILED,
-        "{method} {path} failed ({instance})",
+        "{method} {path} failed (request {request_id})",
         error,
         method=request.method,
         path=request.rel_url.raw_path,
-        instance=instance,
+        request_id=request_id,
     )
     return Problem(
         500,
         "internal_error",
         "Internal error",
-        "Something went wrong on our side. The log has the reason under the instance given here.",
-        instance=instance,
+        "Something went wrong on our side. The log has the reason under the request_id given here.",
+        instance=request_ids.URN_PREFIX + request_id,
     )

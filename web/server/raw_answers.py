@@ -9,6 +9,7 @@ from aiohttp.http_exceptions import LineTooLong
 
 from headrace.events.problem_document import CONTENT_TYPE
 from web.server.problems import Problem
+from web.server.request_ids import HEADER, new_id
 
 TARGET_BYTES = 8_192
 HEADER_BYTES = 8_190
@@ -28,11 +29,13 @@ def malformed(error: BaseException | None) -> Problem:
 
 def raw(problem: Problem) -> bytes:
     """The answer."""
-    body, status = problem.body(), problem.status
+    request_id = new_id()
+    body, status = problem.body(request_id), problem.status
     head = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         f"Content-Type: {CONTENT_TYPE}",
         f"Content-Length: {len(body)}",
+        f"{HEADER}: {request_id}",
         "X-Content-Type-Options: nosniff",
         "Cross-Origin-Resource-Policy: same-origin",
         "Cache-Control: no-store",

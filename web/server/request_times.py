@@ -33,7 +33,7 @@ class RequestTimes:
             response = await handler(request)
             if not isinstance(response, web.Response):
                 return response  # a stream lasts as long as its client wants, which is no measure of ours
-            key = (getattr(request, "hot_route", None) or _route(request), response.status // 100)
+            key = (route_of(request), response.status // 100)
             histogram = histograms.get(key)
             if histogram is None:
                 histogram = histograms[key] = Histogram(SECONDS)
@@ -48,7 +48,9 @@ class RequestTimes:
             yield Sample(metrics.REQUESTS, histogram, (self._service, route, CLASSES[status_class]))
 
 
-def _route(request: web.Request) -> str:
+def route_of(request: web.Request) -> str:
     """The pattern of the route, not the path: clients cannot add new patterns."""
+    if (hot := getattr(request, "hot_route", None)) is not None:
+        return str(hot)
     resource = request.match_info.route.resource
     return UNMATCHED if resource is None else resource.canonical

@@ -23,7 +23,7 @@ from web.server.health import Health
 from web.server.hot_paths import HotPath, take_short_cuts
 from web.server.open_files import allow_connections
 from web.server.port import ConnectionLimits, Connections, Runner
-from web.server.problems import common_headers, problems
+from web.server.problems import Noted, answering_problems, common_headers, not_noted
 from web.server.request_times import RequestTimes
 from web.server.tls_files import TlsFiles
 
@@ -47,9 +47,15 @@ def make_application(
     routes: Iterable[web.AbstractRouteDef],
     max_body_bytes: int,
     times: RequestTimes | None = None,
+    *,
     gate: Gatekeeper | None = None,
+    noted: Noted = not_noted,
 ) -> web.Application:
-    """An application whose errors are problems (RFC 9457); `times` measures its requests, `gate` admits them."""
+    """An application whose errors are problems (RFC 9457), which `noted` sees.
+
+    `times` measures its requests, `gate` admits them.
+    """
+    problems = answering_problems(noted)
     middlewares: list[Middleware] = [problems] if times is None else [times.middleware(), problems]
     if gate is not None:
         middlewares.append(gate.middleware())

@@ -49,7 +49,16 @@ async def gated_ports(database: Database, **more: str) -> AsyncIterator[GatedPor
     """Open them; nothing else of a worker runs."""
     ports: dict[Port, int] = {"ingestion": free_port(), "query": free_port(), "health": free_port()}
     chosen = {f"{name.upper()}_PORT": str(port) for name, port in ports.items()}
-    settings = read_settings({"AUTH": "keys", "MQTT_URL": "off", "BROKER_URL": "kafka://127.0.0.1:9", **chosen, **more})
+    settings = read_settings(
+        {
+            "AUTH": "keys",
+            "MQTT_URL": "off",
+            "BROKER_URL": "kafka://127.0.0.1:9",
+            "AUTH_FAILURES_PER_MINUTE": "0",
+            **chosen,
+            **more,
+        }
+    )
     shared = shared_parts(settings, [devices], database)
     ingestion, _ = ingestion_service(shared)
     servers: dict[Port, HttpServer] = {

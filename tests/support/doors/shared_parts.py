@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from app.services.access import access_of
+from app.services.access import Access
 from app.services.shared import Shared
 from app.setting_groups.postgres import Part
 from app.settings import Settings
@@ -42,5 +42,5 @@ def shared_parts(settings: Settings, projections: Sequence[Projection[Any]], dat
         DiskSpace(),
         metrics,
         Parts(),
-        access_of(settings, database, metrics),
+        Access(settings, database, metrics),
     )

@@ -22,6 +22,7 @@ from tests.support.doors.shared_parts import shared_parts
 from tests.support.servers.fresh import free_port
 
 Port = Literal["ingestion", "query", "health"]
+ALONE = {"AUTH": "keys", "AUTH_FAILURES_PER_MINUTE": "0", "MQTT_URL": "off", "BROKER_URL": "kafka://127.0.0.1:9"}
 
 
 class GatedPorts(NamedTuple):

@@ -15,6 +15,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from headrace.access.key_request import checked
+from headrace.access.scopes import ALL_SCOPES
+from tables.access import keys
+from tables.database import Connection
+
 from tests.support.servers.worker_process import ROOT, WorkerProcess
 
 SCHEMATHESIS = ROOT / "tests" / "openapi"
@@ -31,16 +36,45 @@ EVENT = {
 }
 
 
+# Without a key, all that is meant to be accepted or refused for another reason is 401.
+WITHOUT_A_KEY = (
+    "positive_data_acceptance",
+    "negative_data_rejection",
+    "missing_required_header",
+    "unsupported_method",
+    "allow_header_conformance",
+)
+
+
 @pytest.fixture
-async def worker(tmp_path: Path, database_dsn: str, kafka: str, topic: str) -> AsyncIterator[WorkerProcess]:
+async def key(connection: Connection) -> str:
+    """Of every scope."""
+    _, secret = await keys.create(connection, checked("schemathesis", list(ALL_SCOPES)), "host:test")
+    return secret
+
+
+@pytest.fixture(params=["off", "keys"])
+def auth(request: pytest.FixtureRequest) -> str:
+    """Whether the worker needs a key."""
+    return str(request.param)
+
+
+@pytest.fixture
+def settings(database_dsn: str, kafka: str, topic: str, auth: str) -> dict[str, str]:
+    """Of the worker."""
+    of_kafka = {"BROKER_URL": kafka, "TOPIC": topic, "CONSUMER_GROUP": topic}
+    return {"DATABASE_URL": database_dsn, **of_kafka, "AUTH": auth, "AUTH_OPEN_DOCS": "on"}
+
+
+@pytest.fixture
+async def worker(tmp_path: Path, settings: dict[str, str], key: str) -> AsyncIterator[WorkerProcess]:
     """With one device; batches are as large as may be, which is little here."""
-    settings = {"DATABASE_URL": database_dsn, "BROKER_URL": kafka, "TOPIC": topic, "CONSUMER_GROUP": topic}
     started = WorkerProcess(tmp_path, MQTT_URL="off", MAX_BATCH_EVENTS="20", **settings)
     started.start()
     try:
         await started.ready()
         async with aiohttp.ClientSession() as session:
-            headers = {"Prefer": "wait=60"}
+            headers = {"Prefer": "wait=60", "Authorization": f"Bearer {key}"}
             async with session.post(f"{started.ingestion}/api/v1/events", json=EVENT, headers=headers) as response:
                 assert response.status == 201, await response.text()
         yield started
@@ -49,12 +83,26 @@ async def worker(tmp_path: Path, database_dsn: str, kafka: str, topic: str) -> A
 
 
 @pytest.mark.parametrize("service", ["ingestion", "query"])
-async def test_schemathesis_finds_nothing(worker: WorkerProcess, service: str, tmp_path: Path) -> None:
+async def test_schemathesis_finds_nothing(
+    worker: WorkerProcess, service: str, tmp_path: Path, auth: str, key: str
+) -> None:
     address = worker.ingestion if service == "ingestion" else worker.query
+    await run(address, tmp_path, *(["--header", f"Authorization: Bearer {key}"] if auth == "keys" else []))
+
+
+@pytest.mark.parametrize("auth", ["keys"], indirect=True)
+@pytest.mark.parametrize("service", ["ingestion", "query"])
+async def test_schemathesis_finds_nothing_without_a_key(worker: WorkerProcess, service: str, tmp_path: Path) -> None:
+    address = worker.ingestion if service == "ingestion" else worker.query
+    await run(address, tmp_path, "--exclude-checks", ",".join(WITHOUT_A_KEY))
+
+
+async def run(address: str, folder: Path, *options: str) -> None:
+    """Ask a port, and fail for anything that it finds."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(SCHEMATHESIS / "schemathesis.toml")),
-        *("run", f"{address}/openapi.json", "--max-examples", str(EXAMPLES), "--no-color"),
-        cwd=tmp_path,
+        *("run", f"{address}/openapi.json", "--max-examples", str(EXAMPLES), "--no-color", *options),
+        cwd=folder,
         env={**os.environ, "BASE_URL": address, "PYTHONPATH": str(SCHEMATHESIS), "PYTHONWARNINGS": "ignore"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

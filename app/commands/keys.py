@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
 import click
@@ -10,13 +11,16 @@ import msgspec
 from faust.cli.base import cli
 
 from app.commands.connecting import opened, run
+from app.commands.recording import host_caller, recorded
 from app.commands.terminal import say, say_json
 from app.settings import Settings
 from headrace.access import key_request
+from headrace.access.access_log import Action
 from headrace.access.key_request import DEFAULT_EXPIRES, DEFAULT_OVERLAP, KeyRequest
 from headrace.access.scopes import Scope
 from tables.access import keys
 from tables.access.keys import Key
+from tables.database import AnyConnection
 
 AS_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
 KEY = click.Argument(["key"])
@@ -74,8 +78,9 @@ class _Keys:
         self._settings = settings
 
     async def create(self, request: KeyRequest, *, as_json: bool) -> int:
-        async with opened(self._settings) as database, database.acquire() as connection:
-            made, secret = await keys.create(connection, request, _maker())
+        async with self._recorded(Action.KEY_CREATED, request.name) as (connection, detail):
+            made, secret = await keys.create(connection, request, host_caller())
+            detail.update(made.summary)
         _print_new(made, secret, as_json=as_json)
         return 0
 
@@ -95,18 +100,30 @@ class _Keys:
     async def rotate(self, key: str, expires: str, overlap: str, *, as_json: bool) -> int:
         lasts = key_request.duration("--expires", expires, least=key_request.UNITS["m"])
         overlaps = key_request.duration("--overlap", overlap)
-        async with opened(self._settings) as database, database.acquire() as connection:
-            made, secret = await keys.rotate(connection, key, _maker(), expires=lasts, overlap=overlaps)
+        async with self._recorded(Action.KEY_ROTATED, key) as (connection, detail):
+            made, secret = await keys.rotate(connection, key, host_caller(), expires=lasts, overlap=overlaps)
+            detail.update(made.summary)
         _print_new(made, secret, as_json=as_json)
         return 0
 
     async def revoke(self, key: str, *, as_json: bool) -> int:
-        async with opened(self._settings) as database, database.acquire() as connection:
+        async with self._recorded(Action.KEY_REVOKED, key) as (connection, detail):
             revoked = await keys.revoke(connection, key)
+            detail["ids"] = ", ".join(one.id for one in revoked)
         _print(revoked, as_json=as_json)
         if not revoked and not as_json:
             say("OK, it was revoked before")
         return 0
+
+    @asynccontextmanager
+    async def _recorded(self, action: Action, target: str) -> AsyncIterator[tuple[AnyConnection, dict[str, str | int]]]:
+        """A connection for an action that the access log has, with its detail."""
+        async with (
+            opened(self._settings) as database,
+            database.acquire() as connection,
+            recorded(connection, action, target) as detail,
+        ):
+            yield connection, detail
 
 
 def add_keys(settings: Settings) -> None:
@@ -137,7 +154,7 @@ def _create(commands: _Keys) -> click.Command:
             click.Option(["--sources"], help=f"Sources that the key may touch. {PATTERNS}"),
             click.Option(["--subjects"], help=f"Subjects that it may touch. {PATTERNS}"),
             click.Option(["--types"], help=f"Event types that it may touch. {PATTERNS}"),
-            click.Option(["--certificate"], help="Subject alternative name of a client certificate that will do too."),
+            click.Option(["--certificate"], help="Name in a client certificate that will do: dns:…, uri:…, email:…"),
             click.Option(["--expires"], default=DEFAULT_EXPIRES, show_default=True, help=DURATION),
             AS_JSON,
         ],
@@ -207,10 +224,3 @@ def _print(found: list[Key], *, as_json: bool) -> None:
             ),
             *([] if key.certificate is None else [f"  certificate: {key.certificate}"]),
         )
-
-
-def _maker() -> str:
-    try:
-        return f"host:{getpass.getuser()}"
-    except (KeyError, OSError):  # a container's user may have no name
-        return "host:without a name"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from aiohttp import web
 from faust.types import ServiceT
@@ -17,9 +18,11 @@ from headrace.access.addresses import networks
 from headrace.access.pending_entries import PendingEntries
 from headrace.access.refusals import Refusals
 from headrace.process.metrics import RATE_LIMITED, Sample
+from tables.access import keys
 from tables.access.key_cache import KeyCache
 from tables.database import Database
 from web.access.addresses import ClientAddresses
+from web.access.certificates import CertificateVerifier
 from web.access.credentials import Verifier
 from web.access.gate import Gate
 from web.access.keys import KeyVerifier
@@ -59,15 +62,28 @@ class Access:
         refusals = Refusals()
         metrics.add(metric_sources.refusals(refusals))
         verifiers: list[Verifier] = []
+        certificates = None
         if settings.accepts_keys:
             cache = KeyCache(database)
+            certificates = CertificateVerifier(cache, partial(_key_of_certificate, database))
             verifiers.append(KeyVerifier(cache, refusals))
             self.services.append(KeyWatch(database, cache))
         self.tokens = token_verifier(settings)
         if self.tokens is not None:
             verifiers.append(self.tokens)
-        open_docs = settings.auth_open_docs == "on"
-        return Gate(verifiers, refusals, limits=self.limits, addresses=self.addresses, open_docs=open_docs)
+        return Gate(
+            verifiers,
+            refusals,
+            limits=self.limits,
+            addresses=self.addresses,
+            certificates=certificates,
+            open_docs=settings.auth_open_docs == "on",
+        )
+
+
+async def _key_of_certificate(database: Database, name: str) -> str | None:
+    async with database.acquire("rows") as connection:
+        return await keys.id_of_certificate(connection, [name])
 
 
 def admission(settings: Settings) -> Admission:

@@ -51,7 +51,7 @@ def query_service(shared: Shared) -> HttpServer:
         *AccessLogViews(database, access.log).routes(),
         *parked_routes(database, names, retrier, access.log, owned_by_key=owned_by_key),
         *dead_letter_routes(database),
-        *(key_routes(database) if settings.accepts_keys else []),
+        *(key_routes(shared.databases.of("operation"), access.log) if settings.accepts_keys else []),
         *health.routes(),
         *metrics.routes(),
         *documentation_of_query(projections, admission(settings)).routes(),

@@ -20,6 +20,7 @@ UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days
 DURATION_IN_WORDS = "a number and d, h or m for days, hours or minutes, such as 90d"
 
 _DURATION = re.compile(r"(0|[1-9][0-9]{0,5})([dhm])").fullmatch
+_CERTIFICATE = re.compile(r"(?:dns|uri|email):.+").fullmatch
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
 
 
@@ -57,15 +58,18 @@ def checked(
     """A key as asked for. Raises InvalidKeyError, which names the field and what is allowed."""
     if not name.strip() or len(name) > MOST_NAME_CHARACTERS or _UNSAFE(name):
         raise InvalidKeyError("name", f"1 to {MOST_NAME_CHARACTERS} characters, without control characters")
-    if certificate is not None and (not certificate or len(certificate) > MOST_CHARACTERS or _UNSAFE(certificate)):
-        raise InvalidKeyError("certificate", "a subject alternative name, such as device-1.example.com")
+    if certificate is not None and (
+        not _CERTIFICATE(certificate) or len(certificate) > MOST_CHARACTERS or _UNSAFE(certificate)
+    ):
+        text = "a subject alternative name: dns:device-1.example.com, uri:spiffe://example.com/device-1 or email:a@b.c"
+        raise InvalidKeyError("certificate", text)
     return KeyRequest(
         name,
         _scopes(scopes),
         _patterns("sources", sources),
         _patterns("subjects", subjects),
         _patterns("types", types),
-        certificate,
+        certificate.lower() if certificate is not None and certificate.startswith("dns:") else certificate,
         duration("expires", expires, least=UNITS["m"]),
     )
 

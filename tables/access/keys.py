@@ -98,6 +98,11 @@ class Key(msgspec.Struct, frozen=True):
     """To the minute."""
     state: Literal["live", "expired", "revoked"]
 
+    @property
+    def summary(self) -> Mapping[str, str]:
+        """What the access log says of it."""
+        return {"id": self.id, "name": self.name, "scopes": ",".join(self.scopes)}
+
 
 class KnownKey(NamedTuple):
     """What a request needs to know of a key."""

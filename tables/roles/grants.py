@@ -89,6 +89,7 @@ TABLES: Mapping[RoleName, Mapping[str, str]] = {
     "administer": {
         "api_keys": "SELECT INSERT(id,name,hash,scopes,sources,subjects,types,certificate,created_by,expires_at) "
         "UPDATE(expires_at,revoked_at,certificate)",
+        "access_log": "INSERT(at,request_id,caller,caller_name,address,action,target,outcome,status,detail)",
     },
     "operate": {
         "event_store": "SELECT",

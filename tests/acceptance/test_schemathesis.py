@@ -60,15 +60,22 @@ def auth(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def settings(database_dsn: str, kafka: str, topic: str) -> dict[str, str]:
-    return {"DATABASE_URL": database_dsn, "BROKER_URL": kafka, "TOPIC": topic, "CONSUMER_GROUP": topic}
+def settings(database_dsn: str, kafka: str, topic: str, auth: str) -> dict[str, str]:
+    """Of the worker."""
+    of_kafka = {"BROKER_URL": kafka, "TOPIC": topic, "CONSUMER_GROUP": topic}
+    return {
+        "DATABASE_URL": database_dsn,
+        **of_kafka,
+        "AUTH": auth,
+        "AUTH_OPEN_DOCS": "on",
+        "AUTH_FAILURES_PER_MINUTE": "0",
+    }
 
 
 @pytest.fixture
-async def worker(tmp_path: Path, settings: dict[str, str], auth: str, key: str) -> AsyncIterator[WorkerProcess]:
+async def worker(tmp_path: Path, settings: dict[str, str], key: str) -> AsyncIterator[WorkerProcess]:
     """With one device; batches are as large as may be, which is little here."""
-    access = {"AUTH": auth, "AUTH_OPEN_DOCS": "on", "AUTH_FAILURES_PER_MINUTE": "0"}
-    started = WorkerProcess(tmp_path, MQTT_URL="off", MAX_BATCH_EVENTS="20", **settings, **access)
+    started = WorkerProcess(tmp_path, MQTT_URL="off", MAX_BATCH_EVENTS="20", **settings)
     started.start()
     try:
         await started.ready()

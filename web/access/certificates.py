@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from headrace.access.caller import Caller
+from tables.access.key_cache import HeldKey, KeyCache
 from tables.database import is_away
 from web.server.connections import Connection
 
@@ -17,11 +18,9 @@ KINDS = (("URI", "uri"), ("DNS", "dns"), ("email", "email"))
 """Which subject alternative name counts: the first of the first kind that the certificate has."""
 MAX_CHARACTERS = 1_024
 KNOWN_SECONDS = 30.0
-AWAY_SECONDS = 300.0
-"""What was known is valid for longer while PostgreSQL is away."""
 MOST_KNOWN = 10_000
 
-LookUp = Callable[[str], Awaitable[Caller | None]]
+LookUp = Callable[[str], Awaitable[str | None]]
 
 
 class Peer(NamedTuple):
@@ -61,56 +60,62 @@ def peer_of(certificate: Mapping[str, Any] | None) -> Peer:
     return Peer(identity, ssl.cert_time_to_seconds(certificate["notAfter"]))
 
 
-class _Known(NamedTuple):
-    caller: Caller
-    since: float
+class _Found(NamedTuple):
+    key_id: str
+    at: float
 
 
 class CertificateVerifier:
-    """Finds who has the certificate with a name; the same shape as `web.access.credentials.Verifier`."""
+    """Finds whose key row names the certificate of a client, for requests without a bearer token."""
 
-    def __init__(self, look_up: LookUp, clock: Callable[[], float] = time.monotonic) -> None:
-        """`look_up`: the caller whose key row has this name as its certificate, or None.
+    def __init__(self, cache: KeyCache, look_up: LookUp, clock: Callable[[], float] = time.monotonic) -> None:
+        """`look_up`: the id of the live key whose certificate has this name, or None.
 
         It may raise an error that `tables.database.is_away` accepts.
         """
+        self._cache = cache
         self._look_up = look_up
         self._clock = clock
-        self._known: dict[str, _Known] = {}
-        self._times_forgotten = 0
+        self._found: dict[str, _Found] = {}
 
-    def is_meant(self, identity: str) -> bool:
-        """Whether this is the name of a certificate, as `peer_identity` returns it."""
-        return identity.startswith(("uri:", "dns:", "email:"))
-
-    def known(self, identity: str) -> Caller | None:
+    def known(self, request: web.BaseRequest) -> Caller | None:
         """The caller if that is known without a query."""
-        known = self._known.get(identity)
-        return known.caller if known is not None and self._clock() - known.since < KNOWN_SECONDS else None
+        identity = peer_identity(request)
+        found = None if identity is None else self._found.get(identity)
+        if found is None or self._clock() - found.at >= KNOWN_SECONDS:
+            return None
+        held = self._cache.held(found.key_id)
+        return None if held is None or self._clock() >= held.fresh_until else self._live(held)
 
-    async def caller(self, identity: str) -> Caller | None:
-        """The caller; None if no valid key has this name.
+    async def caller(self, request: web.BaseRequest) -> Caller | None:
+        """The caller; None if no live key has this certificate.
 
         Raises an error that `tables.database.is_away` accepts when nobody can tell now.
         """
-        if (caller := self.known(identity)) is not None:
-            return caller
-        times_forgotten = self._times_forgotten
-        try:
-            caller = await self._look_up(identity)
-        except Exception as error:
-            known = self._known.get(identity)
-            if known is not None and is_away(error) and self._clock() - known.since < AWAY_SECONDS:
-                return known.caller
-            raise
-        self._known.pop(identity, None)
-        if caller is not None and times_forgotten == self._times_forgotten:
-            while len(self._known) >= MOST_KNOWN:
-                del self._known[next(iter(self._known))]
-            self._known[identity] = _Known(caller, self._clock())
-        return caller
+        identity = peer_identity(request)
+        key_id = None if identity is None else await self._key_id(identity)
+        held = None if key_id is None else await self._cache.find(key_id)
+        return None if held is None else self._live(held)
 
-    def forget(self) -> None:
-        """Ask again for everybody: a key was revoked or changed."""
-        self._times_forgotten += 1
-        self._known.clear()
+    async def _key_id(self, identity: str) -> str | None:
+        found = self._found.pop(identity, None)
+        try:
+            key_id = await self._look_up(identity)
+        except Exception as error:
+            if found is None or not is_away(error):
+                raise
+            # Whether the key is still valid, and for how long without PostgreSQL, the cache of keys decides.
+            self._found[identity] = found
+            return found.key_id
+        if key_id is not None:
+            while len(self._found) >= MOST_KNOWN:
+                del self._found[next(iter(self._found))]
+            self._found[identity] = _Found(key_id, self._clock())
+        return key_id
+
+    def _live(self, held: HeldKey) -> Caller | None:
+        now = self._clock()
+        if now >= held.ends_at:
+            return None
+        held.used_at = now
+        return held.caller

@@ -17,6 +17,7 @@ from headrace.access.refusals import Refusals
 from headrace.errors import HeadraceError
 from tables.database import is_away
 from web.access.addresses import ClientAddresses
+from web.access.certificates import CertificateVerifier, peer_identity
 from web.access.credentials import CALLER, GATE, Admission, Verifier, unauthorized
 from web.access.limits import Limits
 from web.access.route_scopes import DOCUMENTATION, OPEN, ROUTE_SCOPES, WITH_PARAMETER, Need, Route
@@ -39,9 +40,14 @@ class Gate(Admission):
         *,
         limits: Limits | None = None,
         addresses: ClientAddresses | None = None,
+        certificates: CertificateVerifier | None = None,
         open_docs: bool = False,
     ) -> None:
-        """`limits` of each caller, and of failures of each address; `open_docs`: the documentation needs no key."""
+        """`limits` of each caller, and of failures of each address; `open_docs`: the documentation needs no key.
+
+        `certificates` authenticate requests without the header `Authorization`.
+        """
+        self._certificates = certificates
         self._limits = limits or Limits()
         self._addresses = addresses or ClientAddresses()
         self._verifiers = tuple(verifiers)
@@ -112,7 +118,8 @@ class Gate(Admission):
             for verifier in self._verifiers:
                 if verifier.is_meant(token):
                     return verifier.known(token)
-        return None
+            return None
+        return None if self._certificates is None or _shows_a_key(request) else self._certificates.known(request)
 
     async def _introduced(self, request: web.BaseRequest) -> Caller:
         """Authenticate a caller who is not known. An address that failed too often is refused before anything else."""
@@ -127,6 +134,11 @@ class Gate(Admission):
     async def _authenticated(self, request: web.BaseRequest) -> Caller | None:
         token = _token(request)
         if token is None:
+            if self._certificates is not None and not _shows_a_key(request):
+                caller = await self._certificates.caller(request)
+                if caller is None:
+                    self._refusals.add("missing" if peer_identity(request) is None else "unknown")
+                return caller
             given = hdrs.AUTHORIZATION in request.headers
             self._refusals.add("in_url" if _has_key_in_url(request) else "malformed" if given else "missing")
             return None
@@ -143,6 +155,11 @@ def _token(request: web.BaseRequest) -> str | None:
     if len(given) != 1 or given[0][: len(SCHEME)].lower() != SCHEME or _has_key_in_url(request):
         return None
     return given[0][len(SCHEME) :]
+
+
+def _shows_a_key(request: web.BaseRequest) -> bool:
+    """Whether the request has credentials beside a certificate: those count, also where they are not valid."""
+    return hdrs.AUTHORIZATION in request.headers or _has_key_in_url(request)
 
 
 def _has_key_in_url(request: web.BaseRequest) -> bool:

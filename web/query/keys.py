@@ -6,19 +6,22 @@ They exist only where keys authenticate: otherwise anybody could make a key for 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
 
 from headrace.access import key_request
+from headrace.access.access_log import Action
 from headrace.access.key_request import DEFAULT_EXPIRES, DEFAULT_OVERLAP, InvalidKeyError
 from headrace.events.problem_document import ProblemError
-from tables.access import keys
+from tables.access import access_log, keys
 from tables.access.keys import Key, KeyExistsError, UnknownKeyError
-from tables.database import Database, can_hold
+from tables.database import AnyConnection, Database, can_hold
 from web.access.credentials import caller_of
+from web.access.who_did_what import WhoDidWhat
 from web.requests.bodies import read_json
 from web.requests.query_parameters import QueryParameters, refuse_parameters
 from web.server.problems import Problem
@@ -70,9 +73,12 @@ _new_key = msgspec.json.Decoder(NewKey)
 _rotation = msgspec.json.Decoder(Rotation)
 
 
-def key_routes(database: Database) -> list[web.RouteDef]:
-    """List, make, show, rotate and revoke; the application needs the middleware `problems`, and a gate."""
-    views = _Views(database)
+def key_routes(database: Database, log: WhoDidWhat | None = None) -> list[web.RouteDef]:
+    """List, make, show, rotate and revoke, all of which `log` records.
+
+    The application needs the middleware `problems`, and a gate.
+    """
+    views = _Views(database, log or WhoDidWhat())
     return [
         web.get(PATH, views.page),
         web.post(PATH, views.create),
@@ -83,8 +89,9 @@ def key_routes(database: Database) -> list[web.RouteDef]:
 
 
 class _Views:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, log: WhoDidWhat) -> None:
         self._database = database
+        self._log = log
 
     async def page(self, request: web.Request) -> web.Response:
         """Live keys, in order of name; with `all=true` expired and revoked keys too."""
@@ -95,6 +102,7 @@ class _Views:
         parameters.check()
         async with self._database.acquire("rows") as connection:
             found = await keys.list_keys(connection, with_ended=with_ended == "true")
+        self._log.read(request, Action.KEYS_READ)
         return _answer(KeysAnswer(found))
 
     async def show(self, request: web.Request) -> web.Response:
@@ -103,9 +111,11 @@ class _Views:
         key = _key(request)
         try:
             async with self._database.acquire("rows") as connection:
-                return _answer(KeysAnswer(await keys.show(connection, key)))
+                found = await keys.show(connection, key)
         except UnknownKeyError:
             raise _unknown() from None
+        self._log.read(request, Action.KEYS_READ)
+        return _answer(KeysAnswer(found))
 
     async def create(self, request: web.Request) -> web.Response:
         """Make a key."""
@@ -120,8 +130,9 @@ class _Views:
                 certificate=asked.certificate,
                 expires=asked.expires,
             )
-            async with self._database.acquire("rows") as connection:
+            async with self._recorded(request, Action.KEY_CREATED, asked.name) as (connection, detail):
                 made, secret = await keys.create(connection, wanted, _maker(request))
+                detail.update(made.summary)
         except InvalidKeyError as error:
             raise _invalid(error) from None
         except KeyExistsError as error:
@@ -135,8 +146,9 @@ class _Views:
         try:
             lasts = key_request.duration("expires", asked.expires, least=key_request.UNITS["m"])
             overlap = key_request.duration("overlap", asked.overlap)
-            async with self._database.acquire("rows") as connection:
+            async with self._recorded(request, Action.KEY_ROTATED, key) as (connection, detail):
                 made, secret = await keys.rotate(connection, key, _maker(request), expires=lasts, overlap=overlap)
+                detail.update(made.summary)
         except InvalidKeyError as error:
             raise _invalid(error) from None
         except UnknownKeyError:
@@ -147,10 +159,22 @@ class _Views:
         """End the key of an id, or all keys of a name; those that this request ended are answered."""
         key = _key(request)
         try:
-            async with self._database.acquire("rows") as connection:
-                return _answer(KeysAnswer(await keys.revoke(connection, key)))
+            async with self._recorded(request, Action.KEY_REVOKED, key) as (connection, detail):
+                revoked = await keys.revoke(connection, key)
+                detail["ids"] = ", ".join(one.id for one in revoked)
         except UnknownKeyError:
             raise _unknown() from None
+        return _answer(KeysAnswer(revoked))
+
+    @asynccontextmanager
+    async def _recorded(
+        self, request: web.Request, action: Action, target: str
+    ) -> AsyncIterator[tuple[AnyConnection, dict[str, str | int]]]:
+        """A transaction in which the access log says what is done, if it is done; the dict is the detail."""
+        detail: dict[str, str | int] = {}
+        async with self._database.acquire("rows") as connection, connection.transaction():
+            yield connection, detail
+            await access_log.record(connection, self._log.entry(request, action, target, detail=detail))
 
 
 def _key(request: web.Request) -> str:

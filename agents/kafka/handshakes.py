@@ -37,7 +37,7 @@ async def _log_in_or_fail(connection: Any) -> None:
 
 
 async def _step_unless_refused(authenticator: Any, payload: bytes | None) -> Any:
-    # RFC 7628: the broker answers nothing to a token that it accepts, and JSON to one that it refuses.
+    # RFC 7628: the broker answers nothing if it accepts the token, and JSON if it refuses it.
     if payload:
         raise SaslAuthenticationFailed(payload[:200].decode(errors="replace"))
     return await _next_step(authenticator, payload)

@@ -64,7 +64,7 @@ def hide(urls: Iterable[str]) -> None:
 
 
 def hide_values(values: Iterable[str]) -> None:
-    """The same for secrets that are no part of a URL. One that is too short would blank out parts of words."""
+    """The same for secrets that are no part of a URL. A short secret would blank out parts of words."""
     long = {value for value in values if len(value) >= MIN_CHARACTERS}
     if not _known.keys() >= long:
         _add(dict.fromkeys(long | {repr(value)[1:-1] for value in long}, HIDDEN))

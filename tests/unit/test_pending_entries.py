@@ -104,3 +104,13 @@ def test_a_full_queue_loses_the_newest_and_counts_them() -> None:
     pending.put_back(taken)
     assert pending.lost == 3
     assert [one.target for one in pending.take(9)] == ["0", "2", "5"]
+
+
+def test_refusals_do_not_crowd_out_reads() -> None:
+    pending = PendingEntries(Clock())
+    for number in range(ALL_ENTRIES + MOST_ADDRESSES):
+        pending.add(refusal(f"198.51.{number // 250}.{number % 250}"))
+    pending.take(10_000)
+    read = Entry(Action.AUDIT_LOG_READ, "stolen", address="192.0.2.1")
+    pending.add(read)
+    assert pending.take(10_000) == [read]

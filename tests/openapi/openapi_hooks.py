@@ -11,6 +11,7 @@ from schemathesis.core import NOT_SET
 
 MOST_PARAMETERS = 50
 BINARY = {"ce-specversion": "1.0", "ce-source": "/schemathesis", "ce-type": "anything.happened"}
+STRUCTURED = {"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"}
 # What test_schemathesis.py posts before.
 SOURCE, ID, DEVICE, TYPE = "/devices", "1", "dev-1", "device.registered"
 KEYS = {"devices": DEVICE, "event_types": TYPE}
@@ -35,7 +36,7 @@ def _keep_one_mode(case: Case[Any]) -> None:
     """The headers of an event in binary mode turn JSON into its data; any other type needs them, as they should be."""
     for name in [name for name in case.headers if name.lower().startswith("ce-")]:
         del case.headers[name]
-    if case.body is NOT_SET or not (case.media_type or "").endswith("json"):
+    if case.body is NOT_SET or case.media_type not in STRUCTURED:
         case.headers.update(BINARY)
         case.headers["ce-id"] = f"binary-{next(_numbers)}"
 

@@ -142,11 +142,10 @@ async def test_the_protocol_is_tls_1_2_or_newer_with_http_1_1(trusted: Trusted) 
             context = trusted.client()
             context.maximum_version = newest
             context.set_alpn_protocols(["h2", "http/1.1"])
-            reader, writer = await place._open(context)
+            _, writer = await place._open(context)
             found = writer.get_extra_info("ssl_object")
             assert (found.selected_alpn_protocol(), found.compression()) == ("http/1.1", None)
-            assert found.version() == newest.name.replace("_", ".").replace("TLSv1.", "TLSv1.")
-            del reader
+            assert found.version() == newest.name.replace("_", ".")
         old = trusted.client()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)

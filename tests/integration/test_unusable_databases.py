@@ -83,3 +83,11 @@ async def test_every_table_is_known(connection: Connection) -> None:
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
     )
     assert {row["relname"] for row in tables} == set(table_names())
+
+
+async def test_the_embedded_server_is_reached_whatever_the_environment_demands_of_others(
+    postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    monkeypatch.setenv("PGSSLROOTCERT", "/nowhere.pem")
+    databases.drop(await databases.connect(postgres_dsn, timeout_seconds=10))

@@ -128,7 +128,8 @@ def _dsn(data: Path, user: str, database: str) -> str | None:
     if len(port_and_folder) < len(("port", "folder")):
         return None
     port, socket_folder = port_and_folder
-    return f"postgresql://{user}@/{database}?host={quote(socket_folder)}&port={port}"
+    # PGSSLMODE of the worker's environment is for other servers.
+    return f"postgresql://{user}@/{database}?host={quote(socket_folder)}&port={port}&sslmode=disable"
 
 
 def _lines(pid_file: Path) -> list[str]:

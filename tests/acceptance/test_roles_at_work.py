@@ -13,6 +13,7 @@ import aiohttp
 import asyncpg
 import pytest
 
+from tables.access import access_log, keys
 from tables.database import Connection
 from tables.history import epochs, event_store
 from tables.intake import dead_letters, outbox, unpublished
@@ -39,8 +40,8 @@ DSNS: Mapping[RoleName, str] = {
     "operate": "DATABASE_URL_OPERATION",
 }
 RARE: Mapping[RoleName, tuple[str, ...]] = {
-    "access": (),
-    "administer": (),
+    "access": (keys.FIND, keys.BY_CERTIFICATE, keys.WRITE_USES, access_log.INSERT),
+    "administer": (keys.INSERT, keys.END_LATER, keys.REVOKE, keys.LIST, keys.LIVE, access_log.INSERT),
     "ingest": (dead_letters.STORE, dead_letters.TRIM, outbox.COMPARE),
     "relay": (
         outbox.STORED_BEFORE,
@@ -55,7 +56,7 @@ RARE: Mapping[RoleName, tuple[str, ...]] = {
     ),
     # The last is asked at the port of an event handler alone.
     "project": (parked.PARK, leftovers.COUNTS, leftovers.NAMES, epochs.LOST_EVENTS),
-    "query": (leftovers.COUNTS,),
+    "query": (leftovers.COUNTS, access_log.PAGE.format(conditions="")),
     "operate": (parked.UPDATE, parked_list.FIND, parked_list.FIRST_OF_GROUPS, dead_letters.NEWEST),
     "verify": (),
 }

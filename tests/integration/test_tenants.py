@@ -197,6 +197,7 @@ def _lists() -> Iterator[Asked]:
     yield Asked("query", "GET", "/api/v1/events?limit=1000")
     yield Asked("query", "GET", "/api/v1/events?from=2000-01-01T00:00:00Z&limit=1000&type=noted")
     yield Asked("query", "GET", "/api/v1/dead-letters")
+    yield Asked("query", "GET", "/api/v1/access-log")
     yield Asked("query", "GET", PARKED_PATH)
     yield Asked("query", "GET", PROJECTIONS_PATH)
     for projection in PROJECTIONS:

@@ -154,11 +154,27 @@ def test_a_password_that_is_also_a_name_is_hidden_only_in_its_url() -> None:
     assert without_secrets("no mqtt://a:bc@mq") == "no mqtt://…@mq"
 
 
+NEEDED_WITH: dict[str, dict[str, str]] = {
+    "KAFKA_SASL_PASSWORD": {
+        "BROKER_URL": "kafka+ssl://k:9093",
+        "KAFKA_SASL_MECHANISM": "SCRAM-SHA-256",
+        "KAFKA_SASL_USERNAME": "u",
+    },
+    "KAFKA_TOKEN_CLIENT_SECRET": {
+        "BROKER_URL": "kafka+ssl://k:9093",
+        "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
+        "KAFKA_TOKEN_URL": "https://issuer/token",
+        "KAFKA_TOKEN_CLIENT_ID": "c",
+    },
+}
+"""What must be set beside a secret."""
+
+
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_is_read_from_a_file_without_its_last_line_break(name: str, tmp_path: Path) -> None:
     url = DATABASE if name.startswith("DATABASE_URL") else "mqtts://bridge:s3cret@mq"
     file = tmp_path / "secret"
-    others = {} if name == "DATABASE_URL" else {"DATABASE_URL": "postgresql://db/x"}
+    others = {} if name == "DATABASE_URL" else {"DATABASE_URL": "postgresql://db/x"} | NEEDED_WITH.get(name, {})
     for end in ("", "\n", "\r\n"):
         file.write_bytes(f"{url}{end}".encode())
         assert read_settings({**others, f"{name}_FILE": str(file), name: ""}) == read_settings({**others, name: url})

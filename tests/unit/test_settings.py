@@ -172,12 +172,6 @@ def test_without_a_choice_nobody_is_authenticated(auth: str) -> None:
     assert not settings.accepts_keys
 
 
-@pytest.mark.parametrize("auth", ["jwt", "keys,jwt"])
-def test_tokens_are_refused_until_there_are_any(auth: str) -> None:
-    with pytest.raises(InvalidSettingError, match="no tokens yet"):
-        read_settings({"AUTH": auth})
-
-
 def test_the_health_port_of_an_event_handler_alone_needs_the_same_word() -> None:
     alone = {"SERVICES": "event_handler", "HEALTH_HOST": "0.0.0.0"}  # noqa: S104
     with pytest.raises(InvalidSettingError, match="AUTH=off"):

@@ -22,17 +22,22 @@ from headrace.access.caller import Caller
 from headrace.access.grant import Grant
 from headrace.access.pending_entries import PendingEntries
 from headrace.access.scopes import ALL_SCOPES
+from headrace.events.envelope import Limits
+from headrace.events.known_types import EventTypes
 from headrace.folding.parked_groups import Group, NotParkedError, ParkedOutcome
 from tables.access import access_log
 from tables.database import Connection, Database, Pool
+from tables.intake.group_commit import GroupCommit
 from web.access.credentials import CALLER
 from web.access.who_did_what import WhoDidWhat
+from web.ingestion.door import Door
 from web.query.access_log import AccessLogViews
 from web.query.audit_log import AuditLog
 from web.query.parked import parked_routes
 from web.server.problems import Problem
 from web.server.server import make_application
 
+from tests.support.doors.callers import calling_with, may
 from tests.support.waiting import until
 
 PATH = "/api/v1/access-log"
@@ -281,3 +286,20 @@ async def test_a_query_that_is_not_valid_is_400(client: Client, query: str) -> N
     response = await client.get(f"{PATH}?{query}")
     assert response.status == 400
     assert (await response.json())["code"] == "invalid_query"
+
+
+async def test_a_batch_with_events_of_others_is_one_refusal(database: Database) -> None:
+    pending = PendingEntries(time.monotonic)
+    group_commit = GroupCommit(database, max_queued_events=10, committed=lambda: None)
+    door = Door(group_commit, EventTypes([]), Limits(), noted=WhoDidWhat(pending).refused)
+    application = make_application(door.routes(), 10_000)
+    application.middlewares.append(calling_with(may(sources="/a/")))
+    events = [{"specversion": "1.0", "id": "1", "type": "t", "source": source} for source in ("/a/1", "/b/1", "/b/2")]
+    async with TestClient(TestServer(application)) as client, client.post("/api/v1/events", json=events) as answer:
+        assert answer.status == 207
+    (entry,) = pending.take(10)
+    assert (entry.action, entry.outcome, entry.detail) == (
+        Action.REQUEST_REFUSED,
+        Outcome.REFUSED,
+        {"code": "not_yours"},
+    )

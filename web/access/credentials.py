@@ -47,6 +47,8 @@ GATE = web.RequestKey("gate", Admission)
 
 def caller_of(request: web.BaseRequest) -> Caller:
     """Who sent the request; set before any view is called."""
+    if not len(request):
+        return ANYBODY  # nobody was set, where AUTH is off: cheaper than a failing lookup
     caller: Caller = request.get(CALLER, ANYBODY)
     return caller
 

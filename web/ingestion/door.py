@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
@@ -50,7 +51,9 @@ class Door:
         body_budget: BodyBudget | None = None,
         applied: AppliedEvents | None = None,
         rates: RateLimits | None = None,
+        noted: Callable[[web.Request, Refusal], None] = lambda _, __: None,
     ) -> None:
+        """`noted` sees the first event of a batch that its caller may not send; a single event is its own problem."""
         self.counts = IntakeCounts()
         self._group_commit = group_commit
         self._limits = limits
@@ -59,6 +62,7 @@ class Door:
         self._body_budget = body_budget or BodyBudget()
         self._applied = applied
         self._rates = rates or RateLimits()
+        self._noted = noted
 
     def routes(self) -> list[web.RouteDef]:
         """`POST /api/v1/events`."""
@@ -129,6 +133,8 @@ class Door:
     async def _take_batch(self, request: web.Request, taken: Sequence[ParsedEvent | Refusal]) -> web.Response:
         asked = preferences(request)
         events = [one for one in taken if isinstance(one, ParsedEvent)]
+        if len(events) < len(taken):
+            self._note_forbidden(request, taken)
         if asked.strict and len(events) < len(taken):
             events = []
         outcomes = []
@@ -142,6 +148,11 @@ class Door:
         self.counts.rejected += summary.rejected
         waited = await self._wait(request, asked, summary.kept)
         return await off_the_loop(lambda: batch_answer(summary, asked, waited=waited), size)
+
+    def _note_forbidden(self, request: web.Request, taken: Sequence[ParsedEvent | Refusal]) -> None:
+        forbidden = (one for one in taken if isinstance(one, Refusal) and one.status == HTTPStatus.FORBIDDEN)
+        if (first := next(forbidden, None)) is not None:
+            self._noted(request, first)
 
     async def _wait(self, request: web.Request, asked: Preferences, events: Collection[Name]) -> bool:
         if asked.wait_seconds is None or self._applied is None or not events:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,10 +112,10 @@ async def test_a_wrong_user_and_a_wrong_password(broker: SecureKafka, mechanism:
         assert "KAFKA_SASL_PASSWORD" in found
 
 
-@pytest.mark.parametrize("sent", [token(seconds=-60), "no-token", token(subject="")])
-async def test_a_token_that_is_not_accepted(broker: SecureKafka, tmp_path: Path, sent: str) -> None:
+@pytest.mark.parametrize("made", [lambda: token(seconds=-60), lambda: "no-token", lambda: token(subject="")])
+async def test_a_token_that_is_not_accepted(broker: SecureKafka, tmp_path: Path, made: Callable[[], str]) -> None:
     access = access_by(broker, "OAUTHBEARER", tmp_path)
-    (tmp_path / "token").write_text(sent)
+    (tmp_path / "token").write_text(made())
     assert "refuses the token" in await refused(access)
     (tmp_path / "token").write_text(token())
     assert await access_problems(access) == []

@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 
 from tests.checking.history import Outcome, Sent, digest
+from tests.support.clients.way_in import PLAIN, WayIn
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 REQUEST_SECONDS = 10.0
@@ -78,8 +79,10 @@ class Load:
         most_in_a_batch: int = 20,
         refused_share: float = 0.02,
         make: Callable[[random.Random, str, str], Event] | None = None,
+        way_in: WayIn = PLAIN,
     ) -> None:
         """`make` (chance, source, key) makes an event, a random one if it is not given."""
+        self._way_in = way_in
         self.journal = Journal()
         self.in_flight = 0
         """Events whose post is not answered now."""
@@ -104,7 +107,7 @@ class Load:
     async def post_once(self, events: int) -> None:
         """Post one batch, in a session of its own, and return when it is answered."""
         name = f"once-{next(self._batches)}-{self._names[0]}"
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS)) as http:
+        async with self._way_in.session(REQUEST_SECONDS) as http:
             chance = random.Random(name)
             await self._send(http, chance, name, self._events(chance, name, events))
 
@@ -130,8 +133,7 @@ class Load:
 
     async def _session(self, name: str) -> None:
         chance = random.Random(name)
-        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as http:
+        async with self._way_in.session(REQUEST_SECONDS) as http:
             while not self._stopping.is_set():
                 started = time.monotonic()
                 size = chance.choice((1, 1, 1, chance.randint(1, self._most_in_a_batch)))

@@ -12,6 +12,7 @@ import aiohttp
 from yarl import URL
 
 from tests.checking.history import Read
+from tests.support.clients.way_in import PLAIN, WayIn
 
 PAUSE_SECONDS = 0.02
 REQUEST_SECONDS = 5.0
@@ -20,8 +21,9 @@ REQUEST_SECONDS = 5.0
 class Poller:
     """Asks one query service for some rows in turn until it is stopped. A service that is away is asked again."""
 
-    def __init__(self, name: str, address: str, rows: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, name: str, address: str, rows: Sequence[tuple[str, str]], *, way_in: WayIn = PLAIN) -> None:
         """`rows`: (projection, key)."""
+        self._way_in = way_in
         self.reads: list[Read] = []
         self.failed = 0
         """Requests that were not answered 200, 404 for a row that is not there yet aside."""
@@ -43,7 +45,7 @@ class Poller:
         return self.reads
 
     async def _poll(self) -> None:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS)) as http:
+        async with self._way_in.session(REQUEST_SECONDS) as http:
             for projection, key in itertools.cycle(self._rows):
                 if self._stopping.is_set():
                     return

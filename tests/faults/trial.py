@@ -25,6 +25,7 @@ from tests.checking.poller import Poller
 from tests.faults.fault_outcomes import Outcomes
 from tests.faults.faulty_worker import FaultyWorker
 from tests.faults.questions import APPLIED, IN_FLIGHT, PROJECTIONS, PUBLISHED
+from tests.support.clients.way_in import PLAIN
 from tests.support.waiting import until
 
 START_EVENTS = 200
@@ -57,6 +58,8 @@ class Trial:
         self.unreadable: set[Name] = set()
         self.is_compacted = False
         self.removed: dict[int, int] = {}
+        self.way_in = PLAIN
+        """Of all clients; set before the first worker."""
         self._folder = folder
         self._load: Load | None = None
         self._pollers: list[Poller] = []
@@ -79,6 +82,7 @@ class Trial:
             "SERVICES": services,
         }
         made = FaultyWorker(self._folder, **{**given, **settings})
+        made.use(self.way_in)
         self.workers.append(made)
         return made
 
@@ -87,7 +91,12 @@ class Trial:
 
         Each `turn` sends other events.
         """
-        self._load = Load([one.ingestion for one in workers], seed=self.outcomes.seed + 1_000_000 * turn, **options)
+        self._load = Load(
+            [one.ingestion for one in workers],
+            seed=self.outcomes.seed + 1_000_000 * turn,
+            way_in=self.way_in,
+            **options,
+        )
         self._load.start()
         await self.accepted(warm_up)
         if warm_up and any("event_handler" in one.services for one in self.workers):
@@ -98,7 +107,7 @@ class Trial:
     def read(self, *workers: FaultyWorker) -> None:
         """Read rows from these workers' query services until the end."""
         for worker in workers:
-            self._pollers.append(Poller(worker.query, worker.query, ROWS))
+            self._pollers.append(Poller(worker.query, worker.query, ROWS, way_in=self.way_in))
             self._pollers[-1].start()
 
     @property
@@ -221,10 +230,9 @@ class Trial:
         await until(there, PATIENCE_SECONDS, lambda: f"it does not go on\n{self.logs()}")
 
     async def _post_until_accepted(self, events: list[dict[str, Any]]) -> None:
-        timeout = aiohttp.ClientTimeout(total=PROBE_REQUEST_SECONDS)
         doors = [one for one in self.workers if "ingestion" in one.services]
         deadline = time.monotonic() + PATIENCE_SECONDS
-        async with aiohttp.ClientSession(timeout=timeout) as http:
+        async with self.way_in.session(PROBE_REQUEST_SECONDS) as http:
             for door in itertools.cycle(doors):
                 if door.is_frozen:
                     continue

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.support.clients.way_in import PLAIN, WayIn
 from tests.support.servers.fresh import free_port
 from tests.support.waiting import until
 
@@ -45,6 +46,13 @@ class WorkerProcess:
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._way_in = PLAIN
+
+    def use(self, way_in: WayIn) -> None:
+        """Address it like this."""
+        self._way_in = way_in
+        self.ingestion = f"{way_in.scheme}://127.0.0.1:{self.ingestion_port}"
+        self.query = f"{way_in.scheme}://127.0.0.1:{self.query_port}"
 
     def set(self, **settings: str) -> None:
         """Settings for the next start."""
@@ -75,7 +83,7 @@ class WorkerProcess:
         addresses = {"ingestion": f"{self.ingestion}/readyz", "query": f"{self.query}/readyz"}
         if services == "event_handler":
             addresses["event_handler"] = f"{self.health}/livez"
-        async with aiohttp.ClientSession() as session:
+        async with self._way_in.session() as session:
             for name, address in addresses.items():
                 if name in services:
                     await until(lambda address=address: self._answers(session, address), START_SECONDS)  # type: ignore[misc]

@@ -38,5 +38,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fault tests that run alone come last, so that the processes share the others."""
-    items.sort(key=lambda item: bool(item.get_closest_marker("faults") and item.get_closest_marker("alone")))
+    """Tests that run alone come last, and with them the others of their file, so that the processes share the rest."""
+    alone = {item.path for item in items if item.get_closest_marker("alone") and not item.get_closest_marker("faults")}
+    items.sort(
+        key=lambda item: (
+            item.path in alone or bool(item.get_closest_marker("faults") and item.get_closest_marker("alone"))
+        )
+    )

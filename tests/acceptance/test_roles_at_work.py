@@ -57,7 +57,10 @@ RARE: Mapping[RoleName, tuple[str, ...]] = {
     # The last is asked at the port of an event handler alone.
     "project": (parked.PARK, leftovers.COUNTS, leftovers.NAMES, epochs.LOST_EVENTS),
     "query": (leftovers.COUNTS, access_log.PAGE.format(conditions="")),
-    "operate": (parked.UPDATE, parked_list.FIND, parked_list.FIRST_OF_GROUPS, dead_letters.NEWEST),
+    "operate": (
+        parked.UPDATE,
+        *(one.replace("{own}", "") for one in (parked_list.FIND, parked_list.FIRST_OF_GROUPS, dead_letters.NEWEST)),
+    ),
     "verify": (),
 }
 """Statements of these services for what does not happen in every run."""

@@ -67,6 +67,7 @@ async def test_a_worker_tells_what_it_did_on_both_ports(
             assert numbers[f"{name},route=/api/v1/events,service=ingestion,status=2xx"] == 4
             assert numbers[f"{name},route=unmatched,service=query,status=4xx"] == 1
         told = {key.split(",")[0] for key in numbers} | {"headrace_mqtt_connected"}  # there is no bridge here
+        told.add("headrace_requests_refused")  # and no AUTH
         assert [one.name for one in FAMILIES.values() if not any(name.startswith(one.name) for name in told)] == []
         async with aiohttp.ClientSession() as session:
             headers = {"Accept": "application/openmetrics-text; version=1.0.0"}

@@ -108,6 +108,7 @@ async def test_every_refusal_for_want_of_a_key_is_the_same(ports: GatedPorts) ->
     ended = await ended_keys(ports)
     answers = set()
     for headers in [[], [("Authorization", "Basic eDp5")], *([bearer(key)] for key in ended.values())]:
+        headers.append(("X-Request-Id", "same"))
         async with ports.client.get(ports.addresses["query"] + "/api/v1/projections", headers=headers) as answer:
             shown = {name: value for name, value in answer.headers.items() if name != "Date"}
             answers.add((answer.status, await answer.text(), str(shown)))

@@ -44,7 +44,7 @@ async def test_a_name_has_one_live_key_unless_it_is_rotated(connection: Connecti
 
 
 async def test_a_rotated_key_leaves_two_that_are_live_until_the_overlap_ends(connection: Connection) -> None:
-    request = checked("ops", ["write"], subjects=["a"], types=["t/"], certificate="ops.example.com")
+    request = checked("ops", ["write"], subjects=["a"], types=["t/"], certificate="dns:ops.example.com")
     old, _ = await keys.create(connection, request, "host:me")
     new, secret = await keys.rotate(connection, "ops", "key:x", expires=30 * DAY, overlap=7 * DAY)
     assert key_text.id_of(secret) == new.id != old.id
@@ -54,9 +54,9 @@ async def test_a_rotated_key_leaves_two_that_are_live_until_the_overlap_ends(con
     assert abs(after[old.id].expires_at - week) < timedelta(minutes=5)
     copied = ("name", "scopes", "sources", "subjects", "types")
     assert [getattr(new, one) for one in copied] == [getattr(old, one) for one in copied]
-    assert (after[old.id].certificate, new.certificate) == (None, "ops.example.com")
+    assert (after[old.id].certificate, new.certificate) == (None, "dns:ops.example.com")
     assert new.created_by == "key:x"
-    assert await keys.id_of_certificate(connection, ["other", "ops.example.com"]) == new.id
+    assert await keys.id_of_certificate(connection, ["dns:other", "dns:ops.example.com"]) == new.id
 
 
 async def test_an_overlap_does_not_make_a_key_last_longer(connection: Connection) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tables.database import Database, Pool
 
-from tests.support.doors.callers import may
+from tests.support.doors.callers import SAME_REQUEST, may
 from tests.support.doors.open_door import OpenDoor, open_door
 
 JSON = {"Content-Type": "application/json"}
@@ -21,7 +21,7 @@ def an(event_id: str, source: str = f"{OURS}x", **members: Any) -> dict[str, Any
 
 
 async def post(door: OpenDoor, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
-    status, answer, _ = await door.post(json.dumps(body).encode(), {**JSON, **headers})
+    status, answer, _ = await door.post(json.dumps(body).encode(), {**JSON, **SAME_REQUEST, **headers})
     return status, answer
 
 
@@ -49,7 +49,7 @@ async def test_an_event_of_another_s_source_is_403_whether_or_not_it_is_known(da
 async def test_an_event_in_binary_mode_is_checked_as_well(database: Database, pool: Pool) -> None:
     async with open_door(database, grant=may(sources=OURS)) as door:
         headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/greenhouse/%62/", "ce-type": "tested"}
-        status, problem, _ = await door.post(b"{}", {**JSON, **headers})
+        status, problem, _ = await door.post(b"{}", {**JSON, **SAME_REQUEST, **headers})
         assert (status, problem["errors"][0]["pointer"]) == (403, "/source")
     assert await ids(pool) == []
 
@@ -94,7 +94,7 @@ async def test_a_key_for_subjects_writes_no_other(database: Database, pool: Pool
 
 async def status_of(door: OpenDoor, event_id: str, source: str) -> tuple[int, dict[str, Any]]:
     parameters = {"source": source, "id": event_id}
-    async with door.client.get("/api/v1/events/status", params=parameters) as response:
+    async with door.client.get("/api/v1/events/status", params=parameters, headers=SAME_REQUEST) as response:
         return response.status, await response.json(content_type=None)
 
 

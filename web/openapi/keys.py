@@ -12,6 +12,7 @@ from web.query.keys import KeysAnswer, MadeKey
 TAG = "API keys"
 CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
 PRINTABLE = f"^[^{CONTROL}]*$"
+CERTIFICATE = f"^(dns|uri|email):[^{CONTROL}]+$"
 NOT_BLANK = rf"^[^{CONTROL}]*[^{CONTROL}\s][^{CONTROL}]*$"
 DAYS = "([1-9][0-9]?|[12][0-9]{2}|3[0-5][0-9]|36[0-5])d"
 HOURS = "([1-9][0-9]{0,2}|[1-7][0-9]{3}|8[0-6][0-9]{2}|87[0-5][0-9]|8760)h"
@@ -40,10 +41,10 @@ NEW_KEY: Schema = {
         "types": PATTERNS,
         "certificate": {
             "anyOf": [
-                {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS, "pattern": PRINTABLE},
+                {"type": "string", "maxLength": MOST_CHARACTERS, "pattern": CERTIFICATE},
                 {"type": "null"},
             ],
-            "description": "A subject alternative name of a client certificate that authenticates as this key.",
+            "description": "A name in a client certificate that authenticates as this key: dns:…, uri:… or email:….",
         },
         "expires": {**DURATION, "description": "How long the key lasts: days (d), hours (h) or minutes (m)."},
     },

@@ -25,7 +25,7 @@ from web.server.server import make_application
 
 from tests.support.clients.query_client import Client
 from tests.support.data.events import event
-from tests.support.doors.callers import calling_with
+from tests.support.doors.callers import SAME_REQUEST, calling_with
 from tests.support.doors.hot_server import HotServer
 
 OURS, THEIRS = "/greenhouse/a/", "/greenhouse/b/"
@@ -102,4 +102,4 @@ def serving_tenants(database: Database, grant: Grant = EVERYTHING, **options: An
     application = make_application(routes, max_body_bytes=100_000)
     application.middlewares.append(calling_with(grant))
     application.on_shutdown.append(views.close)
-    return TestClient(HotServer(application, [views.hot_path()]))
+    return TestClient(HotServer(application, [views.hot_path()]), headers=SAME_REQUEST)

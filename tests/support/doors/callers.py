@@ -26,3 +26,7 @@ def may(*, sources: str = "", subjects: str = "", types: str = "") -> Grant:
     """A grant from comma-separated patterns; an empty text limits nothing."""
     limits = [Allowed.of(tuple(one.split(","))) if one else None for one in (sources, subjects, types)]
     return Grant(*limits)
+
+
+SAME_REQUEST = {"X-Request-Id": "same"}
+"""Headers with which equal answers are equal: otherwise each has an id of its own."""

@@ -16,7 +16,7 @@ from tables.database import Database
 from web.server.server import HttpServer
 
 from tests.support.clients.query_client import Client
-from tests.support.doors.callers import calling_with
+from tests.support.doors.callers import SAME_REQUEST, calling_with
 from tests.support.doors.hot_server import HotServer
 from tests.support.doors.shared_parts import shared_parts
 
@@ -38,4 +38,4 @@ def query_port(database: Database, projections: Sequence[Projection[Any]], grant
 
 def _client(server: HttpServer, grant: Grant) -> Client:
     server.application.middlewares.append(calling_with(grant))
-    return TestClient(HotServer(server.application, server._hot_paths))
+    return TestClient(HotServer(server.application, server._hot_paths), headers=SAME_REQUEST)

@@ -32,7 +32,9 @@ FORBIDDEN = (
     "SELECT FROM {table} FOR UPDATE",
     "LOCK TABLE {table} IN SHARE MODE",
 )
-COLUMN = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum = 1"
+COLUMN = """
+SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND attidentity = '' ORDER BY attnum
+"""
 OPEN_TO_EVERYONE = """
 SELECT EXISTS (SELECT FROM pg_class, aclexplode(relacl) AS acl WHERE relname = 'event_store' AND acl.grantee = 0)
 """

@@ -8,6 +8,7 @@ when the broker answers why it refuses it.
 from __future__ import annotations
 
 import struct
+from functools import wraps
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
@@ -25,6 +26,7 @@ def patch_handshakes() -> None:
     OAuthAuthenticator.step = _step_unless_refused
 
 
+@wraps(_log_in)
 async def _log_in_or_fail(connection: Any) -> None:
     try:
         await _log_in(connection)
@@ -36,6 +38,7 @@ async def _log_in_or_fail(connection: Any) -> None:
         ) from error
 
 
+@wraps(_next_step)
 async def _step_unless_refused(authenticator: Any, payload: bytes | None) -> Any:
     # RFC 7628: the broker answers nothing if it accepts the token, and JSON if it refuses it.
     if payload:

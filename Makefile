@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .headrace/bench/venv
-PROCESSES ?= 2
+PROCESSES ?= 4
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes $(if $(CI),--quiet)
 
 .DEFAULT_GOAL := help
@@ -21,6 +21,8 @@ run: $(VENV)/run.done ## start a worker with embedded servers; Ctrl-C stops it
 test: $(VENV)/dev.done ## run all tests except the faults; they start and end their own servers; PROCESSES=…
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not faults" $(ARGS)
 
+# Faults are injected one after the other; the second process prepares.
+quick-faults: PROCESSES := 2
 quick-faults: $(VENV)/dev.done ## inject the faults that take less than a minute
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist load --maxschedchunk 1 -m "faults and not slow_faults" $(ARGS)
 

@@ -26,6 +26,7 @@ SCHEMATHESIS = ROOT / "tests" / "openapi"
 SECONDS = 600.0
 EXAMPLES = 10
 LEAST_CASES = 1_000
+LEAST_WITHOUT_A_KEY = 50
 EVENT = {
     "specversion": "1.0",
     "id": "1",
@@ -104,10 +105,12 @@ async def test_schemathesis_finds_nothing(
 @pytest.mark.parametrize("service", ["ingestion", "query"])
 async def test_schemathesis_finds_nothing_without_a_key(worker: WorkerProcess, service: str, tmp_path: Path) -> None:
     address = worker.ingestion if service == "ingestion" else worker.query
-    await run(address, tmp_path, "--exclude-checks", ",".join(WITHOUT_A_KEY))
+    # The phase `coverage` has hundreds of times the same 401.
+    few = ["--phases", "fuzzing", "--exclude-checks", ",".join(WITHOUT_A_KEY)]
+    await run(address, tmp_path, *few, least_cases=LEAST_WITHOUT_A_KEY)
 
 
-async def run(address: str, folder: Path, *options: str) -> None:
+async def run(address: str, folder: Path, *options: str, least_cases: int = LEAST_CASES) -> None:
     """Ask a port, and fail for anything that it finds."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(SCHEMATHESIS / "schemathesis.toml")),
@@ -128,4 +131,4 @@ async def run(address: str, folder: Path, *options: str) -> None:
     counts = re.search(r"(\d+) generated, (\d+) passed(?:, \d+ skipped)?$", report, re.MULTILINE)
     assert counts is not None, report
     assert counts[1] == counts[2], report
-    assert int(counts[1]) > LEAST_CASES, report
+    assert int(counts[1]) > least_cases, report

@@ -65,6 +65,8 @@ def _ask_for_what_is_there(case: Case[Any]) -> None:
 
 def _tidy_query(case: Case[Any]) -> None:
     query = case.query
+    for name in [name for name, value in query.items() if "hr_" in str(value)]:
+        del query[name]  # a key that was made before: in a URL, keys are refused
     # A cursor is good for the query that gave it, and for no other.
     query.pop("cursor", None)
     if "as_of" in query:  # at most the newest event's position, and instead of an event to wait for

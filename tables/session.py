@@ -36,7 +36,7 @@ FROM installation
 PIN = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS pinned (name, value)"
 
 
-class _Found(NamedTuple):
+class _FoundDatabase(NamedTuple):
     encoding: str
     database: str
     schema: str | None
@@ -58,7 +58,7 @@ async def settle(connection: Connection, dsn: str) -> str:
     """
     row = await connection.fetchrow(FIND, table_names(), list(SERVER_SETTINGS), list(SERVER_SETTINGS.values()))
     assert row is not None  # it has no WHERE
-    found = _Found(*row)
+    found = _FoundDatabase(*row)
     _check(found)
     pinned = {"search_path": f"{found.quoted}, pg_temp"}
     if found.has_transaction_timeout:
@@ -73,7 +73,7 @@ async def place_of_installation(connection: Connection) -> str:
     return place
 
 
-def _check(found: _Found) -> None:
+def _check(found: _FoundDatabase) -> None:
     if found.encoding != "UTF8":
         raise StartError(
             f"The database {found.database} has the encoding {found.encoding}; Headrace needs UTF8. Use another "

@@ -39,7 +39,7 @@ class AccessRefusedError(KafkaConnectionError):  # type: ignore[misc]  # mypy do
     """No broker lets the worker in, and waiting alone does not help."""
 
 
-class Refusal(NamedTuple):
+class AccessRefusal(NamedTuple):
     """What a broker answers to a worker that it does not let in."""
 
     text: str
@@ -47,13 +47,13 @@ class Refusal(NamedTuple):
     """Whether only another setting, or a change at the broker, helps. Otherwise the broker may just be starting."""
 
 
-async def refusal(access: KafkaAccess) -> Refusal | None:
+async def refusal(access: KafkaAccess) -> AccessRefusal | None:
     """Why no broker lets the worker in; None if one does, or if none answers."""
     try:
         access.check_files()
     except InvalidSettingError as error:
-        return Refusal(str(error), is_certain=True)
-    found: list[Refusal] = []
+        return AccessRefusal(str(error), is_certain=True)
+    found: list[AccessRefusal] = []
     for host, port in access.addresses:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
@@ -93,17 +93,17 @@ async def _try(access: KafkaAccess, host: str, port: int) -> None:
         connection.close()
 
 
-def _refusal(access: KafkaAccess, address: str, error: BaseException) -> Refusal | None:
+def _refusal(access: KafkaAccess, address: str, error: BaseException) -> AccessRefusal | None:
     """What the error means; None if the broker is away."""
     for cause in _causes(error):
         for kind, text in _WORDS:
             if isinstance(cause, kind):
-                return Refusal(f"Kafka at {address}: {text(access, cause)}", is_certain=True)
+                return AccessRefusal(f"Kafka at {address}: {text(access, cause)}", is_certain=True)
     if isinstance(error, ConnectionRefusedError | TimeoutError) or not isinstance(error, KafkaError | ConnectionError):
         return None
     if isinstance(error, KafkaConnectionError) and not _was_closed(error):
-        return Refusal(f"Kafka at {address}: {error}", is_certain=False)
-    return Refusal(f"Kafka at {address} closes the connection: {_other_ways(access)}", is_certain=False)
+        return AccessRefusal(f"Kafka at {address}: {error}", is_certain=False)
+    return AccessRefusal(f"Kafka at {address} closes the connection: {_other_ways(access)}", is_certain=False)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -13,7 +13,7 @@ MAX_POINTER_CHARACTERS = 200
 ABSENT = object()
 
 
-class Difference(NamedTuple):
+class MemberDifference(NamedTuple):
     """A member that differs; ABSENT where a state does not have it."""
 
     pointer: str
@@ -43,7 +43,7 @@ def described(row: str, fold: str) -> str:
     return f"{pointer} is {_shown(first.row)}; in the fold {_shown(first.fold)}{others}"
 
 
-def _differences(row: Any, fold: Any, pointer: str = "") -> Iterator[Difference]:
+def _differences(row: Any, fold: Any, pointer: str = "") -> Iterator[MemberDifference]:
     if isinstance(row, dict) and isinstance(fold, dict):
         for name in [*row, *(name for name in fold if name not in row)]:
             below = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
@@ -53,7 +53,7 @@ def _differences(row: Any, fold: Any, pointer: str = "") -> Iterator[Difference]
             one, other = (value[index] if index < len(value) else ABSENT for value in (row, fold))
             yield from _differences(one, other, f"{pointer}/{index}")
     elif row != fold:
-        yield Difference(pointer, row, fold)
+        yield MemberDifference(pointer, row, fold)
 
 
 def _shown(value: Any) -> str:

@@ -71,7 +71,7 @@ Example:
 """
 
 
-class _Keys:
+class _KeyCommands:
     """The commands; each prints its result and returns the exit code. They raise HeadraceError."""
 
     def __init__(self, settings: Settings) -> None:
@@ -128,14 +128,14 @@ class _Keys:
 
 def add_keys(settings: Settings) -> None:
     """Add the commands to Faust's command line."""
-    commands = _Keys(settings)
+    commands = _KeyCommands(settings)
     group = click.Group("keys", help=HELP)
     for command in (_create(commands), _list(commands), _show(commands), _rotate(commands), _revoke(commands)):
         group.add_command(command)
     cli.add_command(group)
 
 
-def _create(commands: _Keys) -> click.Command:
+def _create(commands: _KeyCommands) -> click.Command:
     def command(name: str, scopes: str, *, as_json: bool, **given: Any) -> NoReturn:
         expires, certificate = given.pop("expires"), given.pop("certificate")
         lists = {field: None if text is None else _listed(text) for field, text in given.items()}
@@ -162,7 +162,7 @@ def _create(commands: _Keys) -> click.Command:
     )
 
 
-def _list(commands: _Keys) -> click.Command:
+def _list(commands: _KeyCommands) -> click.Command:
     def command(**given: Any) -> NoReturn:
         raise SystemExit(run(commands.list(**given)))
 
@@ -170,14 +170,14 @@ def _list(commands: _Keys) -> click.Command:
     return click.Command("list", callback=command, params=[all_keys, AS_JSON], help=LIST_HELP)
 
 
-def _show(commands: _Keys) -> click.Command:
+def _show(commands: _KeyCommands) -> click.Command:
     def command(**given: Any) -> NoReturn:
         raise SystemExit(run(commands.show(**given)))
 
     return click.Command("show", callback=command, params=[KEY, AS_JSON], help=SHOW_HELP)
 
 
-def _rotate(commands: _Keys) -> click.Command:
+def _rotate(commands: _KeyCommands) -> click.Command:
     def command(**given: Any) -> NoReturn:
         raise SystemExit(run(commands.rotate(**given)))
 
@@ -188,7 +188,7 @@ def _rotate(commands: _Keys) -> click.Command:
     return click.Command("rotate", callback=command, params=[KEY, overlap, expires, AS_JSON], help=ROTATE_HELP)
 
 
-def _revoke(commands: _Keys) -> click.Command:
+def _revoke(commands: _KeyCommands) -> click.Command:
     def command(**given: Any) -> NoReturn:
         raise SystemExit(run(commands.revoke(**given)))
 

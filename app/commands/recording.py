@@ -6,7 +6,7 @@ import getpass
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from headrace.access.access_log import Action, Entry, Outcome
+from headrace.access.access_log import Action, ActionOutcome, Entry
 from headrace.errors import DependencyAwayError, HeadraceError
 from tables.access import access_log
 from tables.database import AnyConnection, Database
@@ -32,12 +32,12 @@ async def recorded(place: AnyConnection | Database, action: Action, target: str)
     The value is the detail of the entry. A command that is killed leaves no entry.
     """
     detail: dict[str, str | int] = {}
-    outcome = Outcome.FAILED
+    outcome = ActionOutcome.FAILED
     try:
         yield detail
-        outcome = Outcome.DONE
+        outcome = ActionOutcome.DONE
     except HeadraceError as error:
-        outcome = Outcome.FAILED if isinstance(error, DependencyAwayError) else Outcome.REFUSED
+        outcome = ActionOutcome.FAILED if isinstance(error, DependencyAwayError) else ActionOutcome.REFUSED
         raise
     finally:
         await _record(place, Entry(action, host_caller(), "", target, outcome, detail=detail))

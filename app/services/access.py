@@ -26,10 +26,10 @@ from web.access.certificates import CertificateVerifier
 from web.access.credentials import Verifier
 from web.access.gate import Gate
 from web.access.keys import KeyVerifier
-from web.access.limits import Limits
+from web.access.limits import RateLimits
 from web.access.tokens import TokenVerifier
 from web.access.who_did_what import WhoDidWhat
-from web.openapi.both_ports import Admission
+from web.openapi.both_ports import DocumentedAccess
 from web.server.metrics import MetricsView
 
 
@@ -40,7 +40,7 @@ class Access:
         pending = PendingEntries(time.monotonic)
         self.addresses = ClientAddresses(networks(settings.trusted_proxies))
         self.log = WhoDidWhat(pending, self.addresses)
-        self.limits = Limits(rates(settings))
+        self.limits = RateLimits(rates(settings))
         metrics.add(lambda: [Sample(RATE_LIMITED, self.limits.refused)])
         self.services: list[ServiceT] = []
         """What keeps the gate true, and writes the log."""
@@ -86,9 +86,9 @@ async def _key_of_certificate(database: Database, name: str) -> str | None:
         return await keys.id_of_certificate(connection, [name])
 
 
-def admission(settings: Settings) -> Admission:
+def documented_access(settings: Settings) -> DocumentedAccess:
     """What the documents of the ports say about it."""
-    return Admission(
+    return DocumentedAccess(
         is_needed=settings.authenticates,
         with_keys=settings.accepts_keys,
         open_docs=settings.auth_open_docs == "on",

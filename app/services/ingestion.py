@@ -8,7 +8,7 @@ from agents.relay.outbox_listener import OutboxListener, OutboxNotifier
 from agents.relay.publisher import Publisher
 from agents.relay.relay import Relay
 from agents.upkeep.backlog_watch import BacklogWatch
-from app.services.access import admission
+from app.services.access import documented_access
 from app.services.client_limits import connection_limits, guard, tls_files
 from app.services.health import used_by
 from app.services.lost_events import lost_events_of
@@ -114,7 +114,10 @@ def _server(
     times = RequestTimes("ingestion")
     metrics.add(times.samples, metric_sources.intake("http", door.counts), metric_sources.memory(group_commit, bodies))
     documentation = documentation_of_ingestion(
-        shared.projections, limits, refuse_unknown=settings.unknown_types == "reject", admission=admission(settings)
+        shared.projections,
+        limits,
+        refuse_unknown=settings.unknown_types == "reject",
+        admission=documented_access(settings),
     )
     routes = [
         *door.routes(),

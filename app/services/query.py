@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agents.parked.retrier import Retrier
-from app.services.access import admission
+from app.services.access import documented_access
 from app.services.client_limits import connection_limits, guard, tls_files
 from app.services.health import used_by
 from app.services.lost_events import lost_events_of
@@ -54,7 +54,7 @@ def query_service(shared: Shared) -> HttpServer:
         *(key_routes(shared.databases.of("operation"), access.log) if settings.accepts_keys else []),
         *health.routes(),
         *metrics.routes(),
-        *documentation_of_query(projections, admission(settings)).routes(),
+        *documentation_of_query(projections, documented_access(settings)).routes(),
     ]
     application = make_application(routes, settings.max_body_bytes, times, gate=access.gate, noted=access.log.refused)
     application.on_shutdown.append(views.close)

@@ -24,7 +24,7 @@ class Action(StrEnum):
     ACCESS_LOG_READ = "access_log.read"
 
 
-class Outcome(StrEnum):
+class ActionOutcome(StrEnum):
     """What came of it."""
 
     DONE = "done"
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
     caller_name: str = ""
     target: str = ""
     """What it was done to: a key, a projection, a route."""
-    outcome: Outcome = Outcome.DONE
+    outcome: ActionOutcome = ActionOutcome.DONE
     status: int | None = None
     """Of the answer; None for a command."""
     address: str | None = None

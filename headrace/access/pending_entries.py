@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from headrace.access.access_log import Action, Entry, Outcome
+from headrace.access.access_log import Action, ActionOutcome, Entry
 
 MOST_WAITING = 10_000
 WINDOW_SECONDS = 60.0
@@ -84,7 +84,7 @@ class _Sampler:
             self._others_left_out += oldest.left_out
 
     def _count(self, sender: _Sender, left_out: int) -> None:
-        outcome = Outcome.REFUSED if self._action is Action.REQUEST_REFUSED else Outcome.DONE
+        outcome = ActionOutcome.REFUSED if self._action is Action.REQUEST_REFUSED else ActionOutcome.DONE
         detail = {"left_out": left_out}
         self._append(Entry(self._action, sender.caller, outcome=outcome, address=sender.address, detail=detail))
 

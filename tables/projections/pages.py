@@ -118,7 +118,7 @@ ASCENDING = "sorted_by, key"
 DESCENDING = "sorted_by DESC, key DESC"
 
 
-class Condition(NamedTuple):
+class FieldCondition(NamedTuple):
     """A comparison that rows must match.
 
     The value is a text, a number or a boolean in JSON form, a date, or a time as returned by
@@ -161,7 +161,7 @@ async def read_page(
     connection: AnyConnection,
     projection: str,
     *,
-    conditions: Sequence[Condition] = (),
+    conditions: Sequence[FieldCondition] = (),
     sort: Sort | None = None,
     after: Place | None = None,
     limit: int,
@@ -191,7 +191,7 @@ async def read_page(
 
 
 async def count_rows(
-    connection: AnyConnection, projection: str, conditions: Sequence[Condition], owners: Owners | None = None
+    connection: AnyConnection, projection: str, conditions: Sequence[FieldCondition], owners: Owners | None = None
 ) -> int:
     """How many rows match all conditions; it reads all of them."""
     arguments = Arguments(before=1)
@@ -211,7 +211,7 @@ def path_of(member: Member) -> tuple[str, ...]:
 
 
 def page_statements(
-    conditions: Sequence[Condition], sort: Sort | None, after: Place | None, owners: Owners | None = None
+    conditions: Sequence[FieldCondition], sort: Sort | None, after: Place | None, owners: Owners | None = None
 ) -> Iterator[tuple[str, list[str | list[str]]]]:
     """The statements whose results together are a page, each with its arguments after projection, limit and bytes.
 
@@ -230,7 +230,11 @@ def page_statements(
 
 
 def _statement(
-    matching: tuple[Sequence[Condition], Owners | None], sort: Sort | None, part: str, order: str, after: Place | None
+    matching: tuple[Sequence[FieldCondition], Owners | None],
+    sort: Sort | None,
+    part: str,
+    order: str,
+    after: Place | None,
 ) -> tuple[str, list[str | list[str]]]:
     arguments = Arguments(before=3)
     sorted_by = "NULL"
@@ -254,7 +258,7 @@ def _member(template: str, member: Member, arguments: Arguments) -> str:
     return expression(template, [arguments.add(name) + "::text" for name in path_of(member)])
 
 
-def _conditions(matching: tuple[Sequence[Condition], Owners | None], arguments: Arguments) -> str:
+def _conditions(matching: tuple[Sequence[FieldCondition], Owners | None], arguments: Arguments) -> str:
     conditions, owners = matching
     found = [_on_key(one, arguments) if one.member == ROW_KEY else _condition(one, arguments) for one in conditions]
     if owners is not None:
@@ -271,7 +275,7 @@ def _owned(owners: Owners, arguments: Arguments) -> str:
     return allowed.condition(text, owners.allowed, arguments.add)
 
 
-def _condition(condition: Condition, arguments: Arguments) -> str:
+def _condition(condition: FieldCondition, arguments: Arguments) -> str:
     member, kind, operator, value = condition
     # Truncated texts, which an index has, decide every comparison with a shorter value.
     values = [value] if isinstance(value, str) else value
@@ -283,7 +287,7 @@ def _condition(condition: Condition, arguments: Arguments) -> str:
     )
 
 
-def _on_key(condition: Condition, arguments: Arguments) -> str:
+def _on_key(condition: FieldCondition, arguments: Arguments) -> str:
     """A condition on the key, which the index of the primary key serves."""
     value = (CAST_LIST if condition.operator == "in" else CAST)["text"].format(value=arguments.add(condition.value))
     if condition.operator != "prefix":

@@ -33,10 +33,10 @@ DOCUMENTS = """
 import json
 from headrace.events.envelope import Limits
 from app.main import PROJECTIONS
-from web.openapi.both_ports import Admission, documentation_of_ingestion, documentation_of_query
+from web.openapi.both_ports import DocumentedAccess, documentation_of_ingestion, documentation_of_query
 
 documents = []
-for admission in (Admission(), Admission(is_needed=True, with_keys=True)):
+for admission in (DocumentedAccess(), DocumentedAccess(is_needed=True, with_keys=True)):
     documents.append(documentation_of_ingestion(PROJECTIONS, Limits(), refuse_unknown=False, admission=admission))
     documents.append(documentation_of_query(PROJECTIONS, admission))
 print(json.dumps([json.loads(one.document) for one in documents]))

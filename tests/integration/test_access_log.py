@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler
 
 from agents.upkeep.access_log_writer import AccessLogWriter
 from app.commands.recording import recorded
-from headrace.access.access_log import Action, Entry, Outcome
+from headrace.access.access_log import Action, ActionOutcome, Entry
 from headrace.access.caller import Caller
 from headrace.access.grant import Grant
 from headrace.access.pending_entries import PendingEntries
@@ -194,7 +194,7 @@ async def test_a_discard_that_fails_is_recorded_without_its_reason(client: Clien
     body = {"position": 1, "reason": "a secret reason"}
     assert (await client.post("/api/v1/parked/things/discard", json=body)).status == 503
     (entry,) = pending.take(9)
-    assert (entry.action, entry.outcome, entry.target) == (Action.PARKED_DISCARDED, Outcome.FAILED, "things")
+    assert (entry.action, entry.outcome, entry.target) == (Action.PARKED_DISCARDED, ActionOutcome.FAILED, "things")
     assert "secret" not in str(entry)
 
 
@@ -202,7 +202,7 @@ async def test_a_discard_that_fails_is_recorded_without_its_reason(client: Clien
 async def test_a_refusal_is_recorded_by_its_route(client: Client, pending: PendingEntries, status: int) -> None:
     assert (await client.get(f"/refused/{status}?secret=1")).status == status
     (entry,) = pending.take(9)
-    assert (entry.outcome, entry.status, entry.detail) == (Outcome.REFUSED, status, {"code": "planted"})
+    assert (entry.outcome, entry.status, entry.detail) == (ActionOutcome.REFUSED, status, {"code": "planted"})
     assert entry.target == "GET /refused/{status}"
 
 
@@ -252,7 +252,7 @@ async def test_a_worker_that_stops_writes_what_waits(database: Database, pending
 
     await until(is_writing, 10)
     for _ in range(12):
-        pending.add(Entry(Action.REQUEST_REFUSED, "", outcome=Outcome.REFUSED, address="192.0.2.1"))
+        pending.add(Entry(Action.REQUEST_REFUSED, "", outcome=ActionOutcome.REFUSED, address="192.0.2.1"))
     await writer.stop()
     assert await pool.fetchval("SELECT count(*) FROM access_log") == 12
     assert await pool.fetchval("SELECT detail->>'left_out' FROM access_log ORDER BY position DESC LIMIT 1") == "2"
@@ -300,6 +300,6 @@ async def test_a_batch_with_events_of_others_is_one_refusal(database: Database) 
     (entry,) = pending.take(10)
     assert (entry.action, entry.outcome, entry.detail) == (
         Action.REQUEST_REFUSED,
-        Outcome.REFUSED,
+        ActionOutcome.REFUSED,
         {"code": "not_yours"},
     )

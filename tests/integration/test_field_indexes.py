@@ -15,7 +15,16 @@ from tables.database import Connection, Database, Pool
 from tables.lock_keys import LockKey
 from tables.projections import field_indexes
 from tables.projections.field_indexes import CREATE, IndexedField
-from tables.projections.pages import MAX_PAGE_BYTES, Condition, Kind, Operator, Place, Sort, page_statements, read_page
+from tables.projections.pages import (
+    MAX_PAGE_BYTES,
+    FieldCondition,
+    Kind,
+    Operator,
+    Place,
+    Sort,
+    page_statements,
+    read_page,
+)
 
 from tests.support.waiting import until
 
@@ -79,7 +88,7 @@ async def test_names_with_quotes_are_names_like_any_other(connection: Connection
     state = json.dumps({"mem'ber\\": "red"})
     await pool.execute("INSERT INTO projections VALUES ($1, 'k', $2::text::jsonb, 1, 1)", field.projection, state)
     found = await read_page(
-        connection, field.projection, conditions=[Condition(field.member, "text", "eq", "red")], limit=1
+        connection, field.projection, conditions=[FieldCondition(field.member, "text", "eq", "red")], limit=1
     )
     assert [row.key for row in found.rows] == ["k"]
 
@@ -175,13 +184,13 @@ async def filled(connection: Connection, pool: Pool) -> Pool:
     return pool
 
 
-def filters(member: str, operator: Operator, value: str | list[str]) -> list[Condition]:
-    return [Condition(member, KINDS[member], operator, value)]
+def filters(member: str, operator: Operator, value: str | list[str]) -> list[FieldCondition]:
+    return [FieldCondition(member, KINDS[member], operator, value)]
 
 
 async def test_with_100_000_rows_every_filter_and_sort_on_a_declared_field_uses_its_index(filled: Pool) -> None:
     """Also in the plans that PostgreSQL keeps for statements that come again and again."""
-    asked: list[tuple[list[Condition], Sort | None, Place | None, IndexedField]] = [
+    asked: list[tuple[list[FieldCondition], Sort | None, Place | None, IndexedField]] = [
         (filters("color", "eq", "color 7"), None, None, COLOR),
         (filters("color", "in", ["color 7", "color 8"]), None, None, COLOR),
         (filters("color", "prefix", "color 997"), None, None, COLOR),
@@ -191,7 +200,7 @@ async def test_with_100_000_rows_every_filter_and_sort_on_a_declared_field_uses_
         (filters("made", "gte", "2026-01-02T03:46:00"), None, None, MADE),
         (filters("day", "lt", "1900-01-03"), None, None, DAY),
         (filters("is_on", "eq", "true"), None, None, IS_ON),
-        ([Condition(("size", "width"), "number", "lt", "3")], None, None, WIDTH),
+        ([FieldCondition(("size", "width"), "number", "lt", "3")], None, None, WIDTH),
         ([], Sort(("size", "width"), "number", descending=True), Place("2500", "k2500"), WIDTH),
         ([], Sort("day", "date", descending=False), None, DAY),
         ([], Sort("weight", "number", descending=False), None, WEIGHT),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headrace.projection import Field, Projection
 from tables.database import Database, Pool
-from tables.projections.pages import Condition, Sort
+from tables.projections.pages import FieldCondition, Sort
 
 from tests.support.clients.query_client import Client, serving
 from tests.support.data.naive_pages import (
@@ -40,7 +40,7 @@ filters_that_can_be_asked = st.lists(
 class Asked(NamedTuple):
     """What pages are asked for."""
 
-    filters: list[Condition]
+    filters: list[FieldCondition]
     sort: Sort | None
     limit: int
 

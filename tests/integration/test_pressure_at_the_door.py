@@ -22,8 +22,7 @@ from tables.intake.backlog import Backlog, Depth
 from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
 from web.access.credentials import CALLER
-from web.access.limits import UNLIMITED, Rates
-from web.access.limits import Limits as RateLimits
+from web.access.limits import UNLIMITED, RateLimits, Rates
 from web.ingestion.door import Door
 from web.requests.bodies import BodyBudget
 from web.server.server import make_application

@@ -15,7 +15,7 @@ from tables.projections.pages import (
     MAX_PAGE_BYTES,
     NUMBER_CHARACTERS,
     SORT_TEXT_CHARACTERS,
-    Condition,
+    FieldCondition,
     Page,
     Place,
     Sort,
@@ -39,7 +39,7 @@ from tests.support.data.naive_pages import (
 
 
 async def pages(
-    pool: Pool, limit: int, filters: list[Condition], sort: Sort | None, projection: str = "things"
+    pool: Pool, limit: int, filters: list[FieldCondition], sort: Sort | None, projection: str = "things"
 ) -> AsyncIterator[Page]:
     after: Place | None = None
     while True:
@@ -59,7 +59,7 @@ every_example_on_one_database = settings(
 @every_example_on_one_database
 @given(rows=tables_of_rows, filters=st.lists(conditions(), max_size=2), sort=sorts, limit=st.integers(1, 7))
 async def test_pages_together_are_the_filtered_and_sorted_rows(
-    pool: Pool, rows: dict[str, dict[str, Any]], filters: list[Condition], sort: Sort | None, limit: int
+    pool: Pool, rows: dict[str, dict[str, Any]], filters: list[FieldCondition], sort: Sort | None, limit: int
 ) -> None:
     await pool.execute("TRUNCATE projections")
     await write(pool, rows)

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from headrace.projection import Field, Projection
-from tables.projections.pages import Condition, Place, Sort
+from tables.projections.pages import FieldCondition, Place, Sort
 from web.requests.paging import PageParameters, PageRequest
 from web.server.problems import Problem
 
@@ -74,30 +74,30 @@ def test_any_other_limit_is_refused(limit: str) -> None:
 @pytest.mark.parametrize(
     ("query_string", "condition"),
     [
-        ("color=red", Condition("color", "text", "eq", "red")),
-        ("color=", Condition("color", "text", "eq", "")),
-        ("color", Condition("color", "text", "eq", "")),
-        ("color=a+b%2Bc%26%3D%25", Condition("color", "text", "eq", "a b+c&=%")),
-        ("color=%C3%A9%F0%9F%98%80", Condition("color", "text", "eq", "é😀")),
-        ("color[ne]=red", Condition("color", "text", "ne", "red")),
-        ("color%5Bprefix%5D=r%2C", Condition("color", "text", "prefix", "r,")),
-        ("color[in]=red,,blue", Condition("color", "text", "in", ["red", "", "blue"])),
-        ("weight=-1.50e%2B3", Condition("weight", "number", "eq", "-1.50e+3")),
-        ("weight[lte]=" + "9" * 30, Condition("weight", "number", "lte", "9" * 30)),
-        ("weight[in]=1,2.5", Condition("weight", "number", "in", ["1", "2.5"])),
-        ("day[lte]=2024-02-29", Condition("day", "date", "lte", "2024-02-29")),
-        ("day[in]=2024-02-29,2026-01-01", Condition("day", "date", "in", ["2024-02-29", "2026-01-01"])),
-        ("is_on=true", Condition("is_on", "boolean", "eq", "true")),
-        ("is_on[ne]=false", Condition("is_on", "boolean", "ne", "false")),
-        ("sizes.width[gt]=1", Condition(("sizes", "width"), "number", "gt", "1")),
-        ("key=", Condition((), "text", "eq", "")),
-        ("key=a/b", Condition((), "text", "eq", "a/b")),
-        ("key[prefix]=dev-", Condition((), "text", "prefix", "dev-")),
-        ("key[in]=a,b", Condition((), "text", "in", ["a", "b"])),
-        ("made[gt]=2026-01-01T01:00:00.50%2B01:00", Condition("made", "time", "gt", "2026-01-01T00:00:00.5")),
+        ("color=red", FieldCondition("color", "text", "eq", "red")),
+        ("color=", FieldCondition("color", "text", "eq", "")),
+        ("color", FieldCondition("color", "text", "eq", "")),
+        ("color=a+b%2Bc%26%3D%25", FieldCondition("color", "text", "eq", "a b+c&=%")),
+        ("color=%C3%A9%F0%9F%98%80", FieldCondition("color", "text", "eq", "é😀")),
+        ("color[ne]=red", FieldCondition("color", "text", "ne", "red")),
+        ("color%5Bprefix%5D=r%2C", FieldCondition("color", "text", "prefix", "r,")),
+        ("color[in]=red,,blue", FieldCondition("color", "text", "in", ["red", "", "blue"])),
+        ("weight=-1.50e%2B3", FieldCondition("weight", "number", "eq", "-1.50e+3")),
+        ("weight[lte]=" + "9" * 30, FieldCondition("weight", "number", "lte", "9" * 30)),
+        ("weight[in]=1,2.5", FieldCondition("weight", "number", "in", ["1", "2.5"])),
+        ("day[lte]=2024-02-29", FieldCondition("day", "date", "lte", "2024-02-29")),
+        ("day[in]=2024-02-29,2026-01-01", FieldCondition("day", "date", "in", ["2024-02-29", "2026-01-01"])),
+        ("is_on=true", FieldCondition("is_on", "boolean", "eq", "true")),
+        ("is_on[ne]=false", FieldCondition("is_on", "boolean", "ne", "false")),
+        ("sizes.width[gt]=1", FieldCondition(("sizes", "width"), "number", "gt", "1")),
+        ("key=", FieldCondition((), "text", "eq", "")),
+        ("key=a/b", FieldCondition((), "text", "eq", "a/b")),
+        ("key[prefix]=dev-", FieldCondition((), "text", "prefix", "dev-")),
+        ("key[in]=a,b", FieldCondition((), "text", "in", ["a", "b"])),
+        ("made[gt]=2026-01-01T01:00:00.50%2B01:00", FieldCondition("made", "time", "gt", "2026-01-01T00:00:00.5")),
     ],
 )
-def test_a_filter_is_a_field_and_perhaps_an_operator(query_string: str, condition: Condition) -> None:
+def test_a_filter_is_a_field_and_perhaps_an_operator(query_string: str, condition: FieldCondition) -> None:
     assert THINGS.read(query_string).conditions == [condition]
 
 
@@ -159,7 +159,10 @@ def test_fields_named_key_and_total_are_filtered_by() -> None:
         Projection("counted", state=Counted, key=lambda event: event.source, description="", fields=fields)
     )
     asked = parameters.read("key=1&total=2")
-    assert asked.conditions == [Condition("key", "number", "eq", "1"), Condition("total", "number", "eq", "2")]
+    assert asked.conditions == [
+        FieldCondition("key", "number", "eq", "1"),
+        FieldCondition("total", "number", "eq", "2"),
+    ]
     assert not asked.with_total
     assert refusal("key[prefix]=a", parameters)[1] == "unknown_parameter"
     cursor = asked.cursor(Place(None, "k"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.access.access_log import Action, Entry, Outcome
+from headrace.access.access_log import Action, ActionOutcome, Entry
 from headrace.access.pending_entries import (
     ADDRESS_ENTRIES,
     ALL_ENTRIES,
@@ -21,7 +21,7 @@ class Clock:
 
 
 def refusal(address: str = "192.0.2.1", caller: str = "") -> Entry:
-    return Entry(Action.REQUEST_REFUSED, caller, outcome=Outcome.REFUSED, status=401, address=address)
+    return Entry(Action.REQUEST_REFUSED, caller, outcome=ActionOutcome.REFUSED, status=401, address=address)
 
 
 def discard(number: int) -> Entry:
@@ -50,7 +50,7 @@ def test_refusals_of_an_address_beyond_the_limit_are_one_entry_after_a_minute() 
     assert pending.take(1_000) == []
     clock.now += 1
     (count,) = pending.take(1_000)
-    assert (count.address, count.outcome, count.detail) == ("192.0.2.1", Outcome.REFUSED, {"left_out": 7})
+    assert (count.address, count.outcome, count.detail) == ("192.0.2.1", ActionOutcome.REFUSED, {"left_out": 7})
     pending.add(refusal())
     assert pending.take(1_000) == [refusal()]
 

@@ -60,7 +60,7 @@ def peer_of(certificate: Mapping[str, Any] | None) -> Peer:
     return Peer(identity, ssl.cert_time_to_seconds(certificate["notAfter"]))
 
 
-class _Found(NamedTuple):
+class _FoundKey(NamedTuple):
     key_id: str
     at: float
 
@@ -76,7 +76,7 @@ class CertificateVerifier:
         self._cache = cache
         self._look_up = look_up
         self._clock = clock
-        self._found: dict[str, _Found] = {}
+        self._found: dict[str, _FoundKey] = {}
 
     def known(self, request: web.BaseRequest) -> Caller | None:
         """The caller if that is known without a query."""
@@ -110,7 +110,7 @@ class CertificateVerifier:
         if key_id is not None:
             while len(self._found) >= MOST_KNOWN:
                 del self._found[next(iter(self._found))]
-            self._found[identity] = _Found(key_id, self._clock())
+            self._found[identity] = _FoundKey(key_id, self._clock())
         return key_id
 
     def _live(self, held: HeldKey) -> Caller | None:

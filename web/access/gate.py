@@ -19,7 +19,7 @@ from tables.database import is_away
 from web.access.addresses import ClientAddresses
 from web.access.certificates import CertificateVerifier, peer_identity
 from web.access.credentials import CALLER, GATE, Admission, Verifier, unauthorized
-from web.access.limits import Limits
+from web.access.limits import RateLimits
 from web.access.route_scopes import DOCUMENTATION, OPEN, ROUTE_SCOPES, WITH_PARAMETER, Need, Route
 from web.server.problems import Problem
 
@@ -38,7 +38,7 @@ class Gate(Admission):
         verifiers: Sequence[Verifier],
         refusals: Refusals,
         *,
-        limits: Limits | None = None,
+        limits: RateLimits | None = None,
         addresses: ClientAddresses | None = None,
         certificates: CertificateVerifier | None = None,
         open_docs: bool = False,
@@ -48,7 +48,7 @@ class Gate(Admission):
         `certificates` authenticate requests without the header `Authorization`.
         """
         self._certificates = certificates
-        self._limits = limits or Limits()
+        self._limits = limits or RateLimits()
         self._addresses = addresses or ClientAddresses()
         self._verifiers = tuple(verifiers)
         self._refusals = refusals

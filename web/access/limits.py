@@ -36,7 +36,7 @@ class Rates(NamedTuple):
 UNLIMITED = Rates(failures_per_minute=0)
 
 
-class Limits:
+class RateLimits:
     """The limits of a worker, for both ports together. The checks raise Problem (429, `rate_limited`)."""
 
     def __init__(self, rates: Rates = UNLIMITED, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from headrace.access.access_log import NO_DETAIL, Action, Detail, Entry, Outcome
+from headrace.access.access_log import NO_DETAIL, Action, ActionOutcome, Detail, Entry
 from headrace.access.pending_entries import PendingEntries
 from headrace.events.refusals import Refusal
 from web.access.addresses import ClientAddresses
@@ -37,7 +37,7 @@ class WhoDidWhat:
         target: str,
         *,
         detail: Detail = NO_DETAIL,
-        outcome: Outcome = Outcome.DONE,
+        outcome: ActionOutcome = ActionOutcome.DONE,
         status: int | None = HTTPStatus.OK,
     ) -> None:
         """Add what the caller of this request did."""
@@ -50,10 +50,10 @@ class WhoDidWhat:
         try:
             yield detail
         except Problem as problem:
-            self.done(request, action, target, detail=detail, outcome=Outcome.REFUSED, status=problem.status)
+            self.done(request, action, target, detail=detail, outcome=ActionOutcome.REFUSED, status=problem.status)
             raise
         except BaseException:
-            self.done(request, action, target, detail=detail, outcome=Outcome.FAILED, status=None)
+            self.done(request, action, target, detail=detail, outcome=ActionOutcome.FAILED, status=None)
             raise
         else:
             self.done(request, action, target, detail=detail)
@@ -77,7 +77,7 @@ class WhoDidWhat:
                 Action.REQUEST_REFUSED,
                 target,
                 detail=detail,
-                outcome=Outcome.REFUSED,
+                outcome=ActionOutcome.REFUSED,
                 status=problem.status,
             )
 
@@ -88,7 +88,7 @@ class WhoDidWhat:
         target: str,
         *,
         detail: Detail = NO_DETAIL,
-        outcome: Outcome = Outcome.DONE,
+        outcome: ActionOutcome = ActionOutcome.DONE,
         status: int | None = HTTPStatus.OK,
     ) -> Entry:
         """An entry about this request, for `tables.access.access_log.record` in the transaction of the action."""

@@ -21,7 +21,7 @@ from tables.intake.group_commit import GroupCommit, QueueFullError
 from tables.projections.applied_events import AppliedEvents, Name
 from web.access.credentials import caller_of
 from web.access.grants import limits_of
-from web.access.limits import Limits as RateLimits
+from web.access.limits import RateLimits
 from web.ingestion.answers import batch_answer, event_answer, refused, summarize
 from web.ingestion.content_modes import ContentMode, content_mode
 from web.ingestion.event_headers import read_attributes

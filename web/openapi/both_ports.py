@@ -16,7 +16,7 @@ from web.openapi.pages import Documentation
 from web.openapi.query import operations_of_query
 
 
-class Admission(NamedTuple):
+class DocumentedAccess(NamedTuple):
     """What clients must show, as the documents say it."""
 
     is_needed: bool = False
@@ -36,7 +36,7 @@ def documentation_of_ingestion(
     limits: Limits,
     *,
     refuse_unknown: bool,
-    admission: Admission = Admission(),  # noqa: B008 - immutable
+    admission: DocumentedAccess = DocumentedAccess(),  # noqa: B008 - immutable
 ) -> Documentation:
     """The documentation of the ingestion port; known event types are those of `projections`."""
     return Documentation(
@@ -52,7 +52,7 @@ def documentation_of_ingestion(
 
 def documentation_of_query(
     projections: Sequence[Projection[Any]],
-    admission: Admission = Admission(),  # noqa: B008 - immutable
+    admission: DocumentedAccess = DocumentedAccess(),  # noqa: B008 - immutable
 ) -> Documentation:
     """The documentation of the query port, with paths for each projection."""
     operations = [*operations_of_query(projections), *(key_operations() if admission.with_keys else [])]

@@ -78,7 +78,7 @@ def key_routes(database: Database, log: WhoDidWhat | None = None) -> list[web.Ro
 
     The application needs the middleware `problems`, and a gate.
     """
-    views = _Views(database, log or WhoDidWhat())
+    views = _KeyViews(database, log or WhoDidWhat())
     return [
         web.get(PATH, views.page),
         web.post(PATH, views.create),
@@ -88,7 +88,7 @@ def key_routes(database: Database, log: WhoDidWhat | None = None) -> list[web.Ro
     ]
 
 
-class _Views:
+class _KeyViews:
     def __init__(self, database: Database, log: WhoDidWhat) -> None:
         self._database = database
         self._log = log

@@ -12,7 +12,7 @@ from headrace.projection import Projection
 from tables.allowed import Owners
 from tables.database import Database
 from tables.projections.changes import Change
-from tables.projections.pages import ROW_KEY, Condition, read_page
+from tables.projections.pages import ROW_KEY, FieldCondition, read_page
 from tables.projections.rows import Row
 from web.access.grants import allowed_in_words, limits_of, not_yours
 
@@ -47,7 +47,7 @@ def check_key(owners: Owners | None, key: str) -> None:
 
 async def read_own_row(database: Database, projection: str, key: str, owners: Owners) -> Row | None:
     """The row, if the caller may read it; None whether it is another's or does not exist."""
-    wanted = Condition(ROW_KEY, "text", "eq", key)
+    wanted = FieldCondition(ROW_KEY, "text", "eq", key)
     async with database.acquire("rows") as connection:
         page = await read_page(connection, projection, conditions=[wanted], limit=1, owners=owners)
     return next(iter(page.rows), None)

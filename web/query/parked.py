@@ -108,7 +108,7 @@ def parked_routes(
 
     `owned_by_key` are the projections whose key is the subject of the row's events.
     """
-    views = _Views(database, projections, parking, log or WhoDidWhat(), ErrorTexts(owned_by_key))
+    views = _ParkedViews(database, projections, parking, log or WhoDidWhat(), ErrorTexts(owned_by_key))
     return [
         web.get(PATH, views.page),
         web.get(PATH + r"/{projection}/{position:[0-9]{1,18}}", views.one),
@@ -117,7 +117,7 @@ def parked_routes(
     ]
 
 
-class _Views:
+class _ParkedViews:
     def __init__(
         self,
         database: Database,

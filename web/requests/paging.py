@@ -14,7 +14,7 @@ import msgspec
 from headrace.declared import PAGE_PARAMETERS
 from headrace.events import rfc3339
 from headrace.projection import Projection
-from tables.projections.pages import ROW_KEY, Condition, Kind, Member, Operator, Place, Sort
+from tables.projections.pages import ROW_KEY, FieldCondition, Kind, Member, Operator, Place, Sort
 from web.requests import own_writes
 from web.requests.own_writes import OwnWrite, read_own_write
 from web.requests.query_parameters import QueryParameters, invalid_parameter
@@ -43,7 +43,7 @@ class PageRequest(msgspec.Struct, frozen=True):
     """The page that a client asks for."""
 
     limit: int
-    conditions: list[Condition]
+    conditions: list[FieldCondition]
     sort: Sort | None
     after: Place | None
     own_write: OwnWrite | None
@@ -125,10 +125,10 @@ class PageParameters:
         return Sort(self._members[name], self._fields[name], value.startswith("-"))
 
 
-def _condition(asked: _Filter, value: str) -> Condition:
+def _condition(asked: _Filter, value: str) -> FieldCondition:
     if asked.operator == "in":
-        return Condition(*asked, [_value(asked.kind, one) for one in value.split(",")])
-    return Condition(*asked, _value(asked.kind, value))
+        return FieldCondition(*asked, [_value(asked.kind, one) for one in value.split(",")])
+    return FieldCondition(*asked, _value(asked.kind, value))
 
 
 def _value(kind: Kind, value: str) -> str:

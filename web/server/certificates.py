@@ -24,7 +24,7 @@ THROTTLE_SECONDS = 60.0
 log = ActionLog(__name__)
 
 
-class _Found(NamedTuple):
+class _FoundFiles(NamedTuple):
     loaded: Loaded
     stamps: tuple[object, ...]
 
@@ -36,7 +36,7 @@ class Certificates:
         """`use`: called with each new context."""
         self._files = files
         self._use = use
-        self._found: _Found | None = None
+        self._found: _FoundFiles | None = None
         self._throttled = ThrottledLog(log, THROTTLE_SECONDS)
         self._daily = ThrottledLog(log, DAY_SECONDS)
         self._wanted = asyncio.Event()
@@ -81,7 +81,7 @@ class Certificates:
         if self._found is not None:
             self._warn_of_dates(self._found.loaded)
 
-    def _replace(self, found: _Found) -> None:
+    def _replace(self, found: _FoundFiles) -> None:
         old, wrong = self._found, problem_of_dates(found.loaded)
         if wrong and old is not None and not problem_of_dates(old.loaded):
             self._keep(TlsFileError(f"{self._files.service}_TLS_CERTIFICATE={self._files.certificate}: {wrong}"))
@@ -99,7 +99,7 @@ class Certificates:
         text = "{service}: the last certificate stays in use, because the files cannot be used: {error}"
         self._throttled.warning(LogAction.TLS_KEPT, text, service=self._files.service, error=str(error))
 
-    def _take(self, found: _Found) -> None:
+    def _take(self, found: _FoundFiles) -> None:
         self._found = found
         self._use(found.loaded.context)
         if found.loaded.is_key_open:
@@ -128,10 +128,10 @@ class Certificates:
         )
 
 
-def _read(files: TlsFiles) -> _Found:
+def _read(files: TlsFiles) -> _FoundFiles:
     """The files, and how they were before: what is written meanwhile is read again."""
     try:
         stamps = files.stamps()
     except OSError:
         stamps = ()  # what is wrong is found below
-    return _Found(load(files), stamps)
+    return _FoundFiles(load(files), stamps)

@@ -23,7 +23,7 @@ ABORT_SECONDS = 0.01
 throttled = ThrottledLog(ActionLog(__name__))
 
 
-class Port(Protocol):
+class HandshakePort(Protocol):
     """What a handshake needs of its port."""
 
     service: str
@@ -45,7 +45,7 @@ class Handshake(asyncio.Protocol):
 
     is_answering = False
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: HandshakePort) -> None:
         self._port = port
         self._early: list[bytes] = []
         self._task: asyncio.Task[None] | None = None

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from headrace.events.rfc3339 import instant, to_utc
 from tables.database import Pool
-from tables.projections.pages import ROW_KEY, SORT_TEXT_CHARACTERS, Condition, Kind, Member, Operator, Sort, path_of
+from tables.projections.pages import (
+    ROW_KEY,
+    SORT_TEXT_CHARACTERS,
+    FieldCondition,
+    Kind,
+    Member,
+    Operator,
+    Sort,
+    path_of,
+)
 
 MADE = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 WRITE = """
@@ -74,7 +83,7 @@ sorts = st.none() | st.builds(
 
 
 @st.composite
-def conditions(draw: st.DrawFn) -> Condition:
+def conditions(draw: st.DrawFn) -> FieldCondition:
     name = draw(st.sampled_from([*KINDS, "key"]))
     kind, member = KINDS.get(name, "text"), MEMBERS.get(name, ROW_KEY)
     operators: list[Operator] = ["eq", "ne"]
@@ -85,8 +94,8 @@ def conditions(draw: st.DrawFn) -> Condition:
     operator = draw(st.sampled_from(operators))
     value = members.get(name, keys).map(lambda value: _as_asked(kind, value))
     if operator == "in":
-        return Condition(member, kind, operator, draw(st.lists(value, max_size=3)))
-    return Condition(member, kind, operator, draw(value))
+        return FieldCondition(member, kind, operator, draw(st.lists(value, max_size=3)))
+    return FieldCondition(member, kind, operator, draw(value))
 
 
 def _as_asked(kind: Kind, value: Any) -> str:
@@ -126,12 +135,12 @@ def name_of(member: Member) -> str:
     return ".".join(path_of(member)) or "key"
 
 
-def passing(rows: dict[str, dict[str, Any]], conditions: Sequence[Condition]) -> dict[str, dict[str, Any]]:
+def passing(rows: dict[str, dict[str, Any]], conditions: Sequence[FieldCondition]) -> dict[str, dict[str, Any]]:
     """The rows that match all conditions."""
     return {key: state for key, state in rows.items() if all(passes((key, state), one) for one in conditions)}
 
 
-def passes(row: tuple[str, dict[str, Any]], condition: Condition) -> bool:
+def passes(row: tuple[str, dict[str, Any]], condition: FieldCondition) -> bool:
     have = comparable(condition.kind, value_of(row, condition.member))
     if have is None:
         return False

@@ -6,47 +6,30 @@ seconds and replaced, and the relay polls. A black-holed connection raises no er
 
 from __future__ import annotations
 
-import asyncio
-
 from agents.background import Background
+from agents.notification_listener import TIMEOUT_SECONDS, NotificationListener
 from headrace.process.waiting import WakeUp
 from tables import database
-from tables.database import Database
+from tables.database import Connection, Database
 from tables.intake import outbox
 
 HEARTBEAT_SECONDS = 2.0
-TIMEOUT_SECONDS = 3.0
 
 
-class OutboxListener(Background):
-    """Keeps a dedicated LISTEN connection, never in a transaction."""
+class OutboxListener(NotificationListener):
+    """Wakes the relay of this worker."""
 
     def __init__(self, source: Database, wake_up: WakeUp) -> None:
-        super().__init__()
-        self._source = source
+        super().__init__(source, interval_seconds=HEARTBEAT_SECONDS)
         self._wake_up = wake_up
-        self._lost = asyncio.Event()
 
-    def wake(self) -> None:
-        self._lost.set()
+    async def listen(self, connection: Connection) -> None:
+        await outbox.on_new_rows(connection, self._wake_up.set)
+        # Rows may have been inserted while no connection was listening.
+        self._wake_up.set()
 
-    async def run(self) -> None:
-        connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
-        self._lost.clear()
-        try:
-            connection.add_termination_listener(lambda _: self._lost.set())
-            await outbox.on_new_rows(connection, self._wake_up.set)
-            # Rows may have been inserted while no connection was listening.
-            self._wake_up.set()
-            while not self.should_stop and not self._lost.is_set():
-                await connection.execute(database.HEARTBEAT, timeout=TIMEOUT_SECONDS)
-                try:
-                    async with asyncio.timeout(HEARTBEAT_SECONDS):
-                        await self._lost.wait()
-                except TimeoutError:
-                    continue
-        finally:
-            database.drop(connection)
+    async def look(self, connection: Connection) -> None:
+        await connection.execute(database.HEARTBEAT, timeout=TIMEOUT_SECONDS)
 
 
 class OutboxNotifier(Background):

@@ -6,45 +6,25 @@ no error, hence the reading at intervals: it shows that the connection is alive,
 
 from __future__ import annotations
 
-import asyncio
-
-from agents.background import Background
-from tables import database
+from agents.notification_listener import NotificationListener
 from tables.access import keys
 from tables.access.key_cache import KeyCache
-from tables.database import Database
+from tables.database import Connection, Database
 
 REFRESH_SECONDS = 5.0
-TIMEOUT_SECONDS = 3.0
 
 
-class KeyWatch(Background):
-    """Keeps a dedicated LISTEN connection, never in a transaction."""
+class KeyWatch(NotificationListener):
+    """Keeps a cache of keys true."""
 
     def __init__(self, source: Database, cache: KeyCache, *, refresh_seconds: float = REFRESH_SECONDS) -> None:
-        super().__init__()
-        self._source = source
+        super().__init__(source, interval_seconds=refresh_seconds)
         self._cache = cache
-        self._refresh_seconds = refresh_seconds
-        self._lost = asyncio.Event()
 
-    def wake(self) -> None:
-        self._lost.set()
+    async def listen(self, connection: Connection) -> None:
+        await keys.on_change(connection, self._cache.forget)
 
-    async def run(self) -> None:
-        connection = await database.connect(self._source.dsn, timeout_seconds=TIMEOUT_SECONDS)
-        self._lost.clear()
-        try:
-            connection.add_termination_listener(lambda _: self._lost.set())
-            await keys.on_change(connection, self._cache.forget)
-            while not self.should_stop and not self._lost.is_set():
-                # First of all: keys may have changed while no connection was listening.
-                await self._cache.refresh(connection)
-                await self._cache.write_uses(connection)
-                try:
-                    async with asyncio.timeout(self._refresh_seconds):
-                        await self._lost.wait()
-                except TimeoutError:
-                    continue
-        finally:
-            database.drop(connection)
+    async def look(self, connection: Connection) -> None:
+        # Keys may have changed while no connection was listening.
+        await self._cache.refresh(connection)
+        await self._cache.write_uses(connection)

@@ -144,8 +144,8 @@ BUGS = (
             ),
             Edit(
                 "agents/relay/outbox_listener.py",
-                "                await connection.execute(database.HEARTBEAT, timeout=TIMEOUT_SECONDS)\n",
-                "",
+                "        await connection.execute(database.HEARTBEAT, timeout=TIMEOUT_SECONDS)\n",
+                "        return\n",
             ),
         ),
         scenarios.the_listening_connection_hears_nothing,

@@ -60,4 +60,4 @@ def as_limited(address: str) -> str:
     found = read_address(address)
     if isinstance(found, IPv6Address):
         return str(IPv6Address(int(found) >> 64 << 64))
-    return address
+    return address if found is None else str(found)

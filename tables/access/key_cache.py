@@ -51,6 +51,13 @@ class HeldKey:
         self.confirmed_at = now
         self.fresh_until = now + FRESH_SECONDS
 
+    def use(self, now: float) -> Caller | None:
+        """Who uses the key now, which is noted; None if it has expired or was revoked."""
+        if now >= self.ends_at:
+            return None
+        self.used_at = now
+        return self.caller
+
 
 class KeyCache:
     """Looks up keys by id, and remembers them."""

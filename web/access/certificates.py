@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from headrace.access.caller import Caller
-from tables.access.key_cache import HeldKey, KeyCache
+from tables.access.key_cache import KeyCache
 from tables.database import is_away
 from web.server.connections import Connection
 
@@ -85,7 +85,8 @@ class CertificateVerifier:
         if found is None or self._clock() - found.at >= KNOWN_SECONDS:
             return None
         held = self._cache.held(found.key_id)
-        return None if held is None or self._clock() >= held.fresh_until else self._live(held)
+        now = self._clock()
+        return None if held is None or now >= held.fresh_until else held.use(now)
 
     async def caller(self, request: web.BaseRequest) -> Caller | None:
         """The caller; None if no live key has this certificate.
@@ -95,7 +96,7 @@ class CertificateVerifier:
         identity = peer_identity(request)
         key_id = None if identity is None else await self._key_id(identity)
         held = None if key_id is None else await self._cache.find(key_id)
-        return None if held is None else self._live(held)
+        return None if held is None else held.use(self._clock())
 
     async def _key_id(self, identity: str) -> str | None:
         found = self._found.pop(identity, None)
@@ -112,10 +113,3 @@ class CertificateVerifier:
                 del self._found[next(iter(self._found))]
             self._found[identity] = _FoundKey(key_id, self._clock())
         return key_id
-
-    def _live(self, held: HeldKey) -> Caller | None:
-        now = self._clock()
-        if now >= held.ends_at:
-            return None
-        held.used_at = now
-        return held.caller

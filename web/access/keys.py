@@ -9,7 +9,7 @@ from time import monotonic
 from headrace.access.caller import Caller
 from headrace.access.key_text import ID_END, PREFIX, id_of, is_like_key
 from headrace.access.refusals import Refusals
-from tables.access.key_cache import HeldKey, KeyCache
+from tables.access.key_cache import KeyCache
 
 ID = slice(len(PREFIX), ID_END)
 NO_HASH = bytes(32)
@@ -34,10 +34,7 @@ class KeyVerifier:
         if held is None:
             return None
         now = monotonic()
-        if now >= held.fresh_until or now >= held.ends_at or not _is_same(token, held.hash):
-            return None
-        held.used_at = now
-        return held.caller
+        return held.use(now) if now < held.fresh_until and _is_same(token, held.hash) else None
 
     async def caller(self, token: str) -> Caller | None:
         """The caller; None if the key is malformed, unknown, expired or revoked."""
@@ -49,15 +46,10 @@ class KeyVerifier:
         if not _is_same(token, NO_HASH if held is None else held.hash) or held is None:
             self._refusals.add("unknown")
             return None
-        return self._live(held)
-
-    def _live(self, held: HeldKey) -> Caller | None:
-        now = monotonic()
-        if now >= held.ends_at:
+        caller = held.use(monotonic())
+        if caller is None:
             self._refusals.add("revoked" if held.is_revoked else "expired")
-            return None
-        held.used_at = now
-        return held.caller
+        return caller
 
 
 def _is_same(token: str, known: bytes) -> bool:

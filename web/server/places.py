@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from ipaddress import IPv6Address
 from typing import Any
 
-from headrace.process.host_names import address
+from headrace.access.addresses import as_limited
 
 
 class Places:
@@ -35,10 +34,5 @@ class Places:
 
 
 def remote_of(peer: Any) -> str:
-    """The client of an address; in IPv6, a client has a whole network of 64 bits."""
-    if not isinstance(peer, tuple):
-        return ""
-    found = address(peer[0])
-    if isinstance(found, IPv6Address):
-        return str(IPv6Address(int(found) >> 64 << 64))
-    return str(found)
+    """The client of a connection; empty if the connection has no address, as of a Unix socket."""
+    return as_limited(peer[0]) if isinstance(peer, tuple) else ""

@@ -9,12 +9,11 @@ import asyncio
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from headrace.process.host_names import address
+from headrace.access.addresses import Network, is_in, read_address
 from web.server.connections import Connection
 from web.server.handshakes import Handshake
 from web.server.places import Places, remote_of
@@ -37,7 +36,7 @@ class ConnectionLimits(NamedTuple):
     """Answers that clients have not read yet."""
     held_of_one: int = 0
     """Requests of one caller that are held open; 0: any."""
-    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    proxies: tuple[Network, ...] = ()
     """Addresses that are not one client's: `most_of_one` does not apply to them."""
 
 
@@ -157,8 +156,7 @@ class Connections(web.Server):
                 excess -= size
 
     def _is_proxy(self, peer: Any) -> bool:
-        found = address(peer[0]) if isinstance(peer, tuple) else None
-        return found is not None and any(found in network for network in self._limits.proxies)
+        return isinstance(peer, tuple) and is_in(read_address(peer[0]), self._limits.proxies)
 
     def _drop(self, connection: Connection) -> None:
         transport = self._connections.get(connection)

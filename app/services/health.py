@@ -23,17 +23,16 @@ def used_by(shared: Shared) -> Mapping[str, Check]:
 
 def health_service(shared: Shared) -> HttpServer:
     """Create the HTTP server of a worker that runs the event handler alone: health and metrics."""
-    settings, database = shared.settings, shared.databases.main
+    settings, database, access = shared.settings, shared.databases.main, shared.access
     health = Health(
         {"postgresql": database.answers, **used_by(shared)},
         lost_events=lost_events_of(database),
         parts=shared.parts,
         needs_all_parts=True,
     )
+    routes = [*health.routes(), *shared.metrics.routes()]
     return HttpServer(
-        make_application(
-            [*health.routes(), *shared.metrics.routes()], settings.max_body_bytes, gate=shared.access.gate
-        ),
+        make_application(routes, settings.max_body_bytes, gate=access.gate, noted=access.log.refused),
         settings.health_host,
         settings.health_port,
         health,

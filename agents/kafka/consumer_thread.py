@@ -19,6 +19,7 @@ from faust.types.tuples import TP
 from mode import Service
 
 from agents.kafka.refused_access import with_advice
+from agents.kafka.stopping import group_left
 from headrace.errors import HeadraceError
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
@@ -47,6 +48,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         conf = self.consumer.app.conf
         conf.broker_credentials = transport.kafka.credentials()
         return super()._create_worker_consumer(transport)
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group, for a limited time."""
+        consumer, self._consumer = self._consumer, None
+        await super().on_thread_stop()
+        if consumer is not None:
+            await group_left(consumer)
 
     @Service.task
     async def _watch_consumer(self) -> None:

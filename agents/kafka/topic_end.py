@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.kafka.access import KafkaAccess
+from agents.kafka.stopping import stopped
 from headrace.events.genuine_records import PassedOver, Reason, judge
 from headrace.events.origin import Timeline
 from headrace.events.topic_record import decode, is_late
@@ -62,8 +63,8 @@ class TopicEnd:
             await self._consumer.start()
 
     async def stop(self) -> None:
-        """Disconnect; also safe after `start` has failed."""
-        await self._consumer.stop()
+        """Disconnect, within a limited time; also safe after `start` has failed."""
+        await stopped(self._consumer.stop())
 
     async def ends(self, partitions: Iterable[int]) -> dict[int, int]:
         """The offset of the next record of each partition."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaProducer
 
 from agents.kafka.access import KafkaAccess
+from agents.kafka.stopping import stopped
 from agents.relay.refusals import REFUSALS, text_of
 from agents.relay.topic_refill import as_stored
 from headrace.events import topic_record
@@ -59,7 +60,7 @@ async def publish_late(
                     outcome.refused.append(refused)
             after = events[-1].position
     finally:
-        await producer.stop()
+        await stopped(producer.stop())
     return outcome
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Coroutine
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from agents.kafka.access import KafkaAccess
+from agents.kafka.stopping import stopped
 
 REQUEST_TIMEOUT_MS = 10_000
-CLOSE_TIMEOUT_SECONDS = 1.0
 # Below the broker's default limit of 1,048,588 bytes; a single event may be larger.
 MAX_BATCH_BYTES = 900_000
 
@@ -95,10 +92,3 @@ async def _discard(producer: AIOKafkaProducer) -> None:
             connection._writer.transport.abort()
     await stopped(producer.client.close())
     await stopped(producer.stop())
-
-
-async def stopped(stopping: Coroutine[Any, Any, None]) -> None:
-    """Await the end of a client, for a limited time; errors of the broker are suppressed."""
-    with contextlib.suppress(KafkaError, OSError, TimeoutError):
-        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-            await stopping

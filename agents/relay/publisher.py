@@ -12,7 +12,7 @@ from aiokafka.errors import BrokerResponseError
 from agents.kafka.access import KafkaAccess
 from agents.kafka.topic import MAX_EVENT_BYTES, MAX_MESSAGE_BYTES, FoundTopic, ensured_topic
 from agents.kafka.topic_end import Ahead, TopicEnd
-from agents.relay.producers import Producers, stopped
+from agents.relay.producers import Producers
 from agents.relay.refusals import REFUSALS, text_of
 from headrace.errors import HeadraceError
 from headrace.events import topic_record
@@ -206,7 +206,7 @@ class Publisher:
         producers, self._producers = self._producers, None
         topic_end, self._topic_end = self._topic_end, None
         if topic_end is not None:
-            await stopped(topic_end.stop())
+            await topic_end.stop()
         if producers is not None:
             await producers.discard()
 

@@ -154,7 +154,7 @@ class Headrace(faust.App):
         Faust can hang when Kafka is away, so a deadline ends the worker. That is safe: events that are not applied are
         not acknowledged.
         """
-        deadline = threading.Timer(self._drain_seconds + self._shutdown_seconds, os._exit, (1,))
+        deadline = threading.Timer(self._drain_seconds + self._shutdown_seconds, self._end_at_once)
         deadline.daemon = True
         deadline.start()
         if self._is_up and not self._is_signalled:
@@ -162,6 +162,11 @@ class Headrace(faust.App):
             log.info(LogAction.WORKER_STOPPING, text, seconds=self._drain_seconds)
         await asyncio.gather(*(server.drain(self._drain_seconds) for server in self.http_servers))
         await super().on_stop()
+
+    def _end_at_once(self) -> None:
+        text = "Not stopped within {seconds:g} s (SHUTDOWN_SECONDS): ending at once. Nothing is lost."
+        log.error(LogAction.WORKER_STOPPED_LATE, text, seconds=self._shutdown_seconds)
+        os._exit(1)
 
 
 def _no_faust_banner(self: WorkerCommand, worker: Any) -> None:

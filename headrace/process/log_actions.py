@@ -27,6 +27,7 @@ class LogAction(Enum):
     WORKER_STARTED = ("worker.started", "INFO", "services ingestion query health mqtt kafka topic")
     WORKER_WAITING = ("worker.waiting", "INFO", "missing")
     WORKER_STOPPING = ("worker.stopping", "INFO", "signal seconds")
+    WORKER_STOPPED_LATE = ("worker.stopped_late", "ERROR", "seconds")
     WORKER_FAILED = ("worker.failed", "CRITICAL", "")
     WORKER_CRASHED = ("worker.crashed", "ERROR", "error")
     WORKER_UNFINISHED = ("worker.unfinished", "INFO", "task seconds")

@@ -36,6 +36,10 @@ GUIDE: Mapping[LogAction, Guide] = {
     LogAction.WORKER_STOPPING: Guide(
         "The worker stops, and keeps serving for `seconds`. `signal` is what it was sent; absent after a failure."
     ),
+    LogAction.WORKER_STOPPED_LATE: Guide(
+        "The worker did not stop in time and ended at once, with exit code 1. Nothing is lost.",
+        "If it is so at each stop, raise `SHUTDOWN_SECONDS`; if that does not help, report it.",
+    ),
     LogAction.WORKER_FAILED: Guide(
         "The worker cannot start, or cannot continue. In text format the line begins with `headrace:`.",
         "Do what the line says.",

@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
@@ -58,6 +59,24 @@ async def stranger(kafka: str, topic: str) -> AsyncIterator[None]:
         yield
     finally:
         await joining[0].stop()
+
+
+async def group_is(kafka: str, group: str, state: str) -> None:
+    """Return when the broker says so of the group."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.removeprefix("kafka://"))
+    await admin.start()
+
+    async def is_so() -> bool:
+        try:
+            (answer,) = await admin.describe_consumer_groups([group])
+        except KafkaError:  # the broker's first group makes it create its topic of offsets
+            return False
+        return f"state='{state}'" in str(answer)
+
+    try:
+        await until(is_so, SECONDS, f"the group does not become {state}")
+    finally:
+        await admin.close()
 
 
 @pytest.fixture
@@ -119,3 +138,22 @@ async def test_a_worker_that_is_put_out_of_its_group_gets_in_again(
     finally:
         worker.process.send_signal(signal.SIGCONT)
         assert worker.stop() == 0
+
+
+async def test_a_worker_that_waits_for_one_that_hangs_can_be_stopped(
+    worker: WorkerProcess, tmp_path: Path, database_dsn: str, kafka: str, topic: str
+) -> None:
+    # The broker answers the second worker when the first, which hangs, has lost its session: after 8 s.
+    second = WorkerProcess(tmp_path, DATABASE_URL=database_dsn, BROKER_URL=kafka, TOPIC=topic, CONSUMER_GROUP=topic)
+    second.set(SERVICES="event_handler", SHUTDOWN_SECONDS="4")
+    worker.start()
+    try:
+        await group_is(kafka, topic, "Stable")
+        worker.process.send_signal(signal.SIGSTOP)
+        second.start()
+        await group_is(kafka, topic, "PreparingRebalance")
+        assert second.stop() == 0, second.log.read_text()[-4000:]
+    finally:
+        worker.process.send_signal(signal.SIGCONT)
+        assert worker.stop() == 0
+        second.process.kill()

@@ -21,7 +21,6 @@ from agents.kafka.rights import lacking_rights
 from agents.kafka.tokens import TokenFile
 from agents.kafka.topic import ensure_topic
 from agents.kafka.topic_end import TopicEnd
-from agents.relay.producers import stopped
 from agents.relay.publisher import Publisher
 
 from tests.support.servers.fresh import free_port, new_topic, server_folder
@@ -67,7 +66,7 @@ async def test_every_client_gets_in(broker: SecureKafka, way: str, tmp_path: Pat
     end = TopicEnd(access, topic, timeout_seconds=10)
     await end.start()
     assert await end.last_positions(range(2)) == {0: 0, 1: 0}
-    await stopped(end.stop())
+    await end.stop()
 
 
 @pytest.mark.parametrize("way", [*WAYS, "open"])

@@ -106,6 +106,7 @@ PRIVATE_ATTRIBUTES = [
     Attribute("web/server", "web_request", "_match_info", NONE),
 ]
 PRIVATE_ASSIGNED = [
+    Assigned("agents/kafka", AIOKafkaConsumer, "_client"),
     Assigned("agents/kafka", AIOKafkaConsumer, "_coordinator"),
     Assigned("agents/kafka", AIOKafkaConsumer, "_fetcher"),
     Assigned("agents/kafka", GroupCoordinator, "_coordination_task"),

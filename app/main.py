@@ -56,6 +56,7 @@ from app.worker.start_lines import log_starting
 from app.worker.startup import Startup
 from headrace.declared import check_together
 from headrace.errors import HeadraceError
+from headrace.old_shapes import check_together as check_old_shapes_together
 from headrace.process.fault_points import arm
 from headrace.process.metrics import Metrics
 from headrace.process.parts import OK, Condition, Parts
@@ -75,6 +76,7 @@ PROJECTIONS: tuple[Projection[Any], ...] = (
 def make_app(settings: Settings) -> Headrace:
     """Create the Faust app of a worker, with the services that the settings choose."""
     check_together(PROJECTIONS)
+    check_old_shapes_together(PROJECTIONS)
     embedded_kafka = not settings.broker_url
     kafka = kafka_access(settings, embedded=embedded_kafka)
     if embedded_kafka:

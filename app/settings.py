@@ -109,6 +109,8 @@ class Settings(PostgresSettings, frozen=True, kw_only=True):
     seconds."""
     unknown_types: Annotated[Literal["store", "reject"], Meta(description="store or reject")] = "store"
     """What to do with events of a type that no projection declares."""
+    old_shapes: Annotated[Literal["accept", "refuse"], Meta(description="accept or refuse")] = "refuse"
+    """What to do with new events whose data has an older shape that the projections convert."""
     max_connections: Count = 1_000
     """Open connections at each HTTP port; further connections may only read /livez, /readyz and /metrics."""
     max_connections_per_address: Annotated[

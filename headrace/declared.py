@@ -54,11 +54,12 @@ def check_together(projections: Sequence[Any]) -> None:
                 f"projection {projection.name}: two projections have this name; they would overwrite each other's rows"
             )
         seen.add(projection.name)
-    _check_types([projection.state for projection in projections])
-    _check_types([one.data for projection in projections for one in projection.by_type.values()])
+    check_names_of_types([projection.state for projection in projections])
+    check_names_of_types([one.data for projection in projections for one in projection.by_type.values()])
 
 
-def _check_types(types: Sequence[Any]) -> None:
+def check_names_of_types(types: Sequence[Any]) -> None:
+    """Raise InvalidProjectionError if two of the types, or types within them, cannot be told apart by their names."""
     try:
         msgspec.json.schema_components(types)
     except KeyError as error:
@@ -114,7 +115,7 @@ def check_decodable(projection: str, what: str, data: Any) -> None:
     """
     try:
         msgspec.json.Decoder(data)
-        custom = [_name(found.cls) for found in _all_types(type_info(data)) if isinstance(found, _Custom)]
+        custom = [_name(found.cls) for found in all_types(type_info(data)) if isinstance(found, _Custom)]
     except NameError:
         return
     except Exception as error:
@@ -129,7 +130,7 @@ def check_state(projection: str, state: Any) -> None:
     """Raise InvalidProjectionError for a state that cannot be stored as JSON, or not always in the same order."""
     check_decodable(projection, "its state", state)
     try:
-        found = list(_all_types(type_info(state)))
+        found = list(all_types(type_info(state)))
     except NameError:
         return
     for one in found:
@@ -235,7 +236,7 @@ def _values(found: Any, path: tuple[str, ...]) -> list[Any]:
     return _values(members[path[0]], path[1:]) if path[0] in members else []
 
 
-def _all_types(found: Any, seen: set[int] | None = None) -> Iterator[Any]:
+def all_types(found: Any, seen: set[int] | None = None) -> Iterator[Any]:
     """A type, and all types within it; a type that contains itself ends."""
     seen = set() if seen is None else seen
     if id(found) in seen:
@@ -246,7 +247,7 @@ def _all_types(found: Any, seen: set[int] | None = None) -> Iterator[Any]:
     fields = [member.type for member in getattr(found, "fields", ()) or ()]
     for one in [*inner, *fields, *(getattr(found, "types", None) or ()), *(getattr(found, "item_types", None) or ())]:
         if one is not None:
-            yield from _all_types(one, seen)
+            yield from all_types(one, seen)
 
 
 def _is_text(found: Any) -> bool:

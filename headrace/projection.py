@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from headrace import declared
+from headrace import declared, old_shapes
 from headrace.errors import InvalidProjectionError
 
 Data = TypeVar("Data")
@@ -122,6 +122,7 @@ class Projection(Generic[State]):
             declared.check_event_type(self.name, event_type)
             declared.check_function(self.name, f"the handler of {event_type}", handler, arguments=2)
             declared.check_decodable(self.name, f"the data of {event_type}", data)
+            old_shapes.check_old_shapes(self.name, event_type, data)
             if event_type in self.by_type:
                 raise InvalidProjectionError(f"projection {self.name}: two handlers for {event_type}")
             self.by_type[event_type] = Subscription(data, handler)

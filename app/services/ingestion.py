@@ -54,7 +54,11 @@ def ingestion_service(shared: Shared) -> tuple[HttpServer, list[ServiceT]]:
         disk_space=shared.disk_space,
     )
     backlog = Backlog(max_events=settings.outbox_max_events, max_bytes=settings.outbox_max_bytes)
-    known = EventTypes(shared.projections, refuse_unknown=settings.unknown_types == "reject")
+    known = EventTypes(
+        shared.projections,
+        refuse_unknown=settings.unknown_types == "reject",
+        accept_old_shapes=settings.old_shapes == "accept",
+    )
     limits = _limits(settings)
     bridges = mqtt_bridge(settings, database, group_commit, known, limits, backlog=backlog)
     for bridge in bridges:
@@ -117,6 +121,7 @@ def _server(
         shared.projections,
         limits,
         refuse_unknown=settings.unknown_types == "reject",
+        accept_old_shapes=settings.old_shapes == "accept",
         admission=documented_access(settings),
     )
     routes = [

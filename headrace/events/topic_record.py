@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -44,6 +44,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """RFC 3339 in UTC."""
     data: msgspec.Raw
     partition_key: str
+    dataschema: Any = None
+    """A text, unless somebody else wrote the record. Only data types with older shapes ask for it."""
 
 
 class PastEvent(NamedTuple):
@@ -73,6 +75,7 @@ class _RecordEnvelope(msgspec.Struct, frozen=True, gc=False):
     subject: str | None = None
     partitionkey: str | None = None
     data: msgspec.Raw = msgspec.Raw(NO_DATA)
+    dataschema: Any = None
 
 
 _decoder = msgspec.json.Decoder(_RecordEnvelope)
@@ -107,6 +110,7 @@ def decode(value: bytes | None, partition: int) -> Record | None:
             rfc3339.to_utc(envelope.time),
             envelope.data,
             partition_key(envelope.partitionkey, envelope.subject, envelope.source),
+            envelope.dataschema,
         )
         if b"\\u" in value and not _can_be_stored(envelope):
             raise ValueError("an attribute has a NUL")  # noqa: TRY301 - logged in one place, below

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from traceback import walk_tb
 from typing import Any
 
+from headrace.events import data_decoder
+
 MAX_REASON_CHARACTERS = 2_000
 MAX_FRAMES = 10
-_FOLDER = __file__.rpartition("/")[0] + "/"
+_OWN = (__file__.rpartition("/")[0] + "/", data_decoder.__file__)
+"""The code between a user's functions and what catches their errors."""
 
 
 def reason(error: BaseException) -> str:
@@ -31,7 +34,7 @@ def traceback_of(error: BaseException) -> str | None:
     frames: deque[tuple[str, int, str]] = deque(maxlen=MAX_FRAMES)
     for frame, line in walk_tb(error.__traceback__):
         code = frame.f_code
-        if not code.co_filename.startswith(_FOLDER):
+        if not code.co_filename.startswith(_OWN):
             frames.append((code.co_filename, line, code.co_qualname))
     return _storable("\n".join(_line(*frame) for frame in frames)) if frames else None
 

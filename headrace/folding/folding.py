@@ -7,6 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from headrace.events.data_decoder import DataDecoder
 from headrace.events.topic_record import UNREADABLE_DATA, PastEvent, Record, past_records
 from headrace.folding.blocked_groups import BlockedGroups
 from headrace.folding.failures import place_of, reason, traceback_of
@@ -14,6 +15,7 @@ from headrace.folding.parked_groups import Group
 from headrace.folding.row_cache import CachedRow
 from headrace.folding.rows import ParkedEvent, ReadRow
 from headrace.folding.state_json import StateError, StateJson
+from headrace.old_shapes import old_shapes_of
 from headrace.projection import Event, Projection, Subscription
 
 State = TypeVar("State")
@@ -62,6 +64,8 @@ class Folding(Generic[State]):
         self._projection = projection
         self.states: StateJson[State] = StateJson(projection.state)
         self._data_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+        # By data type and event type; data types without older shapes are not among them.
+        self._shaped_decoders: dict[tuple[Any, str], DataDecoder] = {}
 
     def choose(self, records: Sequence[Record]) -> tuple[list[Chosen], list[Unreadable]]:
         """Events that have a handler: those that can be read, and those whose data or key cannot be determined."""
@@ -157,8 +161,17 @@ class Folding(Generic[State]):
             raise ValueError("PostgreSQL cannot write the event as text: its numbers have too many digits")
         decoder = self._data_decoders.get(subscription.data)
         if decoder is None:
-            decoder = self._data_decoders[subscription.data] = msgspec.json.Decoder(subscription.data)
+            return self._shaped_data(record, subscription.data)
         return decoder.decode(record.data)
+
+    def _shaped_data(self, record: Record, data: Any) -> Any:
+        shaped = self._shaped_decoders.get((data, record.type))
+        if shaped is None:
+            if not old_shapes_of(data):
+                decoder = self._data_decoders[data] = msgspec.json.Decoder(data)
+                return decoder.decode(record.data)
+            shaped = self._shaped_decoders[data, record.type] = DataDecoder(data, record.type)
+        return shaped.decode(record.data, record.dataschema)
 
     def _key(self, event: Event[Any]) -> str:
         """The key of an event's row. Raises ValueError for a key that PostgreSQL cannot store."""

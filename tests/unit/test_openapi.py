@@ -74,6 +74,8 @@ def test_an_operation_is_described_by_the_types_of_its_answers() -> None:
         {**{name: value for name, value in REGISTERED.items() if name != "subject"}, "data": {"name": "n"}},
         {**REGISTERED, "type": "device.retired"},
         {**REGISTERED, "type": "device.retired", "data_base64": "AAAA"},
+        {**REGISTERED, "type": "device.retired", "data_base64": "AAAA", "data": None},
+        {**REGISTERED, "type": "device.retired", "data": None},
         {**REGISTERED, "type": "reading.recorded", "data": {"metric": "m", "value": 1}},
         {**REGISTERED, "type": "reading.recorded", "data": {"metric": "m", "value": "1"}},
         OTHER,

@@ -36,6 +36,7 @@ def documentation_of_ingestion(
     limits: Limits,
     *,
     refuse_unknown: bool,
+    accept_old_shapes: bool = False,
     admission: DocumentedAccess = DocumentedAccess(),  # noqa: B008 - immutable
 ) -> Documentation:
     """The documentation of the ingestion port; known event types are those of `projections`."""
@@ -44,7 +45,9 @@ def documentation_of_ingestion(
             "Headrace: ingestion",
             "Accepts CloudEvents, stores every event, and shows its progress.",
             admission.described(OPERATIONS),
-            written=event_schemas(projections, limits, refuse_unknown=refuse_unknown),
+            written=event_schemas(
+                projections, limits, refuse_unknown=refuse_unknown, accept_old_shapes=accept_old_shapes
+            ),
             security_schemes=SCHEMES if admission.is_needed else None,
         )
     )

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from headrace.events.envelope import Limits
-from headrace.events.known_types import NO_DATA
 from headrace.projection import Projection
 from web.openapi.document import REFERENCE, Schema, reference
+from web.openapi.shape_schemas import DataForms
 
 EVENT = "CloudEvent"
 BATCH = "CloudEventBatch"
@@ -33,24 +33,36 @@ _BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 _ABSOLUTE_URI = r"^[A-Za-z][A-Za-z0-9+.-]*:[^\s\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]+$"
 _INT32 = {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1}
 _ABSENT: Schema = {"type": "null"}
+_NOTHING: Schema = {"not": {}}
+_BINARY: Schema = {"type": "string", "pattern": _BASE64}
 
 
 def event_schemas(
-    projections: Iterable[Projection[Any]], limits: Limits, *, refuse_unknown: bool
+    projections: Iterable[Projection[Any]], limits: Limits, *, refuse_unknown: bool, accept_old_shapes: bool = False
 ) -> Mapping[str, Schema]:
     """By name: an event, a batch, and the schemas that they refer to; known types have the data of the projections."""
-    data_types: dict[str, list[Any]] = {}
+    data_forms: dict[str, list[DataForms]] = {}
+    needs_subject: set[str] = set()
     for projection in projections:
         for event_type, subscription in projection.by_type.items():
-            data_types.setdefault(event_type, []).append(subscription.data)
-    described = [one for types in data_types.values() for one in types]
+            form = DataForms(subscription.data, event_type, accept_old_shapes=accept_old_shapes)
+            data_forms.setdefault(event_type, []).append(form)
+            if getattr(subscription.data, "needs_subject", False):
+                needs_subject.add(event_type)
+    described = [type_ for forms in data_forms.values() for form in forms for type_ in form.types]
     schemas, components = msgspec.json.schema_components(described, ref_template=REFERENCE)
-    left = iter(schemas)
+    schema_of = dict(zip(described, schemas, strict=True))
+    attributes = _attributes(limits)
     kinds: list[Schema] = []
-    for event_type, types in data_types.items():
-        kinds += _known(event_type, types, [next(left) for _ in types], _attributes(limits))
+    for event_type, forms in data_forms.items():
+        named = {**attributes, "type": {"const": event_type}}
+        required = list(REQUIRED)
+        if event_type in needs_subject:
+            named["subject"] = attributes["id"]
+            required.append("subject")
+        kinds += _known(forms, schema_of, named, required)
     if not refuse_unknown:
-        kinds += _unknown(list(data_types), _attributes(limits))
+        kinds += _unknown(list(data_forms), attributes)
     return {
         **components,
         EVENT: {"title": EVENT, "description": DESCRIPTION, "anyOf": kinds},
@@ -81,28 +93,29 @@ def _attributes(limits: Limits) -> dict[str, Schema]:
 
 
 def _known(
-    event_type: str, types: Sequence[Any], schemas: Sequence[Schema], attributes: Mapping[str, Schema]
+    forms: Sequence[DataForms], schema_of: Mapping[Any, Schema], named: Mapping[str, Schema], required: Sequence[str]
 ) -> Iterator[Schema]:
     """The schemas of a known type. An event without data is read as an event whose data is an empty object."""
-    named = {**attributes, "type": {"const": event_type}}
-    required = list(REQUIRED)
-    if any(getattr(data, "needs_subject", False) for data in types):
-        named["subject"] = attributes["id"]
-        required.append("subject")
-    fits = schemas[0] if len(schemas) == 1 else {"allOf": list(schemas)}
-    yield _kind({**named, "data": fits, "data_base64": _ABSENT}, [*required, "data"])
-    if all(_takes_nothing(data) for data in types):
-        yield _kind({**named, "data_base64": _or_null({"type": "string", "pattern": _BASE64})}, required)
+    plain = [schema for form in forms if (schema := form.plain(schema_of)) is not None]
+    fits = plain[0] if len(plain) == 1 else {"allOf": plain} if plain else {}
+    with_data = [form.with_data(schema_of) for form in forms if form.plain(schema_of) is None]
+    yield _kind({**named, "data": fits, "data_base64": _ABSENT}, [*required, "data"], with_data)
+    without = [schema for form in forms if (schema := form.without_data()) is not None]
+    if len(without) == len(forms):
+        shaped = without if with_data else ()
+        yield _kind({**named, "data": _NOTHING, "data_base64": _ABSENT}, required, shaped)
+        yield _kind({**named, "data": _ABSENT, "data_base64": _BINARY}, [*required, "data_base64"], shaped)
 
 
 def _unknown(known: Sequence[str], attributes: Mapping[str, Schema]) -> Iterator[Schema]:
     named = {**attributes, "type": {"allOf": [attributes["type"], {"not": {"enum": list(known)}}]}}
     yield _kind({**named, "data": {}, "data_base64": _ABSENT}, REQUIRED)
-    yield _kind({**named, "data": _ABSENT, "data_base64": {"type": "string", "pattern": _BASE64}}, REQUIRED)
+    yield _kind({**named, "data": _ABSENT, "data_base64": _BINARY}, REQUIRED)
 
 
-def _kind(attributes: Mapping[str, Schema], required: Sequence[str]) -> Schema:
+def _kind(attributes: Mapping[str, Schema], required: Sequence[str], also: Sequence[Schema] = ()) -> Schema:
     return {
+        **({"allOf": list(also)} if also else {}),
         "type": "object",
         "properties": attributes,
         "required": list(required),
@@ -113,11 +126,3 @@ def _kind(attributes: Mapping[str, Schema], required: Sequence[str]) -> Schema:
 
 def _or_null(schema: Schema) -> Schema:
     return {**schema, "type": [schema["type"], "null"]}
-
-
-def _takes_nothing(data: Any) -> bool:
-    try:
-        msgspec.json.decode(NO_DATA, type=data)
-    except msgspec.ValidationError:
-        return False
-    return True

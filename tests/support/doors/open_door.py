@@ -56,12 +56,13 @@ async def open_door(
     projections: Sequence[Projection[Any]] = (devices,),
     max_connections: int = 100,
     grant: Grant = EVERYTHING,
+    accept_old_shapes: bool = False,
 ) -> AsyncIterator[OpenDoor]:
     """A door whose outbox no relay empties; `grant` is that of all who call."""
     group_commit = GroupCommit(database, max_queued_events=1_000, committed=lambda: None)
     names = [projection.name for projection in projections]
     applied = AppliedEvents(database, names)
-    known = EventTypes(projections)
+    known = EventTypes(projections, accept_old_shapes=accept_old_shapes)
     door = Door(group_commit, known, Limits(batch_events=100), applied=applied)
     health = Health(needs={"postgresql": database.answers})
     stories, types = EventStories(database, names), EventTypeViews(known.known)

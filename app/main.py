@@ -25,6 +25,7 @@ from agents.projections.readings_hourly import readings_hourly
 from agents.upkeep.disk_watch import DiskWatch
 from agents.upkeep.field_indexes import FieldIndexes
 from agents.upkeep.leftovers import Leftovers
+from app.commands.check_history import add_check_history
 from app.commands.command_line import adapt_command_line
 from app.commands.forget import add_forget
 from app.commands.keys import add_keys
@@ -130,6 +131,7 @@ def _add_commands(app: Headrace, settings: Settings, kafka: KafkaAccess, *, embe
     add_forget(settings, PROJECTIONS)
     add_keys(settings)
     add_parked(settings, PROJECTIONS)
+    add_check_history(settings, PROJECTIONS)
     add_verify(settings, PROJECTIONS, kafka, embedded=embedded_kafka)
     add_unpublished(settings, kafka, embedded=embedded_kafka)
     adapt_command_line()

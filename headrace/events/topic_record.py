@@ -57,6 +57,7 @@ class PastEvent(NamedTuple):
     """It begins with a blank if PostgreSQL cannot write the event as text; then it lacks `data`."""
 
 
+UNREADABLE = "PostgreSQL cannot write the event as text: its numbers have too many digits"
 UNREADABLE_DATA = msgspec.Raw(b"")
 """The `data` of an event of the store that cannot be read; it is not JSON."""
 

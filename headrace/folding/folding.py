@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from headrace.events.data_decoder import DataDecoder
-from headrace.events.topic_record import UNREADABLE_DATA, PastEvent, Record, past_records
+from headrace.events.topic_record import UNREADABLE, UNREADABLE_DATA, PastEvent, Record, past_records
 from headrace.folding.blocked_groups import BlockedGroups
 from headrace.folding.failures import place_of, reason, traceback_of
 from headrace.folding.parked_groups import Group
@@ -158,7 +158,7 @@ class Folding(Generic[State]):
         if subscription.data is msgspec.Raw:
             return record.data
         if record.data is UNREADABLE_DATA:
-            raise ValueError("PostgreSQL cannot write the event as text: its numbers have too many digits")
+            raise ValueError(UNREADABLE)
         decoder = self._data_decoders.get(subscription.data)
         if decoder is None:
             return self._shaped_data(record, subscription.data)

@@ -7,6 +7,7 @@ import pytest
 from faust.cli.base import cli
 
 from agents.kafka.access import KafkaAccess
+from app.commands.check_history import add_check_history
 from app.commands.forget import add_forget
 from app.commands.keys import add_keys
 from app.commands.parked import add_parked
@@ -18,6 +19,7 @@ from app.settings import Settings
 @pytest.mark.parametrize(
     "path",
     [
+        "check-history",
         "forget",
         "keys",
         "keys create",
@@ -37,6 +39,7 @@ from app.settings import Settings
     ],
 )
 def test_help_has_an_example(path: str) -> None:
+    add_check_history(Settings(), [])
     add_forget(Settings(), [])
     add_keys(Settings())
     add_parked(Settings(), [])

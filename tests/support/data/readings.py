@@ -57,6 +57,16 @@ class Reading(msgspec.Struct):
     value: float
 
 
+class FixedReading(msgspec.Struct):
+    """The newest shape, with a conversion that never fails."""
+
+    old_shapes: ClassVar = (
+        OldShape(CelsiusReading, lambda old: FixedReading(max(old.celsius, COLDEST)), has="celsius"),
+    )
+
+    value: float
+
+
 class Sum(msgspec.Struct):
     """The state of a row."""
 

@@ -59,7 +59,7 @@ def check_together(projections: Sequence[Any]) -> None:
 
 
 def check_names_of_types(types: Sequence[Any]) -> None:
-    """Raise InvalidProjectionError if two of the types, or types within them, cannot be told apart by their names."""
+    """Raise InvalidProjectionError if two of the types, or types within them, have the same name."""
     try:
         msgspec.json.schema_components(types)
     except KeyError as error:

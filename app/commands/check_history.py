@@ -9,7 +9,8 @@ import click
 import msgspec
 from faust.cli.base import cli
 
-from agents.verify.history_check import CheckedType, HistoryReport, TypeReport, check_history, checked_types
+from agents.verify.checked_type import CheckedType, TypeReport
+from agents.verify.history_check import HistoryReport, check_history, checked_types
 from app.commands.connecting import connect, postgres, run
 from app.commands.terminal import say, say_json
 from app.settings import Settings
@@ -24,12 +25,12 @@ COMMAND_SECONDS = STATEMENT_SECONDS + 10.0
 
 HELP = """Decode all stored events with the data types of this checkout, before it is deployed.
 
-Prints, for each event type, how many events fit the newest shape of their data and each older shape, and how many do
+Prints, for each event type, how many events have the newest shape of their data and each older shape, and how many do
 not fit, with examples. Events that do not fit would be parked. Older shapes are converted, as for a fold; keys and
 handlers are not called.
 
-Reads only, beside running workers, up to the newest event at its start. Exits with 0 if all events fit, otherwise
-with 1.
+Reads the event store only, beside running workers, up to the newest event at its start. Exits with 0 if all events fit,
+otherwise with 1. Progress is written to standard error.
 
 \b
 Examples:
@@ -96,7 +97,8 @@ async def _read(settings: Settings, checked: dict[str, CheckedType], only: str |
 
 def _lines(one: TypeReport) -> list[str]:
     shapes = "".join(f", {shape.events} as {shape.shape}" for shape in one.old_shapes)
-    lines = [f"{one.type}: {one.events} events, {one.newest} fit the newest shape{shapes}, {one.misfits} do not fit"]
+    misfits = f", {one.misfits} {'does' if one.misfits == 1 else 'do'} not fit" if one.misfits else ""
+    lines = [f"{one.type}: {_events(one.events)}, {one.newest} with the newest shape{shapes}{misfits}"]
     lines += [
         f"  position {found.position}, source {found.source!r}, id {found.id!r}: {found.error}"
         for found in one.examples
@@ -105,6 +107,13 @@ def _lines(one: TypeReport) -> list[str]:
 
 
 def _verdict(report: HistoryReport) -> str:
-    rate = f"{report.events / report.seconds:,.0f} events/s" if report.seconds else "no time"
-    read = f"{report.events} events read up to position {report.upto} ({rate}), {report.other} of other types"
-    return f"FAILED, {report.misfits} events do not fit; {read}" if report.misfits else f"OK, all events fit; {read}"
+    rate = f" ({report.events / report.seconds:,.0f} events/s)" if report.seconds else ""
+    other = f", {report.other} of other types" if report.other else ""
+    read = f"{_events(report.events)} read up to position {report.upto}{rate}{other}"
+    if not report.misfits:
+        return f"OK, all events fit; {read}"
+    return f"FAILED, {_events(report.misfits)} {'does' if report.misfits == 1 else 'do'} not fit; {read}"
+
+
+def _events(number: int) -> str:
+    return "1 event" if number == 1 else f"{number} events"

@@ -47,8 +47,10 @@ async def store(connection: Connection, sent: list[tuple[str, dict[str, Any], di
         for place, (subject, data, attributes) in enumerate(sent, first)
     ]
     await outbox.accept(connection, events)
-    stored = await outbox.store_next(connection, [], at_most=10_000, partitions=PARTITIONS)
-    await outbox.delete(connection, [one.seq for one in stored])
+    stored: list[StoredEvent] = []
+    while found := await outbox.store_next(connection, [], at_most=10_000, partitions=PARTITIONS):
+        await outbox.delete(connection, [one.seq for one in found])
+        stored += found
     return stored
 
 

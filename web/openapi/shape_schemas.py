@@ -26,7 +26,7 @@ class DataForms:
         return [self._data, *(way.old.shape for way in self._accepted)]
 
     def plain(self, schemas: Mapping[Any, Schema]) -> Schema | None:
-        """The schema of the data, if there is only one; None if the whole event decides."""
+        """The schema of the data; None if the whole event decides which it is."""
         return None if self._ways else schemas[self._data]
 
     def with_data(self, schemas: Mapping[Any, Schema]) -> Schema:

@@ -11,7 +11,7 @@ import msgspec
 
 from agents.verify.checked_type import CheckedType, TypeReport
 from agents.verify.findings import Say
-from agents.verify.history_pages import HistoryPages, HistoryPage
+from agents.verify.history_pages import HistoryPage, HistoryPages
 from headrace.projection import Projection
 from tables.database import Connection
 from tables.history import stored_data

@@ -87,7 +87,7 @@ class EventTypes:
                 event_type,
                 event_type in self._need_subject,
                 _schema(list(types)),
-                [_old_shape(way) for way in old_shapes[event_type]],
+                _described(old_shapes[event_type]),
             )
             for event_type, types in sorted(data_types.items())
         }
@@ -163,8 +163,10 @@ def _misfit(error: Exception, data: bytes, check: Callable[[bytes], object]) -> 
     return EnvelopeError(pointer, "invalid_data", detail)
 
 
-def _old_shape(way: Way) -> OldShapeSchema:
-    return OldShapeSchema(_schema([way.old.shape]), way.old.has, way.old.dataschema)
+def _described(found: Iterable[Way]) -> list[OldShapeSchema]:
+    """Each shape once, although several projections may convert it."""
+    conditions = dict.fromkeys((way.old.shape, way.old.has, way.old.dataschema) for way in found)
+    return [OldShapeSchema(_schema([shape]), has, dataschema) for shape, has, dataschema in conditions]
 
 
 def _schema(data_types: Sequence[Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ PURPOSES: Mapping[RoleName, str] = {
     "access": "beside one of the above: finds keys, notes their use, and writes the access log",
     "operate": "retries and discards parked events",
     "administer": "beside `operate`: makes, rotates and revokes keys over HTTP",
-    "verify": "the command `verify`",
+    "verify": "the commands `verify` and `check-history`",
 }
 
 # Privileges in the words of GRANT; some for certain columns only, in parentheses.

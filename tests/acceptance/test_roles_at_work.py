@@ -130,6 +130,7 @@ async def _work(made: Installation, kafka: str, folder: Path) -> tuple[dict[str,
         ),
         "unpublished": await asyncio.to_thread(command, "relay", "unpublished", "list"),
         "verify": await asyncio.to_thread(command, "verify", "verify"),
+        "check-history": await asyncio.to_thread(command, "verify", "check-history"),
     }
 
 

@@ -150,6 +150,18 @@ def test_known_types_list_their_older_shapes_in_the_order_in_which_they_are_trie
     assert [sorted(one) for one in encoded] == [["has", "schema"], ["has", "schema"], ["dataschema", "schema"]]
 
 
+def test_an_older_shape_of_several_projections_is_listed_once() -> None:
+    other: Any = msgspec.defstruct(
+        "Other",
+        [("other", float)],
+        namespace={"old_shapes": (OldShape(CelsiusReading, lambda old: other(old.celsius), has="celsius"),)},
+    )
+    second: Projection[Any] = Projection("second", state=dict, key=lambda event: event.id, description="")
+    second.on("read", other)(lambda state, event: state)
+    once = [(one.has, one.dataschema) for one in EventTypes([READINGS]).known["read"].old_shapes]
+    assert [(one.has, one.dataschema) for one in EventTypes([READINGS, second]).known["read"].old_shapes] == once
+
+
 def test_a_data_type_without_older_shapes_is_decoded_by_msgspec_alone() -> None:
     plain: Projection[Any] = Projection("plain", state=dict, key=lambda event: event.id, description="")
     plain.on("read", CelsiusReading)(lambda state, event: state)

@@ -48,7 +48,7 @@ def add_check_history(settings: Settings, projections: Sequence[Projection[Any]]
     """Add the command to Faust's command line."""
 
     def command(event_type: str | None, limit: int, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
-        raise SystemExit(run(_check(settings, projections, event_type, limit, as_json=as_json)))
+        raise SystemExit(run(check(settings, projections, event_type, limit, as_json=as_json)))
 
     cli.add_command(
         click.Command(
@@ -70,9 +70,10 @@ def add_check_history(settings: Settings, projections: Sequence[Projection[Any]]
     )
 
 
-async def _check(
+async def check(
     settings: Settings, projections: Sequence[Projection[Any]], only: str | None, limit: int, *, as_json: bool
 ) -> int:
+    """Print the report, with at most `limit` examples of each type; the exit code. Raises HeadraceError."""
     checked = checked_types(projections, examples=limit)
     if only is not None and only not in checked:
         raise UnknownEventTypeError(f"No projection decodes the data of {only}. Types: {', '.join(checked) or 'none'}.")

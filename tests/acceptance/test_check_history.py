@@ -74,44 +74,43 @@ async def test_a_worker_converts_older_shapes_and_the_command_says_what_would_no
     worker = WorkerProcess(tmp_path, **settings)
     worker.source = source
     system = System(worker, settings["DATABASE_URL"], settings["BROKER_URL"], settings["TOPIC"])
-    await _refused_unless_accepted(system)
-    assert (await system.get("/api/v1/projections/rooms/attic")).json["state"] == {"warmest": 100.0}
-    assert (await system.get("/api/v1/projections/rooms/attic?as_of=2")).json["state"] == {"warmest": 37.5}
-    stored = [item["event"]["data"] for item in await system.log(source="/rooms")]
-    assert stored == [{"value": 21, "unit": "C"}, {"celsius": 37.5}, {"fahrenheit": 212}]
+    try:
+        await _refused_unless_accepted(system)
+        assert (await system.get("/api/v1/projections/rooms/attic")).json["state"] == {"warmest": 100.0}
+        assert (await system.get("/api/v1/projections/rooms/attic?as_of=2")).json["state"] == {"warmest": 37.5}
+        stored = [item["event"]["data"] for item in await system.log(source="/rooms")]
+        assert stored == [{"value": 21, "unit": "C"}, {"celsius": 37.5}, {"fahrenheit": 212}]
 
-    code, out, _ = await check_history(source, settings)
-    assert code == 0, out
-    assert "room.measured: 3 events, 1 with the newest shape, 1 as InFahrenheit, 1 as InCelsius" in out.splitlines()
-    assert re.fullmatch(
-        r"OK, all events fit; 4 events read up to position 4 \([\d,]+ events/s\), 1 of other types",
-        out.splitlines()[-1],
-    )
-    code, out, _ = await check_history(source, settings, "room.measured", "--json")
-    told = json.loads(out)
-    assert (code, told["fits"], told["events"], told["other"], len(told["types"])) == (0, True, 3, 0, 1)
-    assert worker.stop() == 0
-
+        code, out, _ = await check_history(source, settings)
+        assert code == 0, out
+        assert "room.measured: 3 events, 1 with the newest shape, 1 as InFahrenheit, 1 as InCelsius" in out.splitlines()
+        assert re.fullmatch(
+            r"OK, all events fit; 4 events read up to position 4 \([\d,]+ events/s\), 1 of other types",
+            out.splitlines()[-1],
+        )
+        code, out, _ = await check_history(source, settings, "room.measured", "--json")
+        told = json.loads(out)
+        assert (code, told["fits"], told["events"], told["other"], len(told["types"])) == (0, True, 3, 0, 1)
+    finally:
+        assert worker.stop() == 0, worker.log.read_text()[-4000:]
     await _would_not_fit(deployed(tmp_path / "next", FORGOTTEN), settings)
 
 
 async def _refused_unless_accepted(system: System) -> None:
     worker = system.worker
     worker.start()
-    try:
-        await worker.ready()
-        assert (await system.post(measured(value=21, unit="C"), {**STRUCTURED, **WAIT})).status == 201
-        answer = await system.post(measured(fahrenheit=212))
-        assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/data/value")
-        listed = (await system.door("/api/v1/event-types")).json["items"]
-        assert {item["type"]: [one["has"] for one in item["old_shapes"]] for item in listed} == {
-            "device.registered": [],
-            "device.retired": [],
-            "reading.recorded": [],
-            "room.measured": ["fahrenheit", "celsius"],
-        }
-    finally:
-        assert worker.stop() == 0, worker.log.read_text()[-4000:]
+    await worker.ready()
+    assert (await system.post(measured(value=21, unit="C"), {**STRUCTURED, **WAIT})).status == 201
+    answer = await system.post(measured(fahrenheit=212))
+    assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/data/value")
+    listed = (await system.door("/api/v1/event-types")).json["items"]
+    assert {item["type"]: [one["has"] for one in item["old_shapes"]] for item in listed} == {
+        "device.registered": [],
+        "device.retired": [],
+        "reading.recorded": [],
+        "room.measured": ["fahrenheit", "celsius"],
+    }
+    assert worker.stop() == 0
     worker.set(OLD_SHAPES="accept")
     worker.start()
     await worker.ready()

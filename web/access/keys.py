@@ -34,7 +34,14 @@ class KeyVerifier:
         if held is None:
             return None
         now = monotonic()
-        return held.use(now) if now < held.fresh_until and _is_same(token, held.hash) else None
+        if now >= held.fresh_until:
+            return None
+        # A hash costs more than all the rest, so it is computed once each time that the key is read.
+        if held.shown is None or not token.isascii() or not compare_digest(token, held.shown):
+            if not _is_same(token, held.hash):
+                return None
+            held.shown = token
+        return held.use(now)
 
     async def caller(self, token: str) -> Caller | None:
         """The caller; None if the key is malformed, unknown, expired or revoked."""

@@ -6,7 +6,7 @@ client without a key learns nothing. Where AUTH is off, no application has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -18,12 +18,14 @@ from headrace.errors import HeadraceError
 from tables.database import is_away
 from web.access.addresses import ClientAddresses
 from web.access.certificates import CertificateVerifier, peer_identity
-from web.access.credentials import CALLER, GATE, Admission, Verifier, unauthorized
+from web.access.credentials import Admission, Verifier, caller_of, set_caller, unauthorized
 from web.access.limits import RateLimits
 from web.access.route_scopes import DOCUMENTATION, OPEN, ROUTE_SCOPES, WITH_PARAMETER, Need, Route
 from web.server.problems import Problem
 
 SCHEME = "bearer "
+USUAL_SCHEME = "Bearer "
+SCHEME_LENGTH = len(SCHEME)
 
 
 class UnscopedRouteError(HeadraceError):
@@ -71,22 +73,29 @@ class Gate(Admission):
     def middleware(self) -> Middleware:
         """To be inside `web.server.problems.problems`, outside all views."""
 
+        # No coroutine of its own for a caller who is known.
         @web.middleware
-        async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        def admitted(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
             need = self._need(request)
             if need is not None and not need:
-                request[CALLER] = NOBODY
-                return await handler(request)
-            caller = self._known(request) or await self._introduced(request)
-            request[CALLER] = caller
-            request[GATE] = self
-            if need is not None and need.isdisjoint(caller.scopes):
-                self._refusals.add("scope")
-                raise _scope_missing(need)
-            self._limits.check_request(caller)
-            return await handler(request)
+                set_caller(request, NOBODY)
+                return handler(request)
+            caller = self._known(request)
+            if caller is None:
+                return self._introduced(request, need, handler)
+            self._admit(request, caller, need)
+            return handler(request)
 
         return admitted
+
+    def _admit(self, request: web.Request, caller: Caller, need: Need | None) -> None:
+        """Raises Problem if the caller may not send this, or not now."""
+        set_caller(request, caller, self)
+        if need is not None and need.isdisjoint(caller.scopes):
+            self._refusals.add("scope")
+            raise _scope_missing(need)
+        if self._limits.limits_requests:
+            self._limits.check_request(caller)
 
     async def still_admits(self, request: web.BaseRequest) -> bool:
         """Whether the caller of a request that was admitted is the same today, with no fewer scopes.
@@ -99,7 +108,7 @@ class Gate(Admission):
             if not is_away(error):
                 raise
             return False
-        before: Caller = request[CALLER]
+        before = caller_of(request)
         return caller is not None and caller.id == before.id and caller.scopes >= before.scopes
 
     def _need(self, request: web.Request) -> Need | None:
@@ -115,13 +124,13 @@ class Gate(Admission):
     def _known(self, request: web.BaseRequest) -> Caller | None:
         token = _token(request)
         if token is not None:
-            for verifier in self._verifiers:
-                if verifier.is_meant(token):
-                    return verifier.known(token)
+            for verifier in self._verifiers:  # what is not meant for it, it does not know
+                if (caller := verifier.known(token)) is not None:
+                    return caller
             return None
         return None if self._certificates is None or _shows_a_key(request) else self._certificates.known(request)
 
-    async def _introduced(self, request: web.BaseRequest) -> Caller:
+    async def _introduced(self, request: web.Request, need: Need | None, handler: Handler) -> web.StreamResponse:
         """Authenticate a caller who is not known. An address that failed too often is refused before anything else."""
         address = self._addresses.limited(request)
         self._limits.check_address(address)
@@ -129,7 +138,8 @@ class Gate(Admission):
         if caller is None:
             self._limits.note_failure(address)
             raise unauthorized()
-        return caller
+        self._admit(request, caller, need)
+        return await handler(request)
 
     async def _authenticated(self, request: web.BaseRequest) -> Caller | None:
         token = _token(request)
@@ -152,9 +162,10 @@ class Gate(Admission):
 def _token(request: web.BaseRequest) -> str | None:
     """The bearer token of the one header that may carry it; None also if a key is in the URL, where logs show it."""
     given = request.headers.getall(hdrs.AUTHORIZATION, ())
-    if len(given) != 1 or given[0][: len(SCHEME)].lower() != SCHEME or _has_key_in_url(request):
+    if len(given) != 1 or (PREFIX in request.raw_path and _has_key_in_url(request)):
         return None
-    return given[0][len(SCHEME) :]
+    scheme = given[0][:SCHEME_LENGTH]
+    return given[0][SCHEME_LENGTH:] if scheme == USUAL_SCHEME or scheme.lower() == SCHEME else None
 
 
 def _shows_a_key(request: web.BaseRequest) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
+from headrace.access.caller import ANYBODY, Caller
 from web.server.expectations import ExpectingRequest
 from web.server.guard import NO_HEADERS, Guard
 from web.server.problems import set_common_headers
@@ -36,6 +37,9 @@ class HotRequest(ExpectingRequest):
     hot_route: str | None = None
     guard_headers: Mapping[str, str] = NO_HEADERS
     """What the guard adds to the answer."""
+    caller: Caller = ANYBODY
+    """Who sent it; for web/access/credentials.py, as is `gate`. Attributes are cheaper than the request's mapping."""
+    gate: Any = None
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         if self.guard_headers:

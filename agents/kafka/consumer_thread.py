@@ -19,7 +19,7 @@ from faust.types.tuples import TP
 from mode import Service
 
 from agents.kafka.refused_access import with_advice
-from agents.kafka.stopping import group_left
+from agents.kafka.stopping import LEAVE_TIMEOUT_SECONDS, consumer_stopped
 from headrace.errors import HeadraceError
 from headrace.process.action_log import ActionLog
 from headrace.process.log_actions import LogAction
@@ -54,7 +54,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer, self._consumer = self._consumer, None
         await super().on_thread_stop()
         if consumer is not None:
-            await group_left(consumer)
+            await consumer_stopped(consumer, within_seconds=LEAVE_TIMEOUT_SECONDS)
 
     @Service.task
     async def _watch_consumer(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.kafka.access import KafkaAccess
-from agents.kafka.stopping import stopped
+from agents.kafka.stopping import consumer_stopped
 from headrace.events.genuine_records import PassedOver, Reason, judge
 from headrace.events.origin import Timeline
 from headrace.events.topic_record import decode, is_late
@@ -64,7 +64,7 @@ class TopicEnd:
 
     async def stop(self) -> None:
         """Disconnect, within a limited time; also safe after `start` has failed."""
-        await stopped(self._consumer.stop())
+        await consumer_stopped(self._consumer)
 
     async def ends(self, partitions: Iterable[int]) -> dict[int, int]:
         """The offset of the next record of each partition."""

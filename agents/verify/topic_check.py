@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.kafka.access import KafkaAccess
-from agents.kafka.stopping import stopped
+from agents.kafka.stopping import consumer_stopped
 from agents.kafka.topic import find_topic
 from agents.verify.findings import Findings, Say
 from agents.verify.lost_tail import LostTail
@@ -82,7 +82,7 @@ class VerifiedTopic:
                 consumer.seek(tp, offset)
             await self._read_until(consumer, ends)
         finally:
-            await stopped(consumer.stop())
+            await consumer_stopped(consumer)
 
     async def _read_until(self, consumer: Any, ends: dict[TopicPartition, int]) -> None:
         left = {tp for tp, end in ends.items() if await consumer.position(tp) < end}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Meta
 
+from app.setting_groups.files import is_file
 from app.setting_groups.refusals import refused
 from app.setting_groups.tls import TlsSettings
 from headrace.process.host_names import is_loopback
@@ -94,7 +94,7 @@ def check_kafka(settings: KafkaSettings, allowed: str) -> None:
 def _check_files(settings: KafkaSettings) -> None:
     for field in FILES:
         path = _value(settings, field)
-        if path and not Path(path).is_file():
+        if path and not is_file(path):
             raise refused(field, path, "an existing file")
     if settings.kafka_key_file and not settings.kafka_certificate_file:
         raise refused("kafka_key_file", settings.kafka_key_file, "together with KAFKA_CERTIFICATE_FILE")

@@ -36,6 +36,7 @@ from web.server.server import HttpServer
 # Not sent to the broker. When it expires, aiokafka leaves the group silently.
 NEVER_SECONDS = 86_400.0 * 365
 GC_THRESHOLDS = (20_000, 20, 20)
+LAST_LINE_SECONDS = 1.0
 
 log = ActionLog(__name__)
 
@@ -164,6 +165,8 @@ class Headrace(faust.App):
         await super().on_stop()
 
     def _end_at_once(self) -> None:
+        # The line may have to wait, for a lock or for whoever reads the log; the end of the worker does not.
+        threading.Timer(LAST_LINE_SECONDS, os._exit, (1,)).start()
         text = "Not stopped within {seconds:g} s (SHUTDOWN_SECONDS): ending at once. Nothing is lost."
         log.error(LogAction.WORKER_STOPPED_LATE, text, seconds=self._shutdown_seconds)
         os._exit(1)

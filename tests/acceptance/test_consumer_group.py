@@ -151,9 +151,11 @@ async def test_a_worker_that_waits_for_one_that_hangs_can_be_stopped(
         await group_is(kafka, topic, "Stable")
         worker.process.send_signal(signal.SIGSTOP)
         second.start()
-        await group_is(kafka, topic, "PreparingRebalance")
-        assert second.stop() == 0, second.log.read_text()[-4000:]
+        try:
+            await group_is(kafka, topic, "PreparingRebalance")
+        finally:
+            code = second.stop()
+        assert code == 0, second.log.read_text()[-4000:]
     finally:
         worker.process.send_signal(signal.SIGCONT)
         assert worker.stop() == 0
-        second.process.kill()

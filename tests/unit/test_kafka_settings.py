@@ -53,6 +53,7 @@ def test_what_is_complete_is_allowed(settings: dict[str, str]) -> None:
         ({**SCRAM, **ENDPOINT}, "KAFKA_TOKEN_URL=https://id.example/token"),
         ({**OAUTH, "KAFKA_TOKEN_FILE": __file__}, "KAFKA_TOKEN_URL="),
         ({**TLS, "KAFKA_CA_FILE": "/nowhere"}, "KAFKA_CA_FILE=/nowhere"),
+        ({**TLS, "KAFKA_CA_FILE": "9" * 5_000}, "KAFKA_CA_FILE=999"),
         ({**TLS, "KAFKA_KEY_FILE": __file__}, "KAFKA_KEY_FILE="),
         ({"BROKER_URL": "kafka://one:1", "KAFKA_CA_FILE": __file__}, "KAFKA_CA_FILE="),
         ({**TLS, "KAFKA_CERTIFICATE_FILE": "/nowhere"}, "KAFKA_CERTIFICATE_FILE=/nowhere"),

@@ -59,7 +59,7 @@ class HeldKey:
         self.is_revoked = found.is_revoked
         self.ends_at = float("-inf") if found.is_revoked else now + found.seconds_left
         self.confirmed_at = now
-        self.shown: str | None = None
+        self.shown = ""
         """The text of the key, once it was compared with the hash; only until the key is read again."""
         self.fresh_until = now + FRESH_SECONDS
 

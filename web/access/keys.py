@@ -30,14 +30,11 @@ class KeyVerifier:
 
     def known(self, token: str) -> Caller | None:
         """The caller if the key is in memory, and live."""
-        held = self._held(token[ID])
-        if held is None:
-            return None
-        now = monotonic()
-        if now >= held.fresh_until:
+        held, now = self._held(token[ID]), monotonic()
+        if held is None or now >= held.fresh_until:
             return None
         # A hash costs more than all the rest, so it is computed once each time that the key is read.
-        if held.shown is None or not token.isascii() or not compare_digest(token, held.shown):
+        if not (token.isascii() and compare_digest(token, held.shown)):
             if not _is_same(token, held.hash):
                 return None
             held.shown = token

@@ -115,7 +115,7 @@ async def _refused(request: HotRequest, application: web.Application, error: web
 
 
 def _around(application: web.Application, path: HotPath) -> View:
-    """The view inside the middlewares. A middleware with `around` is told the route once, not with each request."""
+    """The view inside the middlewares. A middleware with `around` gets the route once, not with each request."""
     view = path.view
     for middleware in reversed(application.middlewares):
         around = getattr(middleware, "around", None)

@@ -50,7 +50,7 @@ demo: $(VENV)/run.done ## simulate 50 devices over MQTT and HTTP for a minute, w
 lock: $(VENV)/dev.done ## resolve requirements/*.txt from pyproject.toml
 	$(BIN)/python scripts/lock_requirements.py $(ARGS)
 
-bench: $(VENV)/dev.done $(BENCH_VENV)/bench.done ## compare with baselines and peers in one run (50 minutes); options: ARGS="--help"
+bench: $(VENV)/dev.done $(BENCH_VENV)/bench.done ## compare with baselines and peers in one run (an hour); options: ARGS="--help"
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/dev.done ## write docs/settings.md, docs/logs.md, docs/access.md and docs/roles.md from the code

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+from collections.abc import Mapping
 from typing import cast
 
-from benchmarks.wrk import RoundFailedError
+from benchmarks.wrk import NO_HEADERS, RoundFailedError
 
 ANSWER_SECONDS = 60.0
 HEAD_END = b"\r\n\r\n"
@@ -23,10 +24,11 @@ def event(run: str, number: int, device: str) -> str:
     return EVENT % (run, number, device, number % 24, number % 60, number % 40, number % 10)
 
 
-def post(body: str, kind: str) -> bytes:
+def post(body: str, kind: str, headers: Mapping[str, str] = NO_HEADERS) -> bytes:
     """The request that posts it."""
     head = f"POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}"
-    return f"{head}\r\n\r\n{body}".encode()
+    more = "".join(f"\r\n{name}: {value}" for name, value in headers.items())
+    return f"{head}{more}\r\n\r\n{body}".encode()
 
 
 class KeepAlive(asyncio.Protocol):
@@ -79,7 +81,9 @@ class KeepAlive(asyncio.Protocol):
             self._answer.set_exception(RoundFailedError(f"the server closed the connection: {exc}"))
 
 
-async def post_batches(port: int, run: str, *, events: int, size: int, connections: int = 4) -> None:
+async def post_batches(
+    port: int, run: str, *, events: int, size: int, connections: int = 4, headers: Mapping[str, str] = NO_HEADERS
+) -> None:
     """Post so many events of 1,000 devices, `size` at a time. Raises RoundFailedError when any is not answered 2xx."""
     starts = itertools.count(0, size)
 
@@ -89,7 +93,7 @@ async def post_batches(port: int, run: str, *, events: int, size: int, connectio
             while (first := next(starts)) < events:
                 numbers = range(first, min(first + size, events))
                 batch = ",".join(event(run, number, f"device-{number * 7919 % 1000}") for number in numbers)
-                await connection.send(post(f"[{batch}]", "application/cloudevents-batch+json"))
+                await connection.send(post(f"[{batch}]", "application/cloudevents-batch+json", headers))
         finally:
             connection.close()
 

@@ -27,11 +27,11 @@ async def measure(place: Place, options: Options) -> Round:
         worker = await system.start("event handler worker", "event_handler,query")
         events = await system.warm_up(ingestion)
         await check_everything(system.connection, accepted=events)
-        await _check_answer(system, worker)
+        await check_answer(system, worker)
         meter = system.cpu_meter()
         result = await run_wrk(worker.query + PATH, "get.lua", connections=CONNECTIONS, seconds=seconds)
         cpu = meter.microseconds(result.requests)
-        await _check_answer(system, worker)
+        await check_answer(system, worker)
     figures = {
         RATIO: result.per_second / baseline.per_second,
         "answered_per_s": result.per_second,
@@ -42,10 +42,14 @@ async def measure(place: Place, options: Options) -> Round:
     return Round(figures, {"baseline": bare_cpu, "system": cpu})
 
 
-async def _check_answer(system: System, worker: Worker) -> None:
+async def check_answer(system: System, worker: Worker) -> None:
+    """Raises RoundFailedError unless the worker answers with the row that is in the table."""
     state = json.loads(await system.connection.fetchval(STATE))
     timeout = aiohttp.ClientTimeout(total=10)
-    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(worker.query + PATH) as response:
+    async with (
+        aiohttp.ClientSession(timeout=timeout, headers=worker.headers) as session,
+        session.get(worker.query + PATH) as response,
+    ):
         answer = await response.json()
     if answer.get("state") != state:
         raise RoundFailedError(f"{PATH} was answered with {answer}; its state in the table is {state}")

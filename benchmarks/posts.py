@@ -79,7 +79,9 @@ async def load_until_projected(
     meter = system.cpu_meter()
     url = f"{worker.ingestion}/api/v1/events"
     arguments = (run, load.content_type, str(devices))
-    result = await run_wrk(url, load.script, *arguments, connections=load.connections, seconds=seconds)
+    result = await run_wrk(
+        url, load.script, *arguments, connections=load.connections, seconds=seconds, headers=worker.headers
+    )
     answered = time.perf_counter()
     accepted = result.requests * load.events_a_post
     await system.until_projected(before + accepted)

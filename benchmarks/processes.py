@@ -28,6 +28,12 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
 
 
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process with these settings."""
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {**inherited, "PYTHONWARNINGS": "ignore", **settings}
+
+
 class Running:
     """A process with its log; in a session of its own, so that a Ctrl-C reaches only us, who end it."""
 
@@ -35,12 +41,11 @@ class Running:
         self, command: Sequence[str], log: Path, settings: Mapping[str, str] | None = None, *, folder: Path = ROOT
     ) -> None:
         self._log = log
-        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the command is ours
                 command,
                 cwd=folder,
-                env={**inherited, "PYTHONWARNINGS": "ignore", **(settings or {})},
+                env=environment(settings or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.access import ACCESS
 from benchmarks.backlog import BACKLOG
 from benchmarks.batches import BATCHES
 from benchmarks.comparison import Comparison
@@ -23,6 +24,7 @@ COMPARISONS: tuple[Comparison, ...] = (
     SINGLES_ONE_WORKER,
     BATCHES,
     GET_ROW,
+    ACCESS,
     VISIBLE,
     PROJECTOR,
     BACKLOG,

@@ -21,7 +21,7 @@ from benchmarks.processes import ROOT
 PACKAGES = ("aiohttp", "aiokafka", "asyncpg", "faust-streaming", "msgspec", "psutil", "uvloop")
 PEERS = ("aiokafka", "fastapi", "faststream", "quixstreams", "uvicorn")
 VERSION_SECONDS = 10.0
-CODE = ("app", "agents", "tables", "web")
+CODE = ("headrace", "app", "agents", "tables", "web")
 
 
 class Measured(msgspec.Struct):

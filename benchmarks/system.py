@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tables.database import Connection
 
 from benchmarks.client import post_batches
 from benchmarks.cpu import CpuMeter
-from benchmarks.processes import Running, python
+from benchmarks.processes import ROOT, Running, environment, python
 from benchmarks.wrk import RoundFailedError
 
 PROJECTIONS = ("devices", "readings_hourly", "event_types")
@@ -22,6 +23,7 @@ WARM_UP_BATCH = 200
 POLL_SECONDS = 0.01
 # Without any progress for so long, a round has failed.
 STUCK_SECONDS = 120.0
+COMMAND_SECONDS = 60.0
 
 LAST_POSITION = "SELECT last_position FROM relay_state"
 # A lower bound that is cheap to ask for often; equal to the last position exactly when all is applied.
@@ -41,6 +43,8 @@ class Worker:
         self.ingestion_port = ingestion_port
         self.ingestion = f"http://127.0.0.1:{ingestion_port}"
         self.query = f"http://127.0.0.1:{query_port}"
+        self.headers: dict[str, str] = {}
+        """What clients send with every request."""
 
 
 class System:
@@ -53,7 +57,7 @@ class System:
         self.topic = settings["TOPIC"]
         self.dsn = settings["DATABASE_URL"]
         self._folder = folder
-        self._settings = settings
+        self._settings = {**settings, "MQTT_URL": "off", "DATA_DIR": str(folder / "none")}
         self._servers = servers
         self._workers: dict[str, Worker] = {}
 
@@ -70,11 +74,9 @@ class System:
             {
                 **self._settings,
                 "SERVICES": services,
-                "MQTT_URL": "off",
                 "INGESTION_PORT": str(ingestion_port),
                 "QUERY_PORT": str(query_port),
                 "HEALTH_PORT": str(free_port(but=query_port)),
-                "DATA_DIR": str(self._folder / "none"),
                 **settings,
             },
         )
@@ -90,6 +92,30 @@ class System:
         chosen = [self._workers.pop(kind) for kind in kinds or tuple(self._workers)]
         await asyncio.gather(*(worker.process.stop() for worker in chosen))
 
+    async def command(self, *arguments: str) -> bytes:
+        """The output of `faust -A app` with these arguments. Raises RoundFailedError when it fails."""
+        program, *options = python("-m", "faust", "-A", "app", *arguments)
+        process = await asyncio.create_subprocess_exec(
+            program,
+            *options,
+            cwd=ROOT,
+            env=environment(self._settings),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            start_new_session=True,  # a Ctrl-C is ours to hand on
+        )
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                output, complaints = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise RoundFailedError(f"{arguments[0]} ended with {process.returncode}: {complaints.decode()[-500:]}")
+        return output
+
     def cpu_meter(self, others: Mapping[str, psutil.Process] | None = None) -> CpuMeter:
         """Measures the workers that run now, the servers and the others, from now."""
         workers = {kind: worker.process.measured for kind, worker in self._workers.items()}
@@ -100,7 +126,9 @@ class System:
 
         Returns how many.
         """
-        await post_batches(worker.ingestion_port, "warm-up", events=WARM_UP_EVENTS, size=WARM_UP_BATCH)
+        await post_batches(
+            worker.ingestion_port, "warm-up", events=WARM_UP_EVENTS, size=WARM_UP_BATCH, headers=worker.headers
+        )
         await self.until_projected(WARM_UP_EVENTS)
         return WARM_UP_EVENTS
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from asyncio.subprocess import PIPE
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ FOLDER = Path(__file__).parent
 # An answer may take long where the machine is busy; one that takes longer than this counts as an error.
 ANSWER_SECONDS = 30
 END_SECONDS = 60.0
+NO_HEADERS: Mapping[str, str] = {}
 
 
 class RoundFailedError(HeadraceError):
@@ -47,11 +49,17 @@ def check_installed() -> None:
         raise StartError("wrk is not installed: apt-get install wrk, or brew install wrk")
 
 
-async def run_wrk(url: str, script: str, *arguments: str, connections: int, seconds: float) -> WrkResult:
-    """Load for `seconds`, rounded up to whole ones. Raises RoundFailedError when anything was not answered with 2xx."""
+async def run_wrk(
+    url: str, script: str, *arguments: str, connections: int, seconds: float, headers: Mapping[str, str] = NO_HEADERS
+) -> WrkResult:
+    """Load for `seconds`, rounded up to whole ones. Raises RoundFailedError when anything was not answered with 2xx.
+
+    `headers` are sent with every request.
+    """
     process = await asyncio.create_subprocess_exec(
         "wrk",
         *("-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", f"--timeout={ANSWER_SECONDS}s", "-s", script),
+        *(f"-H{name}: {value}" for name, value in headers.items()),
         *(url, "--", *arguments),
         cwd=FOLDER,
         stdin=asyncio.subprocess.DEVNULL,

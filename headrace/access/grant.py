@@ -53,4 +53,11 @@ class Grant(NamedTuple):
 
 
 EVERYTHING = Grant()
+"""`grant_of` gives this very object where nothing is limited, so that the usual question costs nothing."""
 NOTHING = Grant(*[Allowed((), frozenset())] * 3)
+
+
+def grant_of(sources: Allowed | None, subjects: Allowed | None, types: Allowed | None) -> Grant:
+    """What a caller with these limits may touch."""
+    grant = Grant(sources, subjects, types)
+    return grant if grant.is_limited else EVERYTHING

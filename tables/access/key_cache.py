@@ -36,7 +36,17 @@ Value = TypeVar("Value")
 class HeldKey:
     """A key in memory. Times are those of `time.monotonic`."""
 
-    __slots__ = ("caller", "confirmed_at", "ends_at", "fresh_until", "hash", "is_revoked", "used_at", "written_at")
+    __slots__ = (
+        "caller",
+        "confirmed_at",
+        "ends_at",
+        "fresh_until",
+        "hash",
+        "is_revoked",
+        "shown",
+        "used_at",
+        "written_at",
+    )
 
     def __init__(self, found: KnownKey, now: float) -> None:
         self.used_at = self.written_at = float("-inf")
@@ -49,6 +59,8 @@ class HeldKey:
         self.is_revoked = found.is_revoked
         self.ends_at = float("-inf") if found.is_revoked else now + found.seconds_left
         self.confirmed_at = now
+        self.shown = ""
+        """The text of the key, once it was compared with the hash; only until the key is read again."""
         self.fresh_until = now + FRESH_SECONDS
 
     def use(self, now: float) -> Caller | None:

@@ -12,7 +12,7 @@ import msgspec
 
 from headrace.access import key_text
 from headrace.access.caller import Caller
-from headrace.access.grant import Allowed, Grant
+from headrace.access.grant import Allowed, grant_of
 from headrace.access.key_request import KeyRequest
 from headrace.access.scopes import Scope
 from headrace.errors import HeadraceError
@@ -235,7 +235,7 @@ async def _newest_live(connection: AnyConnection, key: str) -> Key:
 def _known(row: asyncpg.Record) -> KnownKey:
     scopes = frozenset(scope for scope in Scope if scope.value in row["scopes"])
     lists = (row["sources"], row["subjects"], row["types"])
-    grant = Grant(*(None if one is None else Allowed.of(tuple(one)) for one in lists))
+    grant = grant_of(*(None if one is None else Allowed.of(tuple(one)) for one in lists))
     return KnownKey(Caller(row["id"], row["name"], scopes, grant), row["hash"], row["is_revoked"], row["seconds_left"])
 
 

@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from headrace.access import key_text
+from tables.database import Connection
 
 from tests.support.servers.fresh import free_port
 from tests.support.servers.tcp_proxy import TcpProxy
@@ -24,6 +25,10 @@ from tests.support.waiting import until
 
 NO_BROKER = "kafka://127.0.0.1:1"
 PROJECTIONS = "/api/v1/projections"
+REFUSED = """
+SELECT caller, target, outcome, status, address, detail::text FROM access_log
+WHERE action = 'request.refused' ORDER BY position
+"""
 
 
 class Commands:
@@ -163,6 +168,31 @@ async def test_while_postgresql_is_away_keys_in_use_work_and_others_get_503(
     proxy.refuse(refuse=False)
     await until(lambda: _is(worker.query + "/docs", known, 401), 20)
     assert await status(worker.query + "/docs", unknown) == 200
+
+
+async def test_the_access_log_has_what_the_port_of_an_event_handler_alone_refuses(
+    tmp_path: Path, database_dsn: str, commands: Commands, connection: Connection
+) -> None:
+    settings = {"DATABASE_URL": database_dsn, "BROKER_URL": NO_BROKER, "SERVICES": "event_handler", "AUTH": "keys"}
+    worker = WorkerProcess(tmp_path, **settings)
+    worker.start()
+    try:
+        await worker.ready()
+        reader = await commands.json("create", "reader", "--scopes", "read")
+        assert await status(worker.health + "/livez") == 200
+        assert await status(worker.health + "/metrics") == 401
+        assert await status(worker.health + "/metrics", reader["key"]) == 403
+
+        async def are_noted() -> bool:
+            return len(await connection.fetch(REFUSED)) == 2
+
+        await until(are_noted, 20)
+    finally:
+        worker.kill()  # without Kafka, a stop is not in time
+    assert [tuple(row) for row in await connection.fetch(REFUSED)] == [
+        ("", "GET /metrics", "refused", 401, "127.0.0.1", '{"code": "unauthorized"}'),
+        (reader["id"], "GET /metrics", "refused", 403, "127.0.0.1", '{"code": "scope_missing"}'),
+    ]
 
 
 async def _is(address: str, key: str, expected: int) -> bool:

@@ -28,7 +28,7 @@ from headrace.folding.parked_groups import Group, NotParkedError, ParkedOutcome
 from tables.access import access_log
 from tables.database import Connection, Database, Pool
 from tables.intake.group_commit import GroupCommit
-from web.access.credentials import CALLER
+from web.access.credentials import set_caller
 from web.access.who_did_what import WhoDidWhat
 from web.ingestion.door import Door
 from web.query.access_log import AccessLogViews
@@ -61,7 +61,7 @@ class FakeParking:
 @web.middleware
 async def calling(request: web.Request, handler: Handler) -> web.StreamResponse:
     if name := request.headers.get("Test-Caller", ""):
-        request[CALLER] = Caller(name, f"name of {name}", ALL_SCOPES)
+        set_caller(request, Caller(name, f"name of {name}", ALL_SCOPES))
     return await handler(request)
 
 

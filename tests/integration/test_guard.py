@@ -40,7 +40,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 @asynccontextmanager
 async def serving(guard: Guard | None = None, *, host: str = "127.0.0.1") -> AsyncIterator[str]:
-    hot: Sequence[HotPath] = [HotPath("/hot", lambda _, path: path == "/hot", view)]
+    hot: Sequence[HotPath] = [HotPath("GET", "/hot", "/hot".__eq__, view)]
     routes = [web.get("/cold", view), web.post("/cold", view), web.get("/failing", failing), web.get("/stream", stream)]
     port = free_port()
     health = Health(needs={})

@@ -45,9 +45,9 @@ async def client(times: RequestTimes) -> AsyncIterator[Client]:
         return web.Response(text=await request.text() + " hot")
 
     paths = [
-        HotPath("/a/hot", lambda method, path: (method, path) == ("POST", "/a/hot"), hot),
-        HotPath("/a/broken", lambda method, path: (method, path) == ("GET", "/a/broken"), fail),
-        HotPath("/a/refused", lambda method, path: (method, path) == ("GET", "/a/refused"), refuse),
+        HotPath("POST", "/a/hot", "/a/hot".__eq__, hot),
+        HotPath("GET", "/a/broken", "/a/broken".__eq__, fail),
+        HotPath("GET", "/a/refused", "/a/refused".__eq__, refuse),
     ]
     async with TestClient(HotServer(make_application(routes, 10, times), paths)) as opened:
         yield opened

@@ -11,12 +11,14 @@ import pytest
 from agents.upkeep.key_watch import KeyWatch
 from headrace.access import key_text
 from headrace.access.caller import Caller
+from headrace.access.grant import EVERYTHING
 from headrace.access.key_request import checked
 from headrace.access.refusals import Refusals
 from tables.access import key_cache, keys
 from tables.access.key_cache import KeyCache
 from tables.access.keys import KnownKey
 from tables.database import AnyConnection, Connection, Database, is_away
+from web.access import keys as verifying
 from web.access.keys import KeyVerifier
 
 from tests.support.waiting import until
@@ -104,6 +106,63 @@ async def test_a_malformed_key_costs_no_query(verifier: KeyVerifier, asked: Aske
     assert verifier.known(token) is None
     assert await verifier.caller(token) is None
     assert asked.queries == []
+
+
+async def test_a_key_is_hashed_once_each_time_that_it_is_read(
+    connection: Connection, cache: KeyCache, verifier: KeyVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, is_same = await key_of(connection), verifying._is_same
+    hashed: list[str] = []
+
+    def counting(token: str, known: bytes) -> bool:
+        hashed.append(token)
+        return is_same(token, known)
+
+    await verifier.caller(secret)
+    monkeypatch.setattr(verifying, "_is_same", counting)
+    for _ in range(2):
+        assert all(verifier.known(secret) is not None for _ in range(3))
+        await cache.refresh(connection)
+    assert hashed == [secret, secret]
+
+
+async def test_the_text_of_a_key_is_in_memory_until_the_key_is_read_again(
+    connection: Connection, cache: KeyCache, verifier: KeyVerifier
+) -> None:
+    secret = await key_of(connection)
+    await verifier.caller(secret)
+    verifier.known(secret)
+    held = cache.held(secret[3:15])
+    assert held is not None
+    assert held.shown == secret
+    await cache.refresh(connection)
+    assert held.shown == ""
+
+
+async def test_after_the_right_key_other_texts_with_its_id_are_refused(
+    connection: Connection, verifier: KeyVerifier
+) -> None:
+    secret = await key_of(connection)
+    await verifier.caller(secret)
+    assert verifier.known(secret) is not None
+    for other in (
+        wrong(secret),
+        secret[:-1],
+        secret + "x",
+        secret[:-1] + "é",
+        secret[:-1] + "\udcff",
+        "xx_" + secret[3:],
+    ):
+        assert verifier.known(other) is None, other
+    assert verifier.known(secret) is not None
+
+
+async def test_a_key_without_limits_has_the_grant_that_is_recognized_at_once(
+    connection: Connection, verifier: KeyVerifier
+) -> None:
+    caller = await verifier.caller(await key_of(connection))
+    assert caller is not None
+    assert caller.grant is EVERYTHING
 
 
 async def test_unknown_ids_share_queries_and_are_bounded(

@@ -21,7 +21,7 @@ from tables.database import Database, Pool
 from tables.intake.backlog import Backlog, Depth
 from tables.intake.disk_space import DiskSpace
 from tables.intake.group_commit import GroupCommit
-from web.access.credentials import CALLER
+from web.access.credentials import set_caller
 from web.access.limits import UNLIMITED, RateLimits, Rates
 from web.ingestion.door import Door
 from web.requests.bodies import BodyBudget
@@ -57,7 +57,7 @@ class Place:
 
 @web.middleware
 async def calling(request: web.Request, handler: Handler) -> web.StreamResponse:
-    request[CALLER] = Caller(request.headers["Test-Caller"], "", ALL_SCOPES)
+    set_caller(request, Caller(request.headers["Test-Caller"], "", ALL_SCOPES))
     return await handler(request)
 
 

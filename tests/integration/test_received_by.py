@@ -19,7 +19,7 @@ from headrace.events.known_types import EventTypes
 from tables.database import Connection, Database, Pool
 from tables.intake import outbox
 from tables.intake.group_commit import GroupCommit
-from web.access.credentials import CALLER
+from web.access.credentials import set_caller
 from web.ingestion.door import Door
 from web.query.audit_log import AuditLog
 from web.server.server import make_application
@@ -45,7 +45,7 @@ def envelope(number: int) -> dict[str, Any]:
 @web.middleware
 async def calling(request: web.Request, handler: Handler) -> web.StreamResponse:
     if name := request.headers.get("Test-Caller", ""):
-        request[CALLER] = Caller(name, "a key", ALL_SCOPES)
+        set_caller(request, Caller(name, "a key", ALL_SCOPES))
     return await handler(request)
 
 

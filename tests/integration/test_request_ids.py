@@ -32,7 +32,7 @@ async def fail(_: web.Request) -> web.Response:
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     routes = [web.get("/ordinary", answer), web.get("/hot", answer), web.get("/broken", fail)]
-    paths = [HotPath("/hot", lambda method, path: (method, path) == ("GET", "/hot"), answer)]
+    paths = [HotPath("GET", "/hot", "/hot".__eq__, answer)]
     async with TestClient(HotServer(make_application(routes, 10), paths)) as opened:
         yield opened
 

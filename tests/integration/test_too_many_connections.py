@@ -13,7 +13,7 @@ from aiohttp import web
 from headrace.access.addresses import networks
 from headrace.access.caller import Caller
 from headrace.access.scopes import ALL_SCOPES
-from web.access.credentials import CALLER
+from web.access.credentials import set_caller
 from web.requests.waiting_answers import while_client_stays
 from web.server import port as ports
 from web.server.health import Health
@@ -40,7 +40,7 @@ async def page(_: web.Request) -> web.Response:
 
 async def held(request: web.Request) -> web.Response:
     if caller := request.query.get("caller", ""):
-        request[CALLER] = Caller(caller, "", ALL_SCOPES)
+        set_caller(request, Caller(caller, "", ALL_SCOPES))
     return web.Response(text=str(await while_client_stays(request, forever())))
 
 

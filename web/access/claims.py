@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from headrace.access.caller import Caller
-from headrace.access.grant import Allowed, Grant
+from headrace.access.grant import Allowed, grant_of
 from headrace.access.scopes import Scope
 from headrace.errors import HeadraceError
 from headrace.events import strict_json
@@ -86,7 +86,9 @@ def verified(payload: bytes, expected: Expected, names: ClaimNames, now: float) 
     if not claims.sub:
         raise RefusedTokenError("`sub` is empty")
     _check_times(claims, now)
-    grant = Grant(_allowed(members, names.sources), _allowed(members, names.subjects), _allowed(members, names.types))
+    grant = grant_of(
+        _allowed(members, names.sources), _allowed(members, names.subjects), _allowed(members, names.types)
+    )
     name = _printable(claims.sub)
     return Verified(Caller(f"jwt:{name}", name, _scopes(members, names), grant), claims.exp)
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from aiohttp import hdrs, web
 
 from headrace.access.caller import ANYBODY, Caller
+from web.server.hot_paths import HotRequest
 from web.server.problems import Problem
 
 CHECK_SECONDS = 15.0
@@ -40,22 +41,32 @@ class Admission:
         raise NotImplementedError
 
 
-CALLER = web.RequestKey("caller", Caller)
-GATE = web.RequestKey("gate", Admission)
-"""Who admitted the caller; absent where AUTH is off."""
+_CALLER = web.RequestKey("caller", Caller)
+_GATE = web.RequestKey("gate", Admission)
+"""Of a request that is not a HotRequest."""
+
+
+def set_caller(request: web.BaseRequest, caller: Caller, gate: Admission | None = None) -> None:
+    """Note who sent the request, and the gate that admitted the caller."""
+    if isinstance(request, HotRequest):
+        request.caller, request.gate = caller, gate
+        return
+    request[_CALLER] = caller
+    if gate is not None:
+        request[_GATE] = gate
 
 
 def caller_of(request: web.BaseRequest) -> Caller:
     """Who sent the request; set before any view is called."""
-    if not len(request):
-        return ANYBODY  # nobody was set, where AUTH is off: cheaper than a failing lookup
-    caller: Caller = request.get(CALLER, ANYBODY)
+    if isinstance(request, HotRequest):
+        return request.caller
+    caller: Caller = request.get(_CALLER, ANYBODY)
     return caller
 
 
 async def still_admitted(request: web.BaseRequest) -> bool:
     """Whether the caller may still do what the request was admitted for; ask each CHECK_SECONDS while it lasts."""
-    gate = request.get(GATE)
+    gate: Admission | None = request.gate if isinstance(request, HotRequest) else request.get(_GATE)
     return gate is None or await gate.still_admits(request)
 
 

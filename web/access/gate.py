@@ -6,10 +6,12 @@ client without a key learns nothing. Where AUTH is off, no application has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
+from functools import partial
+from typing import cast
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from headrace.access.caller import NOBODY, Caller
 from headrace.access.key_text import PREFIX, has_key
@@ -18,12 +20,15 @@ from headrace.errors import HeadraceError
 from tables.database import is_away
 from web.access.addresses import ClientAddresses
 from web.access.certificates import CertificateVerifier, peer_identity
-from web.access.credentials import CALLER, GATE, Admission, Verifier, unauthorized
+from web.access.credentials import Admission, Verifier, caller_of, set_caller, unauthorized
 from web.access.limits import RateLimits
 from web.access.route_scopes import DOCUMENTATION, OPEN, ROUTE_SCOPES, WITH_PARAMETER, Need, Route
+from web.server.hot_paths import HotRequest, View
 from web.server.problems import Problem
 
 SCHEME = "bearer "
+USUAL_SCHEME = "Bearer "
+SCHEME_LENGTH = len(SCHEME)
 
 
 class UnscopedRouteError(HeadraceError):
@@ -31,7 +36,9 @@ class UnscopedRouteError(HeadraceError):
 
 
 class Gate(Admission):
-    """Authenticates requests with the first verifier that a token is meant for."""
+    """Authenticates requests with the first verifier that a token is meant for; a middleware."""
+
+    __middleware_version__ = 1
 
     def __init__(
         self,
@@ -51,6 +58,7 @@ class Gate(Admission):
         self._limits = limits or RateLimits()
         self._addresses = addresses or ClientAddresses()
         self._verifiers = tuple(verifiers)
+        self._known_by = verifiers[0].known if len(verifiers) == 1 else self._known_by_any
         self._refusals = refusals
         needs = {**ROUTE_SCOPES, **(dict.fromkeys(DOCUMENTATION, OPEN) if open_docs else {})}
         heads = {("HEAD", path): need for (method, path), need in needs.items() if method == "GET"}
@@ -68,25 +76,44 @@ class Gate(Admission):
             if (route.method, path) not in self._needs:
                 raise UnscopedRouteError(f"{route.method} {path} has no scope in web/access/route_scopes.py")
 
-    def middleware(self) -> Middleware:
-        """To be inside `web.server.problems.problems`, outside all views."""
+    # No coroutine of its own for a caller who is known.
+    def __call__(self, request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
+        """The middleware: to be inside `web.server.problems.problems`, outside all views."""
+        need = self._need(request)
+        if need is not None and not need:
+            set_caller(request, NOBODY)
+            return handler(request)
+        caller = self._known(request)
+        if caller is None:
+            return self._introduced(request, need, handler)
+        set_caller(request, caller, self)
+        self._check(caller, need)
+        return handler(request)
 
-        @web.middleware
-        async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
-            need = self._need(request)
-            if need is not None and not need:
-                request[CALLER] = NOBODY
-                return await handler(request)
-            caller = self._known(request) or await self._introduced(request)
-            request[CALLER] = caller
-            request[GATE] = self
-            if need is not None and need.isdisjoint(caller.scopes):
-                self._refusals.add("scope")
-                raise _scope_missing(need)
+    def around(self, method: str, route: str, view: View) -> View:
+        """The same around the view of a hot path: what the route needs is known, and there is no query string."""
+        need = self._needs[method, route]
+        if not need:
+            return partial(self, handler=view)
+        known_by = self._known_by
+
+        def admitted(request: HotRequest) -> Awaitable[web.StreamResponse]:
+            token = _bearer_token(request)
+            if token is None or (caller := known_by(token)) is None:
+                return self._introduced(request, need, view)
+            request.caller, request.gate = caller, self
+            self._check(caller, need)
+            return view(request)
+
+        return cast("View", admitted)
+
+    def _check(self, caller: Caller, need: Need | None) -> None:
+        """Raises Problem if the caller may not send this, or not now."""
+        if need is not None and need.isdisjoint(caller.scopes):
+            self._refusals.add("scope")
+            raise _scope_missing(need)
+        if self._limits.limits_requests:
             self._limits.check_request(caller)
-            return await handler(request)
-
-        return admitted
 
     async def still_admits(self, request: web.BaseRequest) -> bool:
         """Whether the caller of a request that was admitted is the same today, with no fewer scopes.
@@ -99,7 +126,7 @@ class Gate(Admission):
             if not is_away(error):
                 raise
             return False
-        before: Caller = request[CALLER]
+        before = caller_of(request)
         return caller is not None and caller.id == before.id and caller.scopes >= before.scopes
 
     def _need(self, request: web.Request) -> Need | None:
@@ -115,13 +142,16 @@ class Gate(Admission):
     def _known(self, request: web.BaseRequest) -> Caller | None:
         token = _token(request)
         if token is not None:
-            for verifier in self._verifiers:
-                if verifier.is_meant(token):
-                    return verifier.known(token)
-            return None
+            return self._known_by(token)
         return None if self._certificates is None or _shows_a_key(request) else self._certificates.known(request)
 
-    async def _introduced(self, request: web.BaseRequest) -> Caller:
+    def _known_by_any(self, token: str) -> Caller | None:
+        for verifier in self._verifiers:  # what is not meant for it, it does not know
+            if (caller := verifier.known(token)) is not None:
+                return caller
+        return None
+
+    async def _introduced(self, request: web.Request, need: Need | None, handler: Handler) -> web.StreamResponse:
         """Authenticate a caller who is not known. An address that failed too often is refused before anything else."""
         address = self._addresses.limited(request)
         self._limits.check_address(address)
@@ -129,7 +159,9 @@ class Gate(Admission):
         if caller is None:
             self._limits.note_failure(address)
             raise unauthorized()
-        return caller
+        set_caller(request, caller, self)
+        self._check(caller, need)
+        return await handler(request)
 
     async def _authenticated(self, request: web.BaseRequest) -> Caller | None:
         token = _token(request)
@@ -151,10 +183,15 @@ class Gate(Admission):
 
 def _token(request: web.BaseRequest) -> str | None:
     """The bearer token of the one header that may carry it; None also if a key is in the URL, where logs show it."""
+    return None if PREFIX in request.raw_path and _has_key_in_url(request) else _bearer_token(request)
+
+
+def _bearer_token(request: web.BaseRequest) -> str | None:
     given = request.headers.getall(hdrs.AUTHORIZATION, ())
-    if len(given) != 1 or given[0][: len(SCHEME)].lower() != SCHEME or _has_key_in_url(request):
+    if len(given) != 1:
         return None
-    return given[0][len(SCHEME) :]
+    scheme = given[0][:SCHEME_LENGTH]
+    return given[0][SCHEME_LENGTH:] if scheme == USUAL_SCHEME or scheme.lower() == SCHEME else None
 
 
 def _shows_a_key(request: web.BaseRequest) -> bool:

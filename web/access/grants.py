@@ -15,7 +15,7 @@ from web.server.problems import Problem
 def limits_of(request: web.BaseRequest) -> Grant | None:
     """What the caller may touch; None: everything."""
     grant = caller_of(request).grant
-    return grant if grant is not EVERYTHING and grant.is_limited else None
+    return None if grant is EVERYTHING or not grant.is_limited else grant
 
 
 def not_yours(detail: str, errors: Iterable[ProblemError] = ()) -> Problem:

@@ -43,7 +43,8 @@ class RateLimits:
         burst = rates.burst_seconds
         self.refused = 0
         """Requests that got 429."""
-        self._limits_requests = rates.requests_per_second > 0
+        self.limits_requests = rates.requests_per_second > 0
+        """Whether `check_request` can refuse anything."""
         self.limits_events = rates.events_per_second > 0 or rates.bytes_per_second > 0
         """Whether `check_events` can refuse anything."""
         self._requests = TokenBuckets(rates.requests_per_second, burst, clock)
@@ -62,7 +63,7 @@ class RateLimits:
 
     def check_request(self, caller: Caller) -> None:
         """After authentication: whether the caller may send this request now. It counts if so."""
-        if not self._limits_requests or not caller.id:
+        if not self.limits_requests or not caller.id:
             return
         if wait := self._requests.wait_seconds(caller.id):
             raise self._problem("This key sends too many requests.", wait)

@@ -70,7 +70,7 @@ class Door:
 
     def hot_path(self) -> HotPath:
         """The same path, without routing."""
-        return HotPath(PATH, lambda method, path: path == PATH and method == "POST", self.post_events)
+        return HotPath("POST", PATH, PATH.__eq__, self.post_events)
 
     async def post_events(self, request: web.Request) -> web.Response:
         """Accept one event or a batch."""

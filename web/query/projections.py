@@ -114,7 +114,7 @@ class Projections:
 
     def hot_path(self) -> HotPath:
         """A row without parameters, whose key needs no decoding."""
-        return HotPath(ROW_ROUTE, lambda method, path: method == "GET" and PLAIN_ROW(path) is not None, self.plain_row)
+        return HotPath("GET", ROW_ROUTE, PLAIN_ROW, self.plain_row)
 
     async def close(self, _: web.Application) -> None:
         """End streams and waiting answers; for `on_shutdown`."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
+from headrace.access.caller import ANYBODY, Caller
 from web.server.expectations import ExpectingRequest
 from web.server.guard import NO_HEADERS, Guard
 from web.server.problems import set_common_headers
@@ -21,11 +22,13 @@ View = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HotPath(NamedTuple):
-    """A view, and the test of method and path, as sent, for requests that it answers."""
+    """A view, and the test of the path, as sent, for requests that it answers."""
 
+    method: str
     route: str
-    """The name of the ordinary route, for the metrics."""
-    is_meant: Callable[[str, str], bool]
+    """The name of the ordinary route."""
+    is_meant: Callable[[str], object]
+    """True only for paths without a query string."""
     view: View
     """Must not use `request.match_info` or `request.app`."""
 
@@ -36,6 +39,9 @@ class HotRequest(ExpectingRequest):
     hot_route: str | None = None
     guard_headers: Mapping[str, str] = NO_HEADERS
     """What the guard adds to the answer."""
+    caller: Caller = ANYBODY
+    """Who sent it; for web/access/credentials.py, as is `gate`. Attributes are cheaper than the request's mapping."""
+    gate: Any = None
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         if self.guard_headers:
@@ -55,7 +61,7 @@ def take_short_cuts(
     """
     handle: Any = server.request_handler
     guard = guard or Guard()
-    ways = [(path.is_meant, path.route, _through_middlewares(application, path.view)) for path in hot_paths]
+    ways = [(path.method, path.is_meant, path.route, _around(application, path)) for path in hot_paths]
 
     async def handle_hot_first(request: HotRequest) -> web.StreamResponse:
         request.guard_headers = guard.headers(request)
@@ -69,8 +75,8 @@ def take_short_cuts(
         if hdrs.EXPECT in request.headers:
             return await _answer_expecting(request, application, handle)
         method, path = request.method, request.raw_path
-        for is_meant, route, view in ways:
-            if is_meant(method, path):
+        for hot_method, is_meant, route, view in ways:
+            if method == hot_method and is_meant(path):
                 request.hot_route = route
                 return await view(request)
         answer: web.StreamResponse = await handle(request)
@@ -106,6 +112,15 @@ async def _refused(request: HotRequest, application: web.Application, error: web
     answer = await _through_middlewares(application, refuse)(request)
     answer.force_close()
     return answer
+
+
+def _around(application: web.Application, path: HotPath) -> View:
+    """The view inside the middlewares. A middleware with `around` gets the route once, not with each request."""
+    view = path.view
+    for middleware in reversed(application.middlewares):
+        around = getattr(middleware, "around", None)
+        view = partial(middleware, handler=view) if around is None else around(path.method, path.route, view)
+    return view
 
 
 def _through_middlewares(application: web.Application, view: View) -> View:

@@ -10,8 +10,9 @@ import re
 import secrets
 
 from aiohttp import web
+from multidict import istr
 
-HEADER = "X-Request-Id"
+HEADER = istr("X-Request-Id")
 URN_PREFIX = "urn:headrace:request:"
 REQUEST_ID = web.RequestKey("request_id", str)
 """Of a request that is not an IdentifiedRequest."""
@@ -42,10 +43,9 @@ def new_id() -> str:
 
 def id_of(request: web.BaseRequest) -> str:
     """The id of a request; always the same."""
-    if isinstance(request, IdentifiedRequest):
-        return request.request_id
-    found: str = request.setdefault(REQUEST_ID, _given(request) or new_id())
-    return found
+    # `isinstance` is slow: a request is a mapping, so its classes are abstract base classes.
+    found: str | None = getattr(request, "request_id", None)
+    return request.setdefault(REQUEST_ID, _given(request) or new_id()) if found is None else found
 
 
 def _given(request: web.BaseRequest) -> str:

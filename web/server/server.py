@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from errno import EACCES, EADDRINUSE
 from typing import Protocol
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 from mode import Service
 
 from headrace.errors import StartError
@@ -20,7 +20,7 @@ from web.server.certificates import Certificates
 from web.server.expectations import with_late_continue
 from web.server.guard import Guard
 from web.server.health import Health
-from web.server.hot_paths import HotPath, take_short_cuts
+from web.server.hot_paths import HotPath, View, take_short_cuts
 from web.server.open_files import allow_connections
 from web.server.port import ConnectionLimits, Connections, Runner
 from web.server.problems import Noted, answering_problems, common_headers, not_noted
@@ -39,8 +39,11 @@ class Gatekeeper(Protocol):
     def check_routes(self, routes: Iterable[web.AbstractRoute]) -> None:
         """Raises HeadraceError for a route about which nothing is decided."""
 
-    def middleware(self) -> Middleware:
-        """Raises Problem instead of calling a view that the client may not call."""
+    def __call__(self, request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
+        """The middleware: raises Problem instead of calling a view that the client may not call."""
+
+    def around(self, method: str, route: str, view: View) -> View:
+        """The same around the view of a hot path."""
 
 
 def make_application(
@@ -58,7 +61,7 @@ def make_application(
     problems = answering_problems(noted)
     middlewares: list[Middleware] = [problems] if times is None else [times.middleware(), problems]
     if gate is not None:
-        middlewares.append(gate.middleware())
+        middlewares.append(gate)
     # web/requests/bodies.py decompresses bodies: aiohttp has no limit for the memory that a zstd frame asks for.
     arguments = {"auto_decompress": False}
     application = web.Application(middlewares=middlewares, client_max_size=max_body_bytes, handler_args=arguments)

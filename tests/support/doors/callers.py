@@ -8,18 +8,18 @@ from aiohttp.typedefs import Handler, Middleware
 from headrace.access.caller import Caller
 from headrace.access.grant import Allowed, Grant
 from headrace.access.scopes import ALL_SCOPES
-from web.access.credentials import CALLER
+from web.access.credentials import set_caller
 
 
 def calling_with(grant: Grant) -> Middleware:
     """A middleware that lets every request come from a caller with this grant and all scopes."""
 
     @web.middleware
-    async def set_caller(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[CALLER] = Caller("tested", "tested", ALL_SCOPES, grant)
+    async def calling(request: web.Request, handler: Handler) -> web.StreamResponse:
+        set_caller(request, Caller("tested", "tested", ALL_SCOPES, grant))
         return await handler(request)
 
-    return set_caller
+    return calling
 
 
 def may(*, sources: str = "", subjects: str = "", types: str = "") -> Grant:

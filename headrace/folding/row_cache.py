@@ -6,7 +6,9 @@ It may be stale: a write checks every assumption it makes, and if anything diffe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 from headrace.events.topic_record import Record
 from headrace.folding.rows import Span, WrittenRow
@@ -19,7 +21,7 @@ MAX_BYTES = 32 * 1024 * 1024
 """Of the encoded states and their keys; in memory they take several times as much."""
 
 
-class CachedRow(NamedTuple, Generic[State]):
+class CachedRow(msgspec.Struct, Generic[State], frozen=True):
     """A row; if it does not exist, state is None, and position and version are 0."""
 
     state: State | None
@@ -48,9 +50,9 @@ class RowCache(Generic[State]):
 
     def remember(self, key: str, row: CachedRow[State]) -> None:
         """Cache a row as it is in the database now."""
-        self.drop(key)
+        known = self._rows.pop(key, None)  # so that it becomes the last
         self._rows[key] = row
-        self._size += row.size + len(key)
+        self._size += row.size + len(key) if known is None else row.size - known.size
 
     def drop(self, key: str) -> None:
         """Remove a row from the cache, if it is there."""
@@ -92,11 +94,13 @@ def rows_to_write(
     rows: dict[str, WrittenRow] = {}
     after: dict[str, CachedRow[State]] = {}
     for key, last in changed.items():
-        state, (_, position, version, _) = states[key], known[key]
+        state, row = states[key], known[key]
+        position, version = row.position, row.version
         if state is not None:
             text = state_json.encode(state, max_state_bytes)
-            after[key] = CachedRow(state, max(position, last), version + 1, len(text))
-            rows[key] = WrittenRow(text, max(position, last), version + 1, position)
+            reached = last if last > position else position
+            after[key] = CachedRow(state, reached, version + 1, len(text))
+            rows[key] = WrittenRow(text, reached, version + 1, position)
         elif version:
             after[key] = CachedRow(None, 0, 0)
             rows[key] = WrittenRow(None, last, version + 1, position)

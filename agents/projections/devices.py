@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from agents.projections.device_events import DeviceRegistered, DeviceRetired, ReadingRecorded, device_of
-from headrace.events.rfc3339 import instant
+from headrace.events.rfc3339 import earlier, later
 from headrace.projection import Event, FedBy, Field, Projection
 
 MAX_METRICS = 1_000
@@ -78,7 +78,7 @@ def recorded(device: Device | None, event: Event[ReadingRecorded]) -> Device:
     metric = event.data.metric
     latest = seen.latest
     known = latest.get(metric)
-    is_newest = len(latest) < MAX_METRICS if known is None else instant(event.time) >= instant(known.time)
+    is_newest = len(latest) < MAX_METRICS if known is None else later(event.time, known.time) == event.time
     if is_newest:
         latest = {**latest, metric: LatestReading(event.data.value, event.data.unit, event.time)}
     return replace(seen, readings=seen.readings + 1, latest=latest)
@@ -95,6 +95,6 @@ def _seen(device: Device | None, time: str) -> Device:
         return Device(first_seen=time, last_seen=time)
     return replace(
         device,
-        first_seen=min(device.first_seen, time, key=instant),
-        last_seen=max(device.last_seen, time, key=instant),
+        first_seen=earlier(device.first_seen, time),
+        last_seen=later(device.last_seen, time),
     )

@@ -45,6 +45,11 @@ class RowCache(Generic[State]):
         """The keys whose rows are not cached, sorted."""
         return sorted(key for key in keys if key not in self._rows)
 
+    def states(self, keys: Iterable[str]) -> dict[str, State | None]:
+        """The states of these keys, whose rows are cached, in a new dict."""
+        rows = self._rows
+        return {key: rows[key].state for key in keys}
+
     def __getitem__(self, key: str) -> CachedRow[State]:
         return self._rows[key]
 
@@ -113,10 +118,14 @@ def beyond(progress: Mapping[int, int], events: Sequence[Record]) -> tuple[list[
     A record can occur twice because the relay may publish a round again.
     """
     new: list[Record] = []
-    spans: dict[int, Span] = {}
+    firsts: dict[int, int] = {}
+    lasts: dict[int, int] = {}
     for event in events:
-        span = spans.get(event.partition)
-        if event.position > (progress[event.partition] if span is None else span.last):
-            spans[event.partition] = Span(event.position if span is None else span.first, event.position)
+        partition, position = event.partition, event.position
+        last = lasts.get(partition)
+        if position > (progress[partition] if last is None else last):
+            if last is None:
+                firsts[partition] = position
+            lasts[partition] = position
             new.append(event)
-    return new, spans
+    return new, {partition: Span(firsts[partition], last) for partition, last in lasts.items()}

@@ -84,7 +84,7 @@ def encode(text: str, position: int) -> bytes:
     """The value of an event's record: its accepted text plus the extension `sequence`, the position in 20 digits."""
     if '"sequence"' in text:
         text = _without_sequence(text)
-    return f'{text[:-1]},"sequence":"{position:020d}"}}'.encode()
+    return f'{text[:-1]},"sequence":"{str(position).zfill(POSITION_DIGITS)}"}}'.encode()
 
 
 def headers(position: int, follows: int | None) -> list[tuple[str, bytes]]:

@@ -10,6 +10,7 @@ import asyncpg
 from asyncpg import exceptions as pg
 
 from headrace.errors import DependencyAwayError
+from tables import array_parameters
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 PooledConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -47,6 +48,8 @@ SERVER_SETTINGS = {
 KEEPALIVES = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 
 HEARTBEAT = "SELECT 1"
+
+array_parameters.quicken()
 
 Share = Literal["door", "rows", "work", "reads"]
 """What a connection is for: accepting events; single rows, status and health; projectors and watches; and reads whose

@@ -27,6 +27,8 @@ WrittenNumber = Annotated[
     msgspec.Meta(extra_json_schema={"type": "number", "minimum": -sys.float_info.max, "maximum": sys.float_info.max}),
 ]
 
+# As numbers, because bytes `in` bytes cost ten times as much.
+_SMALL_E, _LARGE_E = b"eE"
 _number = msgspec.json.Decoder(Decimal)
 _kinds = {b'"': "str", b"t": "bool", b"f": "bool", b"n": "null", b"{": "object", b"[": "array"}
 
@@ -55,7 +57,7 @@ class ReadingRecorded(msgspec.Struct, frozen=True):
         kind = _kinds.get(written[:1])
         if kind is not None:
             raise ValueError(f"Expected `number`, got `{kind}` - at `$.value`")
-        if len(written) > SHORT or b"e" in written or b"E" in written:
+        if len(written) > SHORT or _SMALL_E in written or _LARGE_E in written:
             self._check_range()
 
     def _check_range(self) -> None:

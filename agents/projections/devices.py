@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from agents.projections.device_events import DeviceRegistered, DeviceRetired, ReadingRecorded, device_of
-from headrace.events.rfc3339 import instant
+from headrace.events.rfc3339 import earlier, later
 from headrace.projection import Event, FedBy, Field, Projection
 
 MAX_METRICS = 1_000
@@ -74,14 +74,20 @@ def registered(device: Device | None, event: Event[DeviceRegistered]) -> Device:
 @devices.on("reading.recorded", ReadingRecorded)
 def recorded(device: Device | None, event: Event[ReadingRecorded]) -> Device:
     """Count the reading and keep the latest of each of the first MAX_METRICS metrics; the status never changes."""
-    seen = _seen(device, event.time)
+    seen = Device(first_seen=event.time, last_seen=event.time) if device is None else device
     metric = event.data.metric
     latest = seen.latest
     known = latest.get(metric)
-    is_newest = len(latest) < MAX_METRICS if known is None else instant(event.time) >= instant(known.time)
+    is_newest = len(latest) < MAX_METRICS if known is None else later(event.time, known.time) == event.time
     if is_newest:
         latest = {**latest, metric: LatestReading(event.data.value, event.data.unit, event.time)}
-    return replace(seen, readings=seen.readings + 1, latest=latest)
+    return replace(
+        seen,
+        first_seen=earlier(seen.first_seen, event.time),
+        last_seen=later(seen.last_seen, event.time),
+        readings=seen.readings + 1,
+        latest=latest,
+    )
 
 
 @devices.on("device.retired", DeviceRetired)
@@ -95,6 +101,6 @@ def _seen(device: Device | None, time: str) -> Device:
         return Device(first_seen=time, last_seen=time)
     return replace(
         device,
-        first_seen=min(device.first_seen, time, key=instant),
-        last_seen=max(device.last_seen, time, key=instant),
+        first_seen=earlier(device.first_seen, time),
+        last_seen=later(device.last_seen, time),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.events.rfc3339 import instant
+from headrace.events.rfc3339 import earlier, instant, later
 from headrace.projection import Event, FedBy, Field, Projection
 
 
@@ -35,8 +35,8 @@ def counted(known: EventType | None, event: Event[msgspec.Raw]) -> EventType:
         return EventType(1, event.time, event.time)
     return EventType(
         known.count + 1,
-        min(known.first_time, event.time, key=_order),
-        max(known.last_time, event.time, key=_order),
+        earlier(known.first_time, event.time, _order),
+        later(known.last_time, event.time, _order),
     )
 
 

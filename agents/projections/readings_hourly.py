@@ -99,16 +99,16 @@ def _plus(total: Decimal, value: Decimal) -> Decimal:
     The result keeps its kind in jsonb: a double is written with a decimal point, because jsonb would turn 1e16 into
     the integer 10000000000000000. Decimal sums would round to 28 digits. A sum that no double can hold is exact.
     """
-    if _is_integer(total) and _is_integer(value):
+    texts = str(total), str(value)  # several times faster than as_tuple().exponent, and float makes them first
+    if _is_integer(texts[0]) and _is_integer(texts[1]):
         return Decimal(int(total) + int(value))
-    result = float(total) + float(value)
+    result = float(texts[0]) + float(texts[1])
     if not math.isfinite(result):
         return _beyond_doubles.add(total, value)
     exact = Decimal(repr(result))
-    return Decimal(f"{exact:f}.0") if _is_integer(exact) else exact
+    return Decimal(f"{exact:f}.0") if _is_integer(str(exact)) else exact
 
 
-def _is_integer(number: Decimal) -> bool:
-    """Whether jsonb writes the number without a fraction: 2 and 2E+5 are integers, 2.0 is a double."""
-    text = str(number)  # several times faster than as_tuple().exponent
+def _is_integer(text: str) -> bool:
+    """Whether jsonb writes the Decimal without a fraction: 2 and 2E+5 are integers, 2.0 is a double."""
     return "E+" in text or not ("." in text or "E" in text)

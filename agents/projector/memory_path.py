@@ -21,14 +21,14 @@ async def apply_from_memory(connection: AnyConnection, rows: ProjectedRows[State
     parked or has to be. Raises asyncpg.SerializationError if a row or the progress differs from the cache.
     """
     cache = rows.cache
-    if cache.has_parked or any(event.partition not in cache.progress for event in events):
+    if cache.has_parked or not {event.partition for event in events} <= cache.progress.keys():
         return False
     new, spans = beyond(cache.progress, events)
     chosen, unreadable = rows.folding.choose(new)
     if unreadable:
         return False
     keys = {candidate.key for candidate in chosen}
-    await rows.read_missing(connection, sorted(keys))
+    await rows.read_missing(connection, keys)
     states = rows.states(keys)
     changed, failed = rows.folding.fold(states, chosen, BlockedGroups())
     if failed:

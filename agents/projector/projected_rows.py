@@ -41,7 +41,7 @@ class ProjectedRows(Generic[State]):
 
     def states(self, keys: Iterable[str]) -> dict[str, State | None]:
         """The cached states of these keys, in a new dict that a fold may change."""
-        return {key: self.cache[key].state for key in keys}
+        return self.cache.states(keys)
 
     def restore(
         self,
@@ -86,7 +86,7 @@ class ProjectedRows(Generic[State]):
         for key, row in after.items():
             self.cache.remember(key, row)
 
-    async def read_missing(self, connection: AnyConnection, keys: Sequence[str]) -> None:
+    async def read_missing(self, connection: AnyConnection, keys: Iterable[str]) -> None:
         """Read and cache the rows that are not cached yet. Raises StateError if a row cannot be decoded."""
         if missing := self.cache.missing(keys):
             self.remember(missing, await writing.read_rows(connection, self.name, missing, seconds=self.seconds))

@@ -18,7 +18,8 @@ MAX_DIGITS_AFTER_POINT = 16_383
 _NUMBER = re.compile(rb"([0-9]++)(?:\.([0-9]++))?+(?:[eE]([-+]?[0-9]++))?+")
 _EXPONENTS = re.compile(rb"[eE]([-+]?[0-9]++)")
 _MAX_EXPONENT_DIGITS = 7
-_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
+# A sign is taken for a digit: to delete it would cost more than the rest of the test.
+_ALIKE = bytes.maketrans(b"123456789E+-", b"000000000e00")
 _EXPONENT, _LONG_EXPONENT = b"0e0", b"0e00000"
 _LONG_RUN = b"0" * 100
 _SHORT = 2_000
@@ -35,8 +36,8 @@ def wrong_numbers(text: bytes, max_bytes: int) -> Literal["number_out_of_range",
     numbers. A text without exponents may have any length. A number that becomes shorter counts as it is. jsonb also
     adds blanks after `:` and `,`, which do not count: with them a text is at most half as long again.
     """
-    alike = text.translate(_ALIKE, b"+-")
-    has_exponent = _EXPONENT in alike
+    alike = text.translate(_ALIKE)
+    has_exponent = alike.find(_EXPONENT) >= 0  # several times faster than bytes `in` bytes
     may_be_long = (has_exponent and _LONG_EXPONENT in alike) or (len(alike) > _SHORT and _LONG_RUN in alike)
     if may_be_long and _any_is_out_of_range(text, alike):
         return "number_out_of_range"
@@ -49,7 +50,7 @@ def written_out_exceeds(text: bytes, max_bytes: int) -> bool:
     """Whether a text, which must be valid JSON, has more than `max_bytes` when jsonb writes its numbers."""
     if len(text) > max_bytes:
         return True
-    if len(text) <= _SHORT and _EXPONENT not in text.translate(_ALIKE, b"+-"):
+    if len(text) <= _SHORT and text.translate(_ALIKE).find(_EXPONENT) < 0:
         return False
     return wrong_numbers(text, max_bytes) is not None
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from time import time_ns
+from typing import Any
 
 _SHAPE = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]"
@@ -61,6 +63,16 @@ def instant(utc: str) -> str:
     """Return a key that sorts the results of `to_utc` by time, and is equal for equal times (`00.5Z`, `00.50Z`)."""
     digits = utc[:-1]
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+def earlier(one: str, other: str, key: Callable[[str], Any] = instant) -> str:
+    """`min(one, other, key=key)`, where the key sorts texts of one length as they are, as `instant` does."""
+    return min(one, other) if len(one) == len(other) else min(one, other, key=key)
+
+
+def later(one: str, other: str, key: Callable[[str], Any] = instant) -> str:
+    """`max(one, other, key=key)`, for the same keys."""
+    return max(one, other) if len(one) == len(other) else max(one, other, key=key)
 
 
 def to_microseconds(utc: str) -> str:

@@ -25,6 +25,8 @@ FOLLOWS = "headrace-follows"
 """Header of the first record of a Kafka batch: the position of the previous event of the partition. Kafka can lose
 records; a projector that finds a gap here reads the missing events from the event store."""
 
+# As a number, because bytes `in` bytes cost ten times as much.
+_BACKSLASH = ord("\\")
 HEADERS = [("content-type", b"application/cloudevents+json")]
 LATE = "headrace-late"
 """Header of a record that was published after later events, because the broker had refused it before."""
@@ -86,7 +88,7 @@ def encode(text: str, position: int) -> bytes:
     """The value of an event's record: its accepted text plus the extension `sequence`, the position in 20 digits."""
     if '"sequence"' in text:
         text = _without_sequence(text)
-    return f'{text[:-1]},"sequence":"{position:020d}"}}'.encode()
+    return f'{text[:-1]},"sequence":"{str(position).zfill(POSITION_DIGITS)}"}}'.encode()
 
 
 def headers(position: int, follows: int | None) -> list[tuple[str, bytes]]:
@@ -113,7 +115,7 @@ def decode(value: bytes | None, partition: int) -> Record | None:
             partition_key(envelope.partitionkey, envelope.subject, envelope.source),
             envelope.dataschema,
         )
-        if b"\\u" in value and not _can_be_stored(envelope):
+        if _BACKSLASH in value and b"\\u" in value and not _can_be_stored(envelope):
             raise ValueError("an attribute has a NUL")  # noqa: TRY301 - logged in one place, below
     except Exception as error:  # noqa: BLE001 - whatever a stranger wrote: an error that escaped would be retried
         throttled.warning(

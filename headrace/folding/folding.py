@@ -24,7 +24,7 @@ BEHIND = "waits behind an earlier event of its key that is parked"
 MAX_STATE_BYTES = 1_000_000
 
 
-class Chosen(NamedTuple):
+class Chosen(msgspec.Struct, frozen=True, gc=False):
     """An event for which the projection has a handler, and the key of the row that it changes."""
 
     key: str
@@ -99,8 +99,9 @@ class Folding(Generic[State]):
         check_result = self.states.check_result
         changed: dict[str, int] = {}
         waiting: list[ParkedEvent] = []
-        for key, event, subscription, partition_key in chosen:
-            group = blocked.group_of(event.position, key, partition_key)
+        for one in chosen:
+            key, event, subscription = one.key, one.event, one.subscription
+            group = blocked.group_of(event.position, key, one.partition_key)
             if group is not None:
                 waiting.append(ParkedEvent(event.position, group, BEHIND, 0))
                 continue

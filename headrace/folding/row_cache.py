@@ -6,7 +6,9 @@ It may be stale: a write checks every assumption it makes, and if anything diffe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 from headrace.events.topic_record import Record
 from headrace.folding.rows import Span, WrittenRow
@@ -19,7 +21,7 @@ MAX_BYTES = 32 * 1024 * 1024
 """Of the encoded states and their keys; in memory they take several times as much."""
 
 
-class CachedRow(NamedTuple, Generic[State]):
+class CachedRow(msgspec.Struct, Generic[State], frozen=True):
     """A row; if it does not exist, state is None, and position and version are 0."""
 
     state: State | None
@@ -43,14 +45,19 @@ class RowCache(Generic[State]):
         """The keys whose rows are not cached, sorted."""
         return sorted(key for key in keys if key not in self._rows)
 
+    def states(self, keys: Iterable[str]) -> dict[str, State | None]:
+        """The states of these keys, whose rows are cached, in a new dict."""
+        rows = self._rows
+        return {key: rows[key].state for key in keys}
+
     def __getitem__(self, key: str) -> CachedRow[State]:
         return self._rows[key]
 
     def remember(self, key: str, row: CachedRow[State]) -> None:
         """Cache a row as it is in the database now."""
-        self.drop(key)
+        known = self._rows.pop(key, None)  # so that it becomes the last
         self._rows[key] = row
-        self._size += row.size + len(key)
+        self._size += row.size + len(key) if known is None else row.size - known.size
 
     def drop(self, key: str) -> None:
         """Remove a row from the cache, if it is there."""
@@ -92,11 +99,13 @@ def rows_to_write(
     rows: dict[str, WrittenRow] = {}
     after: dict[str, CachedRow[State]] = {}
     for key, last in changed.items():
-        state, (_, position, version, _) = states[key], known[key]
+        state, row = states[key], known[key]
+        position, version = row.position, row.version
         if state is not None:
             text = state_json.encode(state, max_state_bytes)
-            after[key] = CachedRow(state, max(position, last), version + 1, len(text))
-            rows[key] = WrittenRow(text, max(position, last), version + 1, position)
+            reached = last if last > position else position
+            after[key] = CachedRow(state, reached, version + 1, len(text))
+            rows[key] = WrittenRow(text, reached, version + 1, position)
         elif version:
             after[key] = CachedRow(None, 0, 0)
             rows[key] = WrittenRow(None, last, version + 1, position)
@@ -109,10 +118,14 @@ def beyond(progress: Mapping[int, int], events: Sequence[Record]) -> tuple[list[
     A record can occur twice because the relay may publish a round again.
     """
     new: list[Record] = []
-    spans: dict[int, Span] = {}
+    firsts: dict[int, int] = {}
+    lasts: dict[int, int] = {}
     for event in events:
-        span = spans.get(event.partition)
-        if event.position > (progress[event.partition] if span is None else span.last):
-            spans[event.partition] = Span(event.position if span is None else span.first, event.position)
+        partition, position = event.partition, event.position
+        last = lasts.get(partition)
+        if position > (progress[partition] if last is None else last):
+            if last is None:
+                firsts[partition] = position
+            lasts[partition] = position
             new.append(event)
-    return new, spans
+    return new, {partition: Span(firsts[partition], last) for partition, last in lasts.items()}

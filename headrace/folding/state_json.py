@@ -87,7 +87,7 @@ class StateJson(Generic[State]):
             decoded = self._decoder.decode(encoded)
         except msgspec.MsgspecError as error:
             raise StateError(f"the handler's result is not of the type {self._name}: {error}") from error
-        if b"null" in encoded and decoded != state and _has_non_finite(msgspec.to_builtins(state)):
+        if encoded.find(b"null") >= 0 and decoded != state and _has_non_finite(msgspec.to_builtins(state)):
             raise StateError(NOT_FINITE)
 
 

@@ -13,7 +13,13 @@ from headrace.process.turns import off_the_loop
 from tables.database import AnyConnection, Connection
 from tables.lock_keys import TRY_LOCK
 
-ACCEPT = "SELECT index, same FROM outbox_accept_group($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+# $10 is NULL where all events are small: then their digests, which are empty, are made here.
+ACCEPT = """
+SELECT index, same
+FROM outbox_accept_group(
+    $1::text[], $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10, array_fill(''::bytea, ARRAY[cardinality($1)])), $11
+)
+"""
 COMPARE = "SELECT index, same FROM events_are_same($1, $2, $3, $4)"
 # Shorter events have no digest: comparing them costs little more than finding them.
 SMALL_CHARACTERS = 8_000
@@ -40,7 +46,7 @@ async def accept(
     durable.
     """
     large = sum(len(event.text) for event in events if len(event.text) > SMALL_CHARACTERS)
-    digests = await off_the_loop(lambda: [digest(event) for event in events], large)
+    digests = await off_the_loop(lambda: [digest(event) for event in events], large) if large else None
     rows = await connection.fetch(
         ACCEPT,
         [event.id for event in events],

@@ -126,7 +126,7 @@ BUGS = (
             Edit("tables/projections/writing.py", " AND progress.position < m.first\n", "\n"),
             Edit(
                 "headrace/folding/row_cache.py",
-                "        if event.position > (progress[event.partition] if span is None else span.last):\n",
+                "        if position > (progress[partition] if last is None else last):\n",
                 "        if True:\n",
             ),
         ),

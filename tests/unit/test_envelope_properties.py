@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.events import rfc3339
-from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_event
+from headrace.events.envelope import InvalidEnvelope, Limits, ParsedEvent, parse_element, parse_event
+from headrace.events.plain_event import read_plain
 
 from tests.support.data.batches import read_batch
 
@@ -137,3 +138,43 @@ def test_a_batch_is_its_events_one_by_one(sent: list[str], comma: str) -> None:
     results = read_batch(f"[{comma.join(sent)}]".encode(), LIMITS, RECEIVED)
     together = [result.errors if isinstance(result, InvalidEnvelope) else result for result in results]
     assert together == [alone(text) for text in sent]
+
+
+plain_members = st.fixed_dictionaries(
+    {name: st.text("ab /:\x7f", max_size=12) for name in ("id", "source", "type")}
+    | {"specversion": st.sampled_from(["1.0", "1.0", "1.0", "0.3"])},
+    optional={
+        "subject": st.text("ab", max_size=3) | st.just("s" * 256) | st.none(),
+        "time": st.sampled_from(
+            ["2026-11-22T10:00:00Z", "2026-11-22T10:00:60Z", "2026-02-29T10:00:00+01:00", "", "no"]
+        ),
+        "datacontenttype": st.sampled_from(["application/json", "text/plain", ""]),
+        "partitionkey": st.just("p"),
+        "data_base64": st.just("YQ=="),
+        "extension": st.just("x"),
+        "data": json_values | st.sampled_from([[[[[[]]]]], {"n": 5}, [1.5, "\\", "{["]]) | st.just("x" * 9_800),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(plain_members, st.sampled_from(["1e9", "1e9800", "-2E+99999", "1e-16384", "[[[[[[7]]]]]]", "0"]), st.booleans())
+def test_a_plain_event_is_read_as_any_other(members: dict[str, Any], number: str, is_twice: bool) -> None:
+    sent = json.dumps(members, separators=(",", ":"), ensure_ascii=False).replace("5", number)
+    if is_twice:
+        sent = sent.replace('"source"', '"id":"1","source"', 1)
+    limits = Limits(event_bytes=10_000, json_depth=7)
+    # A text with a blank at its end is not plain.
+    one, other = (parse_element(text.encode(), limits, RECEIVED) for text in (sent, f"{sent} "))
+    if isinstance(one, InvalidEnvelope):
+        assert isinstance(other, InvalidEnvelope)
+        assert (one.errors, one.status, one.id, one.source) == (other.errors, other.status, other.id, other.source)
+    else:
+        assert one == other
+
+
+def test_events_as_most_are_are_plain() -> None:
+    sent = '{"specversion":"1.0","id":"1","source":"/s","type":"t"%s,"data":{"a":[1,2.5,"x"]}}'
+    for more in ("", ',"subject":"d"', ',"time":"2026-11-22T10:00:00Z"', ',"datacontenttype":"application/json"'):
+        assert read_plain(sent % more, name_bytes=255, max_depth=64, max_bytes=10_000) is not None
+        assert read_plain(sent % (more + ',"x":1'), name_bytes=255, max_depth=64, max_bytes=10_000) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 
@@ -162,3 +163,12 @@ def test_now_is_the_time_in_utc_to_the_microsecond() -> None:
     assert len(told) == len("2026-11-22T12:00:00.000001Z")
     assert before <= datetime.fromisoformat(told.removesuffix("Z")) <= after
     assert rfc3339.to_utc(told) == told or told.endswith("0Z")
+
+
+def test_the_earlier_and_the_later_time_are_those_by_instant() -> None:
+    seconds = ["0001-01-01T00:00:00", "2026-11-22T10:00:00", "2026-11-22T10:00:01", "9999-12-31T23:59:59"]
+    times = [f"{one}{fraction}Z" for one in seconds for fraction in ("", ".0", ".5", ".50", ".05", ".123456")]
+    for one, other in itertools.product(times, times):
+        for key in (rfc3339.instant, lambda time: (rfc3339.instant(time), time)):
+            assert rfc3339.earlier(one, other, key) == min(one, other, key=key)
+            assert rfc3339.later(one, other, key) == max(one, other, key=key)

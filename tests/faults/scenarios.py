@@ -72,7 +72,7 @@ async def killed_after_publishing(system: PlantedSystem) -> list[Finding]:
 
 async def killed_after_the_projection_is_committed(system: PlantedSystem) -> list[Finding]:
     """Kill -9 between the commit of a projection and its acknowledgement: the fetch is delivered again."""
-    return await _killed_and_started_again(system, "projector.committed=kill@40")
+    return await _killed_and_started_again(system, "projector.committed=kill@150")
 
 
 async def killed_before_the_outbox_is_written(system: PlantedSystem) -> list[Finding]:

@@ -19,6 +19,9 @@ from tests.support.waiting import until
 
 SECONDS = 10.0
 PROJECTIONS = "/api/v1/projections"
+ROW = f"{PROJECTIONS}/devices/device-1"
+FAILURES = 20
+"""Of an address in a minute."""
 
 
 class Place:
@@ -55,7 +58,8 @@ async def place(database: Database, tmp_path: Path) -> AsyncIterator[Place]:
     trusted = Trusted(tmp_path)
     certificate, key = trusted.issue("server")
     files = {"QUERY_TLS_CERTIFICATE": certificate, "QUERY_TLS_KEY": key, "QUERY_TLS_CLIENT_CA": trusted.file}
-    async with gated_ports(database, **{name: str(path) for name, path in files.items()}) as ports:
+    settings = {name: str(path) for name, path in files.items()}
+    async with gated_ports(database, AUTH_FAILURES_PER_MINUTE=str(FAILURES), **settings) as ports:
         yield Place(ports, trusted)
 
 
@@ -65,6 +69,15 @@ async def test_a_certificate_does_what_its_key_may_and_nothing_else(place: Place
     assert await place.status(known) == 200
     assert await place.status(known, "/api/v1/events") == 403
     assert await place.status(unknown) == 401
+
+
+@pytest.mark.parametrize("path", [PROJECTIONS, ROW])
+async def test_a_known_certificate_is_admitted_from_an_address_that_failed_too_often(place: Place, path: str) -> None:
+    await place.key("device-1", "dns:device-1")
+    known, unknown = place.context("one", "device-1"), place.context("two", "device-2")
+    before = await place.status(known, path)
+    assert [await place.status(unknown) for _ in range(FAILURES + 1)][-1] == 429
+    assert await place.status(known, path) == before != 429
 
 
 async def test_a_bearer_token_counts_where_it_is_given(place: Place) -> None:

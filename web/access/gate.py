@@ -91,7 +91,7 @@ class Gate(Admission):
         return handler(request)
 
     def around(self, method: str, route: str, view: View) -> View:
-        """The same around the view of a hot path: what the route needs is known, and there is no query string."""
+        """The same around the view of a hot path: faster for known bearers, since there is no query string."""
         need = self._needs[method, route]
         if not need:
             return partial(self, handler=view)
@@ -99,8 +99,9 @@ class Gate(Admission):
 
         def admitted(request: HotRequest) -> Awaitable[web.StreamResponse]:
             token = _bearer_token(request)
-            if token is None or (caller := known_by(token)) is None:
-                return self._introduced(request, need, view)
+            caller = None if token is None else known_by(token)
+            if caller is None:
+                return self(request, view)
             request.caller, request.gate = caller, self
             self._check(caller, need)
             return view(request)

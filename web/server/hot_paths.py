@@ -61,7 +61,10 @@ def take_short_cuts(
     """
     handle: Any = server.request_handler
     guard = guard or Guard()
-    ways = [(path.method, path.is_meant, path.route, _around(application, path)) for path in hot_paths]
+    ways = [
+        (path.method, path.is_meant, path.route, _through_middlewares(application, path.view, path))
+        for path in hot_paths
+    ]
 
     async def handle_hot_first(request: HotRequest) -> web.StreamResponse:
         request.guard_headers = guard.headers(request)
@@ -114,16 +117,12 @@ async def _refused(request: HotRequest, application: web.Application, error: web
     return answer
 
 
-def _around(application: web.Application, path: HotPath) -> View:
-    """The view inside the middlewares. A middleware with `around` gets the route once, not with each request."""
-    view = path.view
+def _through_middlewares(application: web.Application, view: View, path: HotPath | None = None) -> View:
+    """The view inside the middlewares. For a hot path, a middleware with `around` gets the route once."""
     for middleware in reversed(application.middlewares):
         around = getattr(middleware, "around", None)
-        view = partial(middleware, handler=view) if around is None else around(path.method, path.route, view)
-    return view
-
-
-def _through_middlewares(application: web.Application, view: View) -> View:
-    for middleware in reversed(application.middlewares):
-        view = partial(middleware, handler=view)
+        if path is None or around is None:
+            view = partial(middleware, handler=view)
+        else:
+            view = around(path.method, path.route, view)
     return view

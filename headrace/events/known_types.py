@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.events.data_decoder import DataDecoder, RecognisedShape
 from headrace.events.envelope import EnvelopeError, ParsedEvent
-from headrace.events.misfit_pointer import detail_of, pointer_to_misfit
+from headrace.events.misfit_pointer import detail_of, pointer_to_member, pointer_to_misfit
 from headrace.old_shapes import Way, name_of, ways
 from headrace.projection import Projection
 
@@ -134,7 +134,7 @@ class EventTypes:
         if self._accept_old_shapes:
             return _error(decoder, shape, data)
         old = shape.way.old
-        pointer = "/dataschema" if old.has is None else "/data/" + old.has.replace("~", "~0").replace("/", "~1")
+        pointer = "/dataschema" if old.has is None else pointer_to_member(old.has)
         detail = f"such data is read as its older shape {name_of(old.shape)}, which OLD_SHAPES=refuse refuses"
         return EnvelopeError(pointer, "invalid_data", detail)
 

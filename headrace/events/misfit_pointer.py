@@ -31,7 +31,12 @@ def pointer_to_misfit(message: str, data: bytes, check: Callable[[bytes], object
     steps = _steps(path, _decode(data), message, check) if path else []
     if (missing := _MISSING.match(message)) is not None:
         steps.append(missing["name"])
-    return "/data" + "".join(f"/{step.replace('~', '~0').replace('/', '~1')}" for step in steps)
+    return pointer_to_member(*steps)
+
+
+def pointer_to_member(*path: str) -> str:
+    """The pointer into the event to a member of `data`."""
+    return "/data" + "".join(f"/{step.replace('~', '~0').replace('/', '~1')}" for step in path)
 
 
 def detail_of(message: str) -> str:

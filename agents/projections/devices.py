@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -62,8 +62,9 @@ devices = Projection(
 @devices.on("device.registered", DeviceRegistered)
 def registered(device: Device | None, event: Event[DeviceRegistered]) -> Device:
     """The last registration in order replaces earlier registrations and makes the device active."""
-    return replace(
-        _seen(device, event.time),
+    return _seen(
+        device,
+        event.time,
         status="active",
         name=event.data.name,
         model=event.data.model,
@@ -74,33 +75,23 @@ def registered(device: Device | None, event: Event[DeviceRegistered]) -> Device:
 @devices.on("reading.recorded", ReadingRecorded)
 def recorded(device: Device | None, event: Event[ReadingRecorded]) -> Device:
     """Count the reading and keep the latest of each of the first MAX_METRICS metrics; the status never changes."""
-    seen = Device(first_seen=event.time, last_seen=event.time) if device is None else device
+    readings, latest = (0, {}) if device is None else (device.readings, device.latest)
     metric = event.data.metric
-    latest = seen.latest
     known = latest.get(metric)
     is_newest = len(latest) < MAX_METRICS if known is None else later(event.time, known.time) == event.time
     if is_newest:
         latest = {**latest, metric: LatestReading(event.data.value, event.data.unit, event.time)}
-    return replace(
-        seen,
-        first_seen=earlier(seen.first_seen, event.time),
-        last_seen=later(seen.last_seen, event.time),
-        readings=seen.readings + 1,
-        latest=latest,
-    )
+    return _seen(device, event.time, readings=readings + 1, latest=latest)
 
 
 @devices.on("device.retired", DeviceRetired)
 def retired(device: Device | None, event: Event[DeviceRetired]) -> Device:
     """Retire the device. A later registration makes it active again and keeps `retired_at`."""
-    return replace(_seen(device, event.time), status="retired", retired_at=event.time)
+    return _seen(device, event.time, status="retired", retired_at=event.time)
 
 
-def _seen(device: Device | None, time: str) -> Device:
+def _seen(device: Device | None, time: str, **changes: Any) -> Device:
     if device is None:
-        return Device(first_seen=time, last_seen=time)
-    return replace(
-        device,
-        first_seen=earlier(device.first_seen, time),
-        last_seen=later(device.last_seen, time),
-    )
+        return Device(first_seen=time, last_seen=time, **changes)
+    first, last = earlier(device.first_seen, time), later(device.last_seen, time)
+    return replace(device, first_seen=first, last_seen=last, **changes)

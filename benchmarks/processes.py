@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import psutil
@@ -32,6 +33,38 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """The environment of a process with these settings."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return {**inherited, "PYTHONWARNINGS": "ignore", **settings}
+
+
+class Ended(NamedTuple):
+    """A process that has ended."""
+
+    code: int
+    output: bytes
+    complaints: bytes
+    """What it wrote to standard error."""
+
+
+async def finished(
+    command: Sequence[str], *, folder: Path, seconds: float, settings: Mapping[str, str] | None = None
+) -> Ended:
+    """Run a command until it ends; without `settings`, in our own environment. Raises TimeoutError."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        env=None if settings is None else environment(settings),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C is ours to hand on
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            output, complaints = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return Ended(await process.wait(), output, complaints)
 
 
 class Running:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tables.database import Connection
 
 from benchmarks.client import post_batches
 from benchmarks.cpu import CpuMeter
-from benchmarks.processes import ROOT, Running, environment, python
+from benchmarks.processes import ROOT, Running, finished, python
 from benchmarks.wrk import RoundFailedError
 
 PROJECTIONS = ("devices", "readings_hourly", "event_types")
@@ -94,27 +93,11 @@ class System:
 
     async def command(self, *arguments: str) -> bytes:
         """The output of `faust -A app` with these arguments. Raises RoundFailedError when it fails."""
-        program, *options = python("-m", "faust", "-A", "app", *arguments)
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *options,
-            cwd=ROOT,
-            env=environment(self._settings),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=PIPE,
-            stderr=PIPE,
-            start_new_session=True,  # a Ctrl-C is ours to hand on
-        )
-        try:
-            async with asyncio.timeout(COMMAND_SECONDS):
-                output, complaints = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode:
-            raise RoundFailedError(f"{arguments[0]} ended with {process.returncode}: {complaints.decode()[-500:]}")
-        return output
+        command = python("-m", "faust", "-A", "app", *arguments)
+        ended = await finished(command, folder=ROOT, seconds=COMMAND_SECONDS, settings=self._settings)
+        if ended.code:
+            raise RoundFailedError(f"{arguments[0]} ended with {ended.code}: {ended.complaints.decode()[-500:]}")
+        return ended.output
 
     def cpu_meter(self, others: Mapping[str, psutil.Process] | None = None) -> CpuMeter:
         """Measures the workers that run now, the servers and the others, from now."""

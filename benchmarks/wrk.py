@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from headrace.errors import HeadraceError, StartError
+
+from benchmarks.processes import finished
 
 FOLDER = Path(__file__).parent
 # An answer may take long where the machine is busy; one that takes longer than this counts as an error.
@@ -56,28 +56,18 @@ async def run_wrk(
 
     `headers` are sent with every request.
     """
-    process = await asyncio.create_subprocess_exec(
+    command = [
         "wrk",
         *("-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", f"--timeout={ANSWER_SECONDS}s", "-s", script),
         *(f"-H{name}: {value}" for name, value in headers.items()),
         *(url, "--", *arguments),
-        cwd=FOLDER,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-        start_new_session=True,  # a Ctrl-C is ours to hand on
-    )
+    ]
+    ended = await finished(command, folder=FOLDER, seconds=seconds + ANSWER_SECONDS + END_SECONDS)
     try:
-        async with asyncio.timeout(seconds + ANSWER_SECONDS + END_SECONDS):
-            output, complaints = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    try:
-        result = msgspec.json.decode(output.splitlines()[-1], type=WrkResult)
+        result = msgspec.json.decode(ended.output.splitlines()[-1], type=WrkResult)
     except (IndexError, msgspec.DecodeError) as error:
-        raise RoundFailedError(f"wrk reported no figures: {(complaints or output).decode()[-500:]}") from error
+        said = (ended.complaints or ended.output).decode()[-500:]
+        raise RoundFailedError(f"wrk reported no figures: {said}") from error
     if result.errors or not result.requests:
         raise RoundFailedError(f"{result.errors} of {result.requests} requests to {url} were not answered with 2xx")
     return result

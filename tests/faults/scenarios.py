@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections.abc import Callable
 
 import asyncpg
 
@@ -43,9 +44,17 @@ POISON = (
 )
 
 
-async def _killed_and_started_again(system: PlantedSystem, faults: str) -> list[Finding]:
+def _reading(chance: random.Random, source: str, device: str) -> Event:
+    while (event := random_event(chance, source, device))["type"] != "reading.recorded":
+        pass
+    return event
+
+
+async def _killed_and_started_again(
+    system: PlantedSystem, faults: str, make: Callable[[random.Random, str, str], Event] = random_event
+) -> list[Finding]:
     worker = await system.start(FAULT_POINTS=faults)
-    load = Load([worker.ingestion], seed=SEED)
+    load = Load([worker.ingestion], seed=SEED, make=make)
     load.start()
     system.read(worker)
     await has_ended(worker, KILLED)
@@ -71,8 +80,11 @@ async def killed_after_publishing(system: PlantedSystem) -> list[Finding]:
 
 
 async def killed_after_the_projection_is_committed(system: PlantedSystem) -> list[Finding]:
-    """Kill -9 between the commit of a projection and its acknowledgement: the fetch is delivered again."""
-    return await _killed_and_started_again(system, "projector.committed=kill@150")
+    """Kill -9 between the commit of a projection and its acknowledgement: the fetch is delivered again.
+
+    Its events are readings, since a device that is retired twice looks as if it was retired once.
+    """
+    return await _killed_and_started_again(system, "projector.committed=kill@40", _reading)
 
 
 async def killed_before_the_outbox_is_written(system: PlantedSystem) -> list[Finding]:

@@ -47,12 +47,7 @@ def test_the_documentation_tells_which_bugs_are_planted() -> None:
         assert re.search(rf"^\| {bug.name} \|.*\| {bug.kind.value} \({bug.where}\) \|$", text, re.MULTILINE), bug.name
 
 
-# Once in five runs nothing is delivered again after its kill, and so nothing is wrong: only `make faults` has it.
-CHANCY = "there is no fence of progress"
-NAMED = [pytest.param(bug, id=bug.name, marks=[pytest.mark.slow_faults] if bug.name == CHANCY else []) for bug in BUGS]
-
-
-@pytest.mark.parametrize("bug", NAMED)
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 async def test_a_planted_bug_is_named(make_system: Make, bug: PlantedBug) -> None:
     findings = await bug.scenario(make_system(bug.edits + bug.setting))
     print(report(findings))

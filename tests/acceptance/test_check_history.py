@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faults.planting import Edit, plant
+from tests.support.servers.command_line import command
 from tests.support.servers.system import STRUCTURED, WAIT, System, envelope
 from tests.support.servers.worker_process import ROOT, WorkerProcess
 
@@ -45,15 +44,9 @@ def deployed(folder: Path, *edits: Edit) -> Path:
 
 async def check_history(source: Path, settings: dict[str, str], *arguments: str) -> tuple[int, str, str]:
     """The exit code, standard output and standard error."""
+    environment = {**settings, "PYTHONWARNINGS": "ignore"}
     ended = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "faust", "-A", "app", "check-history", *arguments],
-        cwd=source,
-        env={**settings, "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+        command, "check-history", *arguments, settings=environment, source=source, seconds=120
     )
     return ended.returncode, ended.stdout, ended.stderr
 

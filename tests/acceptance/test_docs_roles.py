@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,6 +19,7 @@ from app.worker.databases import ROLES
 from app.worker.preflight import postgres_problems
 from tables.rights import may_alter
 
+from tests.support.servers.command_line import command
 from tests.support.servers.fresh import server_folder
 from tests.support.servers.own_postgres import OwnPostgres
 from tests.support.servers.worker_process import ROOT
@@ -50,16 +50,8 @@ def here(server: OwnPostgres, url: str) -> str:
 
 
 async def faust(url: str, *arguments: str) -> str:
-    ended = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "faust", "-A", "app", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": url, "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environment = {**os.environ, "DATABASE_URL": url, "PYTHONWARNINGS": "ignore"}
+    ended = await asyncio.to_thread(command, *arguments, settings=environment, seconds=120)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 
 import aiohttp
@@ -14,7 +13,8 @@ import pytest
 
 from tables.database import Pool
 
-from tests.support.servers.worker_process import ROOT, WorkerProcess
+from tests.support.servers.command_line import command
+from tests.support.servers.worker_process import WorkerProcess
 from tests.support.waiting import until
 
 NO_BROKER = "kafka://127.0.0.1:1"
@@ -25,16 +25,8 @@ SELECT 'old_name', 'k' || n, '{}', n, 1 FROM generate_series(1, 3) AS n
 
 
 def forget(*arguments: str, dsn: str, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "app", "forget", *arguments],
-        cwd=ROOT,
-        env={"DATABASE_URL": dsn, "BROKER_URL": NO_BROKER, "MQTT_URL": "off"},
-        stdin=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    settings = {"DATABASE_URL": dsn, "BROKER_URL": NO_BROKER, "MQTT_URL": "off"}
+    return command("forget", *arguments, settings=settings, stdin=stdin)
 
 
 async def test_a_renamed_projection_is_named_counted_and_forgotten(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.program import output_of
 from tests.support.servers.worker_process import ROOT, WorkerProcess
 from tests.support.waiting import until
 
@@ -48,22 +48,9 @@ def cases_for(target: str, folder: Path) -> Path:
 
 
 async def run(worker: WorkerProcess, cases: Path, *options: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(HOSTILE / "run.py"),
-        str(cases),
-        *("--ingest", worker.ingestion, "--query", worker.query, *options),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(SECONDS):
-            told, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    report = told.decode()
-    assert process.returncode == 0, report
+    addresses = ("--ingest", worker.ingestion, "--query", worker.query)
+    command: list[str | Path] = [sys.executable, HOSTILE / "run.py", cases, *addresses, *options]
+    report = (await output_of(*command, seconds=SECONDS, with_complaints=True)).decode()
     assert " 0 failed" in report, report
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,9 +17,10 @@ import pytest
 from headrace.access import key_text
 from tables.database import Connection
 
+from tests.support.servers.command_line import command
 from tests.support.servers.fresh import free_port
 from tests.support.servers.tcp_proxy import TcpProxy
-from tests.support.servers.worker_process import ROOT, WorkerProcess
+from tests.support.servers.worker_process import WorkerProcess
 from tests.support.waiting import until
 
 NO_BROKER = "kafka://127.0.0.1:1"
@@ -44,17 +44,8 @@ class Commands:
 
     async def run(self, *arguments: str) -> tuple[int, str, str]:
         """The exit code, and what it printed."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "faust", "-A", "app", "keys", *arguments),
-            cwd=ROOT,
-            env=self._environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(60):
-            printed, errors = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, printed.decode(), errors.decode()
+        ended = await asyncio.to_thread(command, "keys", *arguments, settings=self._environment)
+        return ended.returncode, ended.stdout, ended.stderr
 
     async def json(self, *arguments: str) -> Any:
         """What it printed with --json."""

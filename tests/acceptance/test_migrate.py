@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 
 import asyncpg
 
+from tests.support.servers.command_line import command
 from tests.support.servers.fresh import database_url, free_port
-from tests.support.servers.worker_process import ROOT
 
 
 def migrate(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "app", "migrate", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": dsn, "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = {**os.environ, "DATABASE_URL": dsn, "PYTHONWARNINGS": "ignore"}
+    return command("migrate", *arguments, settings=environment)
 
 
 async def test_an_empty_database_gets_every_table_and_nothing_twice(postgres_dsn: str) -> None:

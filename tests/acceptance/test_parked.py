@@ -5,8 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 from tables.database import Pool
 
 from tests.checking.independent_fold import comparable, fold
+from tests.support.servers.command_line import command
 from tests.support.servers.worker_process import ROOT, WorkerProcess
 from tests.support.waiting import until
 
@@ -65,16 +64,8 @@ async def settled(pool: Pool, events: int) -> None:
     await until(through, 30)
 
 
-def parked(command: str, *arguments: str, settings: dict[str, str], code: int = 0) -> Any:
-    ended = subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "app", "parked", command, *arguments, "--json"],
-        cwd=ROOT,
-        env={**settings, "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def parked(*arguments: str, settings: dict[str, str], code: int = 0) -> Any:
+    ended = command("parked", *arguments, "--json", settings={**settings, "PYTHONWARNINGS": "ignore"})
     assert ended.returncode == code, ended.stderr
     return json.loads(ended.stdout) if ended.stdout else ended.stderr
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from tests.support.servers.command_line import command
 from tests.support.servers.fresh import database_url, server_folder
-from tests.support.servers.worker_process import ROOT, WorkerProcess
+from tests.support.servers.worker_process import WorkerProcess
 
 
 @pytest.fixture
@@ -23,16 +22,7 @@ def settings(database_dsn: str, kafka: str, topic: str) -> dict[str, str]:
 
 def run(tmp_path: Path, **settings: str) -> tuple[int, list[str]]:
     """Start a worker that cannot start; its exit code and what it says on standard error."""
-    worker = WorkerProcess(tmp_path, **settings)
-    ended = subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "app", "worker"],
-        cwd=ROOT,
-        env=worker._environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = command("worker", settings=WorkerProcess(tmp_path, **settings)._environment)
     return ended.returncode, ended.stderr.splitlines()
 
 
@@ -133,11 +123,8 @@ async def test_a_database_of_another_encoding_is_one_clear_line(
         assert code != 0
         assert len(lines) == 1, lines
         assert lines[0].startswith("headrace: The database not_utf8 has the encoding SQL_ASCII; Headrace needs UTF8.")
-        command = [sys.executable, "-m", "faust", "-A", "app", "migrate"]
         environment = {**os.environ, "DATABASE_URL": settings["DATABASE_URL"], "PYTHONWARNINGS": "ignore"}
-        ended = await asyncio.to_thread(
-            subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        ended = await asyncio.to_thread(command, "migrate", settings=environment)
         assert (ended.returncode, ended.stderr.splitlines()) == (1, lines)
     finally:
         await server.execute("DROP DATABASE not_utf8 WITH (FORCE)")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,12 +20,13 @@ from tables.parked import parked, parked_list
 from tables.projections import leftovers
 from tables.roles.grants import FUNCTIONS, ROLE_NAMES, RoleName, privileges
 
+from tests.support.servers.command_line import command
 from tests.support.servers.fresh import new_topic, server_folder
 from tests.support.servers.installations import Installation, installation
 from tests.support.servers.own_postgres import OwnPostgres
 from tests.support.servers.statement_log import log_statements, refused, statements
 from tests.support.servers.system import STRUCTURED, WAIT, System, envelope
-from tests.support.servers.worker_process import ROOT, WorkerProcess
+from tests.support.servers.worker_process import WorkerProcess
 
 MOST_BYTES = "1000"
 """Of a row: a device with some long names of metrics has more, and its event is parked."""
@@ -110,27 +109,20 @@ async def _work(made: Installation, kafka: str, folder: Path) -> tuple[dict[str,
     finally:
         assert worker.stop() == 0, worker.log.read_text()[-4000:]
 
-    def command(role: RoleName, *arguments: str) -> int:
-        ended = subprocess.run(
-            [sys.executable, "-m", "faust", "-A", "app", *arguments],
-            cwd=ROOT,
-            env={**worker._environment, **common, "DATABASE_URL": made.dsn(role), "PYTHONWARNINGS": "ignore"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+    def as_role(role: RoleName, *arguments: str) -> int:
+        environment = {**worker._environment, **common, "DATABASE_URL": made.dsn(role), "PYTHONWARNINGS": "ignore"}
+        ended = command(*arguments, settings=environment, seconds=120)
         print(ended.stdout, ended.stderr)
         return ended.returncode
 
     return answers, {
-        "list": await asyncio.to_thread(command, "operate", "parked", "list"),
+        "list": await asyncio.to_thread(as_role, "operate", "parked", "list"),
         "discard": await asyncio.to_thread(
-            command, "operate", "parked", "discard", "devices", "--key", "b", "--reason", "r"
+            as_role, "operate", "parked", "discard", "devices", "--key", "b", "--reason", "r"
         ),
-        "unpublished": await asyncio.to_thread(command, "relay", "unpublished", "list"),
-        "verify": await asyncio.to_thread(command, "verify", "verify"),
-        "check-history": await asyncio.to_thread(command, "verify", "check-history"),
+        "unpublished": await asyncio.to_thread(as_role, "relay", "unpublished", "list"),
+        "verify": await asyncio.to_thread(as_role, "verify", "verify"),
+        "check-history": await asyncio.to_thread(as_role, "verify", "check-history"),
     }
 
 

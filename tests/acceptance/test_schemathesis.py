@@ -5,7 +5,6 @@ What it does not know of a port is in tests/openapi/, each with its reason.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import sys
@@ -20,6 +19,7 @@ from headrace.access.scopes import ALL_SCOPES
 from tables.access import keys
 from tables.database import Connection
 
+from tests.support.program import output_of
 from tests.support.servers.worker_process import ROOT, WorkerProcess
 
 SCHEMATHESIS = ROOT / "tests" / "openapi"
@@ -112,22 +112,15 @@ async def test_schemathesis_finds_nothing_without_a_key(worker: WorkerProcess, s
 
 async def run(address: str, folder: Path, *options: str, least_cases: int = LEAST_CASES) -> None:
     """Ask a port, and fail for anything that it finds."""
-    process = await asyncio.create_subprocess_exec(
+    printed = await output_of(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(SCHEMATHESIS / "schemathesis.toml")),
         *("run", f"{address}/openapi.json", "--max-examples", str(EXAMPLES), "--no-color", *options),
-        cwd=folder,
-        env={**os.environ, "BASE_URL": address, "PYTHONPATH": str(SCHEMATHESIS), "PYTHONWARNINGS": "ignore"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        folder=folder,
+        settings={**os.environ, "BASE_URL": address, "PYTHONPATH": str(SCHEMATHESIS), "PYTHONWARNINGS": "ignore"},
+        seconds=SECONDS,
+        with_complaints=True,
     )
-    try:
-        async with asyncio.timeout(SECONDS):
-            told, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    report = told.decode()
-    assert process.returncode == 0, report
+    report = printed.decode()
     counts = re.search(r"(\d+) generated, (\d+) passed(?:, \d+ skipped)?$", report, re.MULTILINE)
     assert counts is not None, report
     assert counts[1] == counts[2], report

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,9 +14,10 @@ import pytest
 
 from app.version import VERSION
 
+from tests.support.servers.command_line import command
 from tests.support.servers.fresh import free_port, server_folder
 from tests.support.servers.system import running
-from tests.support.servers.worker_process import ROOT, WorkerProcess
+from tests.support.servers.worker_process import WorkerProcess
 from tests.support.waiting import until
 
 
@@ -64,8 +63,8 @@ async def test_a_variable_that_looks_like_a_setting_is_a_warning(tmp_path: Path,
 
 def test_a_command_names_a_variable_that_looks_like_a_setting(tmp_path: Path, settings: dict[str, str]) -> None:
     environment = WorkerProcess(tmp_path, **settings, DATABSE_URL="postgresql://elsewhere/x")._environment
-    command = [sys.executable, "-m", "faust", "-A", "app", "migrate"]
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    ended = command("migrate", settings=environment)
+    assert ended.returncode == 0, ended.stderr
     assert "DATABSE_URL is not a setting of Headrace" in ended.stderr
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.support.clients.topic_reader import read_records
+from tests.support.servers.command_line import command
 from tests.support.servers.fresh import free_port
 from tests.support.servers.system import STRUCTURED, WAIT, System, envelope, running
-from tests.support.servers.worker_process import ROOT
 
 SOURCE = "/tests/unpublished"
 WAIT_FOR_IT = {**STRUCTURED, **WAIT}
@@ -37,18 +35,10 @@ async def admin(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
     await client.close()
 
 
-def command(settings: Mapping[str, str], *arguments: str) -> tuple[int, Any]:
+def printed(settings: Mapping[str, str], *arguments: str) -> tuple[int, Any]:
     """Run a command with --json; its exit code and what it printed."""
     environment = {**os.environ, **settings, "INGESTION_PORT": str(free_port())}
-    done = subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "app", *arguments, "--json"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = command(*arguments, "--json", settings=environment, seconds=120)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -69,22 +59,22 @@ async def test_an_event_that_kafka_refuses_is_projected_listed_and_published_lat
             small = envelope(SOURCE, id=str(number), subject="s")
             assert (await system.post(small, WAIT_FOR_IT)).status == 201
 
-        code, listed = command(settings, "unpublished", "list")
+        code, listed = printed(settings, "unpublished", "list")
         assert (code, [(one["id"], one["position"]) for one in listed["items"]]) == (0, [("large", 1)])
         assert "headrace_unpublished_events 1.0" in (await system.get("/metrics")).body.decode()
-        code, report = command(settings, "verify")
+        code, report = printed(settings, "verify")
         assert (code, report["differences"]) == (0, [])
-        code, outcome = command(settings, "unpublished", "retry")
+        code, outcome = printed(settings, "unpublished", "retry")
         assert (code, outcome["published"], len(outcome["refused"])) == (1, 0, 1)
 
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {LIMIT: "1000000"})])
-        assert command(settings, "unpublished", "retry") == (0, {"published": 1, "refused": []})
-        assert command(settings, "unpublished", "list")[1]["items"] == []
+        assert printed(settings, "unpublished", "retry") == (0, {"published": 1, "refused": []})
+        assert printed(settings, "unpublished", "list")[1]["items"] == []
         logged = (await system.get("/api/v1/access-log?action=unpublished.retried")).json["items"]
         assert [one["detail"] for one in logged] == [{"published": 1, "refused": 0}, {"published": 0, "refused": 1}]
         records = await read_records(servers, topic, 4)
         assert [int(json.loads(record.value)["sequence"]) for record in records] == [2, 3, 4, 1]
         small = envelope(SOURCE, id="after", subject="s")
         assert (await system.post(small, WAIT_FOR_IT)).status == 201
-        code, report = command(settings, "verify")
+        code, report = printed(settings, "verify")
         assert (code, report["differences"]) == (0, [])

@@ -4,16 +4,15 @@ waited for."""
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.servers.command_line import command
 from tests.support.servers.fresh import free_port, server_folder
 from tests.support.servers.own_postgres import OwnPostgres
-from tests.support.servers.worker_process import ROOT, WorkerProcess
+from tests.support.servers.worker_process import WorkerProcess
 
 HBA = """\
 local all postgres trust
@@ -68,15 +67,7 @@ def postgres() -> Iterator[OwnPostgres]:
 
 
 def run(worker: WorkerProcess, *arguments: str) -> tuple[int, list[str]]:
-    ended = subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "app", "worker", *arguments],
-        cwd=ROOT,
-        env=worker._environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = command("worker", *arguments, settings=worker._environment)
     return ended.returncode, ended.stderr.splitlines()
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +12,14 @@ from tables.intake import outbox
 
 from tests.support.clients.journal import Client
 from tests.support.data.events import event
-from tests.support.servers.worker_process import ROOT, WorkerProcess
+from tests.support.servers.command_line import command
+from tests.support.servers.worker_process import WorkerProcess
 from tests.support.waiting import until
 
 
 def verify(settings: dict[str, str], *arguments: str) -> tuple[int, str, str]:
     """The exit code, standard output and standard error."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "app", "verify", *arguments],
-        cwd=ROOT,
-        env={**settings, "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    ended = command("verify", *arguments, settings={**settings, "PYTHONWARNINGS": "ignore"}, seconds=120)
     return ended.returncode, ended.stdout, ended.stderr
 
 

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import random
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -25,9 +24,9 @@ from tests.faults.faulty_worker import FaultyWorker
 from tests.faults.trial import Trial
 from tests.support.clients.device_client import DeviceClient, acknowledged
 from tests.support.data.events import event
+from tests.support.servers.command_line import command
 from tests.support.servers.fresh import server_folder
 from tests.support.servers.mosquitto import Mosquitto
-from tests.support.servers.worker_process import ROOT
 
 ROUNDS = 6
 DEVICES = [f"device-{number}" for number in range(1, 9)]
@@ -190,14 +189,9 @@ async def write(trial: Trial, events: list[ParsedEvent]) -> None:
 
 async def verify(worker: FaultyWorker) -> dict[str, int]:
     """What `faust -A app verify` finds, by kind."""
-    command = [sys.executable, "-m", "faust", "-A", "app", "verify", "--json"]
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, env=worker._environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(COMMAND_SECONDS):
-        out, err = await process.communicate()
-    assert out, err.decode()
-    return {one["kind"]: one["count"] for one in json.loads(out)["differences"]}
+    ended = await asyncio.to_thread(command, "verify", "--json", settings=worker._environment, seconds=COMMAND_SECONDS)
+    assert ended.stdout, ended.stderr
+    return {one["kind"]: one["count"] for one in json.loads(ended.stdout)["differences"]}
 
 
 async def forget(trial: Trial) -> None:

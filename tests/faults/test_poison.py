@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from pathlib import Path
 
 import asyncpg
@@ -14,6 +13,7 @@ from tests.checking.load import Event, random_event
 from tests.faults.faulty_worker import FaultyWorker, Keeper, during
 from tests.faults.planting import Edit, plant
 from tests.faults.trial import Trial
+from tests.support.servers.command_line import command
 from tests.support.servers.worker_process import ROOT
 
 POISON = "poison"
@@ -52,13 +52,10 @@ class Poisoner:
 
 async def parked_command(worker: FaultyWorker, *arguments: str) -> None:
     """`faust -A app parked …`, with the code of the day and a worker's settings."""
-    command = [sys.executable, "-m", "faust", "-A", "app", "parked", *arguments]
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, env=worker._environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    ended = await asyncio.to_thread(
+        command, "parked", *arguments, settings=worker._environment, seconds=COMMAND_SECONDS
     )
-    async with asyncio.timeout(COMMAND_SECONDS):
-        said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 async def discard_first_of_one_key(trial: Trial, worker: FaultyWorker) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,8 @@ from tests.checking.load import Event, random_event
 from tests.faults.faulty_worker import FaultyWorker, during
 from tests.faults.planting import Edit, plant
 from tests.faults.trial import Trial
+from tests.support.servers.command_line import command
 from tests.support.servers.tcp_proxy import TcpProxy
-from tests.support.servers.worker_process import ROOT
 
 LIMIT = "max.message.bytes"
 SMALL, ROOMY = "20000", "1048576"
@@ -60,13 +59,10 @@ async def alter(admin: AIOKafkaAdminClient, topic: str, limit: str) -> None:
 
 async def retry(worker: FaultyWorker) -> None:
     """`faust -A app unpublished retry`."""
-    command = [sys.executable, "-m", "faust", "-A", "app", "unpublished", "retry", "--json"]
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, env=worker._environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    ended = await asyncio.to_thread(
+        command, "unpublished", "retry", "--json", settings=worker._environment, seconds=COMMAND_SECONDS
     )
-    async with asyncio.timeout(COMMAND_SECONDS):
-        said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 async def test_a_topic_that_allows_only_small_records(trial: Trial) -> None:

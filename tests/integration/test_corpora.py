@@ -13,8 +13,9 @@ import pytest
 from tables.database import Database, Pool
 from tables.intake import outbox
 
-from tests.support.clients.foreign_tools import node_folder, output_of
+from tests.support.clients.foreign_tools import SECONDS, node_folder
 from tests.support.doors.open_door import OpenDoor, open_door
+from tests.support.program import output_of
 
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}
 BINARY = {"ce-specversion": "1.0", "ce-source": "/corpus", "ce-type": "tested", "Content-Type": "application/json"}
@@ -30,7 +31,7 @@ async def door(database: Database) -> AsyncIterator[OpenDoor]:
 
 @pytest.fixture
 async def corpora() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(await output_of("node", node_folder() / "corpora.js"))
+    found: dict[str, Any] = json.loads(await output_of("node", node_folder() / "corpora.js", seconds=SECONDS))
     return found
 
 

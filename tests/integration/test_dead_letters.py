@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,8 @@ from tables.intake import dead_letters
 from tables.intake.dead_letters import MAX_PAYLOAD_BYTES, RefusedMessage
 from web.query.dead_letters import dead_letter_routes
 from web.server.problems import problems
+
+from tests.support.servers.command_line import command
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,15 +83,8 @@ async def test_repeated_letters_do_not_count_against_the_others(
 
 async def test_the_command_lists_them(database_dsn: str, connection: Connection) -> None:
     await dead_letters.store(connection, [letter(1), letter(1)])
-    listed = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "faust", "-A", "app", "parked", "list", "--dead-letters"],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "DATABASE_URL": database_dsn, "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    settings = {"PATH": "/usr/bin:/bin", "DATABASE_URL": database_dsn, "PYTHONWARNINGS": "ignore"}
+    listed = await asyncio.to_thread(command, "parked", "list", "--dead-letters", settings=settings)
+    assert listed.returncode == 0, listed.stderr
     assert listed.stdout.startswith("1: devices/d1/events, 5 bytes, received 2 times, last at ")
     assert "malformed_json: : is not JSON" in listed.stdout

@@ -15,8 +15,9 @@ from cloudevents.core.v1.event import CloudEvent
 
 from tables.database import Database, Pool
 
-from tests.support.clients.foreign_tools import go_program, node_folder, output_of
+from tests.support.clients.foreign_tools import SECONDS, go_program, node_folder
 from tests.support.doors.open_door import OpenDoor, open_door
+from tests.support.program import output_of
 
 JSON = {"n": 21.5, "text": "Grüße €"}
 BYTES = b64encode(bytes([0, 255, 254, 10])).decode()
@@ -89,10 +90,12 @@ async def test_the_sdk_for_python_sends(door: OpenDoor, pool: Pool) -> None:
 
 
 async def test_the_sdk_for_javascript_sends(door: OpenDoor, pool: Pool) -> None:
-    check_statuses(await output_of("node", node_folder() / "send.js", f"http://127.0.0.1:{door.port}/api/v1/events"))
+    url = f"http://127.0.0.1:{door.port}/api/v1/events"
+    check_statuses(await output_of("node", node_folder() / "send.js", url, seconds=SECONDS))
     await check_kept(pool, "/sdk/javascript")
 
 
 async def test_the_sdk_for_go_sends(door: OpenDoor, pool: Pool) -> None:
-    check_statuses(await output_of(go_program(), f"http://127.0.0.1:{door.port}/api/v1/events"))
+    url = f"http://127.0.0.1:{door.port}/api/v1/events"
+    check_statuses(await output_of(go_program(), url, seconds=SECONDS))
     await check_kept(pool, "/sdk/go")

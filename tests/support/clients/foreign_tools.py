@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import shutil
 import subprocess
@@ -33,21 +32,6 @@ def go_program() -> Path:
     folder = _copy()
     _run(folder, "go", "build", "-mod=readonly", "-o", "send", "send.go")
     return folder / "send"
-
-
-async def output_of(*command: str | Path) -> bytes:
-    """What a program prints; AssertionError with its complaint when it fails."""
-    process = await asyncio.create_subprocess_exec(
-        *map(str, command), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(SECONDS):
-            printed, complaint = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode == 0, complaint.decode()
-    return printed
 
 
 def _require(*programs: str) -> None:

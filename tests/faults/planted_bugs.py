@@ -133,6 +133,7 @@ BUGS = (
         scenarios.killed_after_the_projection_is_committed,
         Kind.DUPLICATED,
         "projections",
+        setting=scenarios.ONLY_THE_TOPIC,
     ),
     PlantedBug(
         "the relay rests on LISTEN alone",

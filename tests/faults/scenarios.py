@@ -25,7 +25,8 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'idle
   AND (query ILIKE 'LISTEN %' OR query = 'SELECT 1')
 """
 
-# Otherwise an event handler has read everything from the store before the first record reaches it, also after a restart.
+# Otherwise an event handler has read everything from the store before the first record reaches it,
+# also after a restart.
 ONLY_THE_TOPIC = (
     Edit(
         "agents/projector/catch_up.py",

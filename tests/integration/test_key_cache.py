@@ -134,9 +134,31 @@ async def test_the_text_of_a_key_is_in_memory_until_the_key_is_read_again(
     verifier.known(secret)
     held = cache.held(secret[3:15])
     assert held is not None
-    assert held.shown == secret
+    assert held is cache.held_by_text(secret)
     await cache.refresh(connection)
-    assert held.shown == ""
+    assert cache.held_by_text(secret) is None
+
+
+async def test_the_text_of_a_key_leaves_the_memory_with_the_key(
+    connection: Connection, cache: KeyCache, verifier: KeyVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed, removed, oldest = [await key_of(connection, name) for name in ("changed", "removed", "oldest")]
+    for secret in (changed, removed, oldest):
+        await verifier.caller(secret)
+        assert verifier.known(secret) is not None
+    cache.forget(changed[3:15])
+    assert cache.held_by_text(changed) is None
+    assert verifier.known(changed) is None
+    await connection.execute("DELETE FROM api_keys WHERE id = $1", removed[3:15])
+    await cache.refresh(connection)
+    verifier.known(oldest)
+    assert cache.held_by_text(removed) is None
+    assert verifier.known(removed) is None
+    assert cache.held_by_text(oldest) is not None
+    monkeypatch.setattr(key_cache, "MOST_KEYS", 1)
+    await verifier.caller(await key_of(connection, "newest"))
+    assert cache.held_by_text(oldest) is None
+    assert verifier.known(oldest) is None
 
 
 async def test_after_the_right_key_other_texts_with_its_id_are_refused(

@@ -95,15 +95,18 @@ class Gate(Admission):
         need = self._needs[method, route]
         if not need:
             return partial(self, handler=view)
-        known_by = self._known_by
+        known_by, limits = self._known_by, self._limits
 
         def admitted(request: HotRequest) -> Awaitable[web.StreamResponse]:
-            token = _bearer_token(request)
-            caller = None if token is None else known_by(token)
+            given = request.headers.getall(hdrs.AUTHORIZATION, ())
+            if len(given) != 1 or not given[0].startswith(USUAL_SCHEME):
+                return self(request, view)
+            caller = known_by(given[0][SCHEME_LENGTH:])
             if caller is None:
                 return self(request, view)
             request.caller, request.gate = caller, self
-            self._check(caller, need)
+            if limits.limits_requests or need.isdisjoint(caller.scopes):
+                self._check(caller, need)
             return view(request)
 
         return cast("View", admitted)

@@ -31,7 +31,7 @@ class KeyVerifier:
 
     def known(self, token: str) -> Caller | None:
         """The caller if the key is in memory, and live."""
-        # By a hash with a secret of its own: how long it takes tells nobody how much of a key is right.
+        # A dict compares hashes with a secret seed first: its time says nothing about how much of a key is right.
         held, now = self._held_by_text(token), monotonic()
         if held is None and (held := self._compared(token)) is None:
             return None

@@ -106,7 +106,7 @@ async def test_acknowledgements_that_come_later_than_a_session_may_be_idle(trial
     await during(10, trial.note_under_way)
     await trial.resumed("the last slow round")
     trial.bit(slow_batches=40)
-    assert trial.said("relay is active") == 1
+    assert trial.said("relay is active") == 1, trial.logs(30_000)
     assert trial.clients.journal.unanswered == 0
     await trial.verdict()
     assert trial.outcomes.copies == 0, "a round was published twice"
@@ -129,7 +129,7 @@ async def test_a_broker_that_takes_few_bytes_a_second(kafka_trial: Trial, kafka_
     kafka_proxy.throttle(None)
     await trial.resumed("the throttle's end", within=RESUMED_SECONDS * 2)
     trial.bit(bytes_passed_slowly=kafka_proxy.throttled)
-    assert trial.said("relay is active") == 1
+    assert trial.said("relay is active") == 1, trial.logs(30_000)
     assert load.journal.unanswered == 0
     await trial.verdict()
     assert trial.outcomes.copies < trial.outcomes.events // 4, "rounds are published again and again"

@@ -16,12 +16,10 @@ from typing import Any
 
 import pytest
 
-from app.embedded.ports import free_port
-
 from tests.faults.fault_outcomes import Outcomes
 from tests.faults.fault_table import table, totals
 from tests.faults.trial import Trial
-from tests.support.servers.fresh import server_folder
+from tests.support.servers.fresh import free_port, server_folder
 from tests.support.servers.own_kafka import OwnKafka
 from tests.support.servers.own_postgres import OwnPostgres
 from tests.support.servers.tcp_proxy import TcpProxy
@@ -64,7 +62,7 @@ def own_postgres(fault_folder: Path) -> Iterator[OwnPostgres]:
 @pytest.fixture(scope="session")
 def own_kafka(fault_folder: Path) -> Iterator[OwnKafka]:
     """A Kafka that tests stop and start; its clients find it only through a proxy on its `proxy_port`."""
-    server = OwnKafka(fault_folder, proxy_port=free_port(but=0))
+    server = OwnKafka(fault_folder, proxy_port=free_port())
     asyncio.run(server.start())
     yield server
     asyncio.run(server.stop())

@@ -15,12 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from app.embedded.ports import free_port
-
 from tests.faults.fault_outcomes import Outcomes
 from tests.faults.faulty_worker import FaultyWorker, Keeper
 from tests.faults.soak_faults import SoakFaults
 from tests.faults.trial import Trial
+from tests.support.servers.fresh import free_port
 from tests.support.servers.own_kafka import OwnKafka
 from tests.support.servers.own_postgres import OwnPostgres
 from tests.support.servers.tcp_proxy import TcpProxy
@@ -32,7 +31,7 @@ HEALED_SECONDS = 60.0
 async def soak(folder: Path, *, seed: int, minutes: float) -> Outcomes:
     """Run it; what was found. Raises AssertionError where something is wrong."""
     (folder / "postgres").mkdir(mode=0o711)
-    postgres, kafka = OwnPostgres(folder / "postgres"), OwnKafka(folder, proxy_port=free_port(but=0))
+    postgres, kafka = OwnPostgres(folder / "postgres"), OwnKafka(folder, proxy_port=free_port())
     proxy = TcpProxy(kafka.proxy_port, kafka.port)
     outcomes = Outcomes("soak", f"{minutes:g} minutes of random faults", seed)
     try:

@@ -12,11 +12,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.embedded.ports import free_port
-
 from tests.faults.fault_fixtures import MakeTrial
 from tests.faults.faulty_worker import during
 from tests.faults.trial import Trial
+from tests.support.servers.fresh import free_port
 from tests.support.servers.own_postgres import OwnPostgres, SmallDisk
 from tests.support.servers.tcp_proxy import Link, Passing, TcpProxy
 
@@ -214,7 +213,7 @@ async def test_the_disk_is_full(small_disk: SmallDisk, make_trial: MakeTrial, ka
 async def listening(own_postgres: OwnPostgres) -> AsyncIterator[TcpProxy]:
     """What stands between a worker and PostgreSQL."""
     await own_postgres.start()
-    proxy = TcpProxy(free_port(but=0), own_postgres.socket)
+    proxy = TcpProxy(free_port(), own_postgres.socket)
     await proxy.start()
     yield proxy
     await proxy.stop()

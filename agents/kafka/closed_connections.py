@@ -6,6 +6,7 @@ aiokafka handles only OSError there: any other error silently ends the task that
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
@@ -19,6 +20,7 @@ def patch_closed_connections() -> None:
     AIOKafkaConnection.send = _send_unless_closed
 
 
+@wraps(_send)
 def _send_unless_closed(connection: Any, request: Any, expect_response: bool = True) -> Any:  # noqa: FBT001, FBT002 - aiokafka's
     try:
         return _send(connection, request, expect_response=expect_response)

@@ -6,6 +6,7 @@ A header's name that is not UTF-8 is enough: no record behind it would ever be r
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import wraps
 from typing import Any
 
 from aiokafka.consumer.fetcher import PartitionRecords
@@ -39,6 +40,7 @@ def patch_unreadable_batches() -> None:
     PartitionRecords._unpack_records = _unpack_readable
 
 
+@wraps(_unpack_records)
 def _unpack_readable(records: Any) -> Iterator[Any]:
     batches = records._records = _Batches(records._records)
     while True:

@@ -66,7 +66,7 @@ async def retry(worker: FaultyWorker) -> None:
 
 
 async def test_a_topic_that_allows_only_small_records(trial: Trial) -> None:
-    """the topic allows 20 kB a record, and clients post events of 50 kB among small ones, until its limit is raised"""
+    """the topic allows 20 kB a record, and clients post some events of 50 kB, until its limit is raised"""
     admin = AIOKafkaAdminClient(bootstrap_servers=trial.kafka.removeprefix("kafka://"))
     await admin.start()
     await admin.create_topics([NewTopic(trial.topic, 8, 1, topic_configs={LIMIT: SMALL})])

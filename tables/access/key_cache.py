@@ -43,7 +43,6 @@ class HeldKey:
         "fresh_until",
         "hash",
         "is_revoked",
-        "shown",
         "used_at",
         "written_at",
     )
@@ -59,8 +58,6 @@ class HeldKey:
         self.is_revoked = found.is_revoked
         self.ends_at = float("-inf") if found.is_revoked else now + found.seconds_left
         self.confirmed_at = now
-        self.shown = ""
-        """The text of the key, once it was compared with the hash; empty when the key was read again."""
         self.fresh_until = now + FRESH_SECONDS
 
     def use(self, now: float) -> Caller | None:
@@ -81,7 +78,7 @@ class KeyCache:
         """The key with this id, if it is in memory; its times say whether it can be relied on."""
         self._by_text: dict[str, HeldKey] = {}
         self.held_by_text = self._by_text.get
-        """The same, by a text that was compared with the hash since the key was read."""
+        """The same, by a text that was compared with the hash since keys were last read or changed."""
         self._unknown: dict[str, float] = {}
         """Ids that nobody has, and until when that is believed."""
         self._changed: dict[str, float] = {}
@@ -110,14 +107,13 @@ class KeyCache:
         return self._held.get(key_id)
 
     def note_text(self, key: HeldKey, text: str) -> None:
-        """The text has the hash of the key, which was held a moment ago."""
-        self._forget_text(key)
-        key.shown = text
+        """The text has the hash of the key, which is in memory."""
         self._by_text[text] = key
 
     def forget(self, key_id: str) -> None:
         """The key was made or changed: read it before it is used again."""
-        self._drop(key_id)
+        self._by_text.clear()
+        self._held.pop(key_id, None)
         self._unknown.pop(key_id, None)
         self._changed[key_id] = monotonic()
         _bound(self._changed, MOST_CHANGES)
@@ -179,28 +175,20 @@ class KeyCache:
     def _learn(self, ids: Iterable[str], found: Mapping[str, KnownKey], asked_at: float) -> set[str]:
         """Remember what was found for these ids; return those that have changed since it was asked."""
         now, outdated = monotonic(), set()
+        self._by_text.clear()
         for key_id in ids:
             if self._changed.get(key_id, float("-inf")) >= asked_at:
                 outdated.add(key_id)
             elif key_id not in found:
-                self._drop(key_id)
+                self._held.pop(key_id, None)
                 self._unknown[key_id] = now + UNKNOWN_SECONDS
             elif key_id in self._held:
-                self._forget_text(self._held[key_id])
                 self._held[key_id].confirm(found[key_id], asked_at)
             else:
                 self._held[key_id] = HeldKey(found[key_id], asked_at)
-        while len(self._held) > MOST_KEYS:
-            self._drop(next(iter(self._held)))
+        _bound(self._held, MOST_KEYS)
         _bound(self._unknown, MOST_UNKNOWN)
         return outdated
-
-    def _drop(self, key_id: str) -> None:
-        if (key := self._held.pop(key_id, None)) is not None:
-            self._forget_text(key)
-
-    def _forget_text(self, key: HeldKey) -> None:
-        self._by_text.pop(key.shown, None)
 
 
 def _bound(remembered: dict[str, Value], most: int) -> None:

@@ -95,7 +95,7 @@ class Gate(Admission):
         need = self._needs[method, route]
         if not need:
             return partial(self, handler=view)
-        known_by, limits = self._known_by, self._limits
+        known_by = self._known_by
 
         def admitted(request: HotRequest) -> Awaitable[web.StreamResponse]:
             given = request.headers.getall(hdrs.AUTHORIZATION, ())
@@ -105,8 +105,7 @@ class Gate(Admission):
             if caller is None:
                 return self(request, view)
             request.caller, request.gate = caller, self
-            if limits.limits_requests or need.isdisjoint(caller.scopes):
-                self._check(caller, need)
+            self._check(caller, need)
             return view(request)
 
         return cast("View", admitted)

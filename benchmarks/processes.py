@@ -45,13 +45,17 @@ class Ended(NamedTuple):
 
 
 async def finished(
-    command: Sequence[str], *, folder: Path, seconds: float, settings: Mapping[str, str] | None = None
+    command: Sequence[str | Path],
+    *,
+    folder: Path | None = None,
+    seconds: float,
+    variables: Mapping[str, str] | None = None,
 ) -> Ended:
-    """Run a command until it ends; without `settings`, in our own environment. Raises TimeoutError."""
+    """Run a command until it ends; without `variables`, in our own environment. Raises TimeoutError."""
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,
-        env=None if settings is None else environment(settings),
+        env=variables,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -13,7 +13,7 @@ from tables.database import Connection
 
 from benchmarks.client import post_batches
 from benchmarks.cpu import CpuMeter
-from benchmarks.processes import ROOT, Running, finished, python
+from benchmarks.processes import ROOT, Running, environment, finished, python
 from benchmarks.wrk import RoundFailedError
 
 PROJECTIONS = ("devices", "readings_hourly", "event_types")
@@ -94,7 +94,8 @@ class System:
     async def command(self, *arguments: str) -> bytes:
         """The output of `faust -A app` with these arguments. Raises RoundFailedError when it fails."""
         command = python("-m", "faust", "-A", "app", *arguments)
-        ended = await finished(command, folder=ROOT, seconds=COMMAND_SECONDS, settings=self._settings)
+        variables = environment(self._settings)
+        ended = await finished(command, folder=ROOT, seconds=COMMAND_SECONDS, variables=variables)
         if ended.code:
             raise RoundFailedError(f"{arguments[0]} ended with {ended.code}: {ended.complaints.decode()[-500:]}")
         return ended.output
